@@ -1,0 +1,32 @@
+# make demo      the whole road on a synthetic survey      make test      the tests (under 15 minutes)
+# make test-all  the slow, cluster and browser ones too    make lint      style
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: install demo test test-all lint clean
+
+install: $(VENV)/installed
+
+# The stamp is written last: an interrupted installation is taken up again, a finished one is re-used.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "salt-ray needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
+	touch $@
+
+demo: install
+	$(BIN)/python launch.py demo
+
+test: install
+	$(BIN)/python -m pytest -m "not slow and not cluster and not browser"
+
+test-all: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,326 @@
+"""Experiments: frozen, typed and validated; loaded from Python or JSON, derived, overridden and hashed.
+
+An experiment file is Python and defines ``experiment() -> Experiment``; a machine-written one is the JSON of
+``Experiment.model_dump_json``. Numbers and their sources: the seed's recipe, method sections 2 to 5.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+
+class ExperimentError(ValueError):
+    """An experiment cannot be used; the message names the field, the value and what is allowed."""
+
+
+class Section(BaseModel):
+    """A frozen part of an experiment; unknown fields and non-finite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """A validated copy in which the named fields differ."""
+        return _validated(type(self), {**dict(self), **changes})
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the fields and their values."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+
+class Geometry(Section):
+    """Sizes in pixels. ``None``: derived from the tile (101 -> padded 148, crop 128; see ``survey.padding``)."""
+
+    padded_px: Annotated[int, Field(gt=0)] | None = None
+    crop_px: Annotated[int, Field(gt=0, multiple_of=32)] | None = None
+
+
+class Augmentation(Section):
+    """Training samples: random crop, left-right flip, random linear brightness and contrast (method section 2)."""
+
+    flip_probability: Fraction = 0.5
+    brightness_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
+    contrast_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
+    brightness_contrast_probability: Fraction = 0.5
+
+
+class Network(Section):
+    """U-Net with FPN decoder and empty head on any timm encoder (method section 3)."""
+
+    encoder: str = "seresnext50_32x4d"
+    #: True: timm's ImageNet weights; False: random ones; a path: a local file of the encoder's weights.
+    pretrained: bool | Path = True
+    #: Channels of the five decoder maps, deepest first; None: those of the skips, then 128 and 128.
+    decoder_widths: tuple[int, int, int, int, int] | None = None
+    #: Channels that each decoder map contributes to the mask head, deepest first.
+    fpn_widths: tuple[int, int, int, int, int] = (128, 64, 32, 16, 8)
+    mask_head_width: Annotated[int, Field(gt=0)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+    @field_validator("decoder_widths", "fpn_widths")
+    @classmethod
+    def _positive(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if widths is not None and min(widths) < 1:
+            raise ValueError("every width must be at least 1")
+        return widths
+
+
+class Folds(Section):
+    """How labelled tiles are divided: ``random`` takes rank by depth modulo count (method section 4)."""
+
+    kind: Literal["random"] = "random"
+    count: Annotated[int, Field(ge=2, le=100)] = 5
+
+
+class Plateau(Section):
+    """The learning rate falls by ``factor`` after ``patience`` epochs without a better score."""
+
+    kind: Literal["plateau"] = "plateau"
+    patience: Annotated[int, Field(ge=0)] = 30
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.64
+    min_lr: Annotated[float, Field(ge=0)] = 1e-8
+
+
+class Cosine(Section):
+    """The learning rate falls from ``Stage.lr`` to ``min_lr`` along a half cosine, then restarts."""
+
+    kind: Literal["cosine"] = "cosine"
+    epochs_per_cycle: Annotated[int, Field(ge=1)] = 50
+    min_lr: Annotated[float, Field(ge=0)] = 0.0005
+
+
+class Stage(Section):
+    """One training of a network: loss weights, SGD, schedule and stopping (method section 4)."""
+
+    name: Name
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    lr: Annotated[float, Field(gt=0)]
+    lovasz_weight: Weight
+    bce_weight: Weight
+    schedule: Annotated[Plateau | Cosine, Field(discriminator="kind")]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    #: Epochs without a better score after which the stage ends; None: it runs all its epochs.
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.lovasz_weight + self.bce_weight == 0:
+            raise ValueError("lovasz_weight and bce_weight are both 0: nothing would be learnt")
+        return self
+
+
+class Training(Section):
+    """K folds, each trained through the same stages; every later stage starts from the best of the one before."""
+
+    name: Name
+    folds: Folds = Folds()
+    stages: tuple[Stage, ...]
+
+    @field_validator("stages")
+    @classmethod
+    def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return _distinct_names(stages)
+
+
+class Prediction(Section):
+    """Thresholds on mean probabilities (a pixel is salt above ``mask_threshold``), flip averaging, batch size."""
+
+    mask_threshold: Fraction = 0.4
+    #: A tile whose mean P(salt) is not above this is empty.
+    salt_threshold: Fraction = 0.5
+    flip: bool = True
+    batch_size: Annotated[int, Field(ge=1)] = 64
+
+
+class Resources(Section):
+    """What a fold and a prediction worker take. It changes no result's meaning and is no part of any hash."""
+
+    cpus_per_fold: Annotated[int, Field(ge=1)] = 1
+    #: Used where the cluster has GPUs; several folds share one when below 1.
+    gpus_per_fold: Annotated[float, Field(gt=0, le=1)] = 1.0
+    #: Restarts of one fold after a crash of its worker.
+    max_failures: Annotated[int, Field(ge=0)] = 3
+
+
+class Experiment(Section):
+    """Everything that decides a result."""
+
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
+    holdout: Path | None = None
+    geometry: Geometry = Geometry()
+    augmentation: Augmentation = Augmentation()
+    network: Network = Network()
+    #: bf16: mixed precision on CUDA; the CPU computes in fp32 either way.
+    precision: Literal["bf16", "fp32"] = "bf16"
+    trainings: tuple[Training, ...]
+    prediction: Prediction = Prediction()
+    resources: Resources = Resources()
+
+    @field_validator("trainings")
+    @classmethod
+    def _distinct(cls, trainings: tuple[Training, ...]) -> tuple[Training, ...]:
+        return _distinct_names(trainings)
+
+
+Named = TypeVar("Named", Stage, Training)
+
+
+def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment in a Python or JSON file, with ``field.sub=value`` overrides applied.
+
+    Raises:
+        ExperimentError: the file is missing, does not define ``experiment()``, or a field is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")])
+        hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else "; name one with --experiment"
+        raise ExperimentError(f"there is no experiment {path}{hint}")
+    if path.suffix == ".json":
+        try:
+            fields = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
+        experiment = _validated(Experiment, fields)
+    elif path.suffix == ".py":
+        build = getattr(_imported(path), "experiment", None)
+        experiment = build() if callable(build) else None
+        if not isinstance(experiment, Experiment):
+            raise ExperimentError(f"{path} must define experiment() and return a salt_ray.config.Experiment")
+    else:
+        raise ExperimentError(f"{path} is neither .py nor .json")
+    return override(experiment, overrides)
+
+
+def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
+    """A validated copy with ``field.sub=value`` assignments applied in order.
+
+    Members of a list are named by number, by their ``name`` or by ``all``:
+    ``trainings.all.stages.plateau.epochs=3``. Values are JSON; what is not JSON is taken as text.
+
+    Raises:
+        ExperimentError: naming field, value and what is allowed.
+    """
+    fields = experiment.model_dump()
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise ExperimentError(f"--set {assignment}: write field.sub=value, for example network.encoder=resnet34")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        _assign(fields, path.split("."), value, path)
+    return _validated(Experiment, fields)
+
+
+def _assign(node: Any, steps: list[str], value: Any, path: str) -> None:
+    step, *rest = steps
+    if isinstance(node, list | tuple):
+        names = [member.get("name", str(i)) if isinstance(member, dict) else str(i) for i, member in enumerate(node)]
+        if step != "all" and step not in names and not (step.isdigit() and int(step) < len(node)):
+            raise ExperimentError(f"{path}: there is no {step!r} here; choose a number, 'all' or one of {names}")
+        chosen = names if step == "all" else [step]
+        for name in chosen:
+            member = node[names.index(name) if name in names else int(name)]
+            if not rest or not isinstance(member, dict):
+                raise ExperimentError(f"{path}: set a field of this entry, or give the whole list as JSON")
+            _assign(member, rest, value, path)
+        return
+    if not isinstance(node, dict):
+        raise ExperimentError(f"{path}: {step!r} is set below a plain value")
+    if step not in node:
+        raise ExperimentError(f"{path}: there is no field {step!r}{_near(step, node)}")
+    if rest and node[step] is not None and not isinstance(node[step], dict | list | tuple):
+        raise ExperimentError(f"{path}: {step!r} is a plain value and has no field {rest[0]!r}")
+    if rest:
+        _assign(node[step], rest, value, path)
+    else:
+        node[step] = value
+
+
+def _validated(kind: type[SectionT], fields: Any) -> SectionT:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise ExperimentError("; ".join(_sentence(kind, e) for e in error.errors())) from error
+
+
+def _sentence(kind: type[Section], error: Any) -> str:
+    where = ".".join(str(step) for step in error["loc"]) or kind.__name__.lower()
+    if error["type"] == "extra_forbidden":
+        parent = _section_at(kind, error["loc"][:-1])
+        return f"{where}: there is no such field{_near(str(error['loc'][-1]), parent.model_fields if parent else ())}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section_at(kind: type[Section], location: tuple) -> type[Section] | None:
+    """The section type that a validation error's location lies in (a union's members are told apart by ``kind``)."""
+    candidates = [kind]
+    for step in location:
+        if isinstance(step, int):
+            continue
+        tagged = [c for c in candidates if "kind" in c.model_fields and c.model_fields["kind"].default == step]
+        candidates = tagged or [
+            section for c in candidates if step in c.model_fields for section in _sections(c.model_fields[step].annotation)
+        ]
+    return candidates[0] if candidates else None
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections(argument)]
+
+
+def _near(word: str, allowed: Iterable[str]) -> str:
+    allowed = list(allowed)
+    close = difflib.get_close_matches(word, allowed, n=1)
+    return (f"; did you mean {close[0]!r}?" if close else "") + (f" (fields: {', '.join(allowed)})" if allowed else "")
+
+
+def _distinct_names(members: tuple[Named, ...]) -> tuple[Named, ...]:
+    names = [member.name for member in members]
+    if not names:
+        raise ValueError("at least one is needed")
+    if len(set(names)) < len(names):
+        raise ValueError(f"the names {names} must differ from one another")
+    return members
+
+
+def _imported(path: Path) -> ModuleType:
+    """Import an experiment file; ``from experiments.parent import experiment`` works next to it."""
+    root = str(path.resolve().parent.parent)
+    if root not in sys.path:
+        sys.path.append(root)
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ExperimentError:
+        raise
+    except Exception as error:  # an experiment file is the user's code: anything can go wrong in it
+        raise ExperimentError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
