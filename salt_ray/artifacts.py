@@ -1,17 +1,25 @@
 """Files that are whole or absent, and where everything of a run lies.
 
-Nothing here is written in place: a file goes to a temporary name beside its own, is flushed to the disk, and is renamed.
-A marker is written last, so that its presence proves the rest.
+Nothing here is written in place: a file goes to a temporary name beside its own, is flushed to the disk, and is
+renamed. A marker is written last, so that its presence proves the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import platformdirs
+
+from salt_ray.errors import SaltRayError
 
 
 @contextlib.contextmanager
@@ -37,6 +45,39 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Save one array as .npy, whole or not at all."""
+    with atomic_file(path) as file:
+        np.save(file, array)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends; where another process was first, its one stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync_directory(path.parent)
+
+
+def cache_folder(kind: str) -> Path:
+    """Where caches of one kind lie; the environment variable ``SALT_RAY_CACHE`` moves them all."""
+    base = os.environ.get("SALT_RAY_CACHE")
+    return (Path(base) if base else platformdirs.user_cache_path("salt-ray")) / kind
+
+
 def _sync_directory(directory: Path) -> None:
     """Make a rename survive a power cut."""
     handle = os.open(directory, os.O_RDONLY)
@@ -44,3 +85,123 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class RunError(SaltRayError):
+    """A run directory cannot be used; the message says what to do."""
+
+
+class RunDirectory:
+    """Every path of a run.
+
+    ::
+
+        experiment.json                          the experiment as it ran
+        folds/TRAINING.csv                       id, fold
+        trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
+        predictions/TRAINING/fold-K/             one model's probabilities: tiles.npy, masks.npy, salt.npy, done.json
+        submission.csv, scores.json              the results
+        ray/                                     Ray Train's own book-keeping; nothing of the result depends on it
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.json"
+
+    @property
+    def submission(self) -> Path:
+        return self.path / "submission.csv"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.json"
+
+    @property
+    def ray(self) -> Path:
+        return self.path / "ray"
+
+    def folds(self, training: str) -> Path:
+        return self.path / "folds" / f"{training}.csv"
+
+    def stage(self, training: str, fold: int, stage: str) -> Path:
+        return self.path / "trainings" / training / f"fold-{fold}" / stage
+
+    def prediction(self, training: str, fold: int) -> Path:
+        return self.path / "predictions" / training / f"fold-{fold}"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; the lock dies with its owner.
+
+        Raises:
+            RunError: another process works on it, or the directory cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a+")  # noqa: SIM115 (the block below closes it)
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path} ({error.strerror}): choose another --run-dir") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"another process works on {self.path}: wait for it, or change --run-dir") from error
+            yield
+
+
+class Folder:
+    """A folder of results with the inputs that they depend on written first and a marker written last."""
+
+    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+        self.path = path
+        self.inputs = json.loads(json.dumps(inputs))
+
+    @property
+    def done(self) -> dict[str, Any] | None:
+        """The marker's content; None while the work is not finished.
+
+        Raises:
+            RunError: what lies there was made from other inputs; the message names the differences.
+        """
+        self._check()
+        path = self.path / "done.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def open(self) -> None:
+        """Create the folder with its inputs, or go on in one that was made from the same inputs.
+
+        Raises:
+            RunError: it was made from others.
+        """
+        if not self._check():
+            write_atomically(self.path / "inputs.json", json.dumps(self.inputs, indent=1))
+
+    def _check(self) -> bool:
+        path = self.path / "inputs.json"
+        if not path.exists():
+            return False
+        differences = list(_differences(json.loads(path.read_text()), self.inputs))
+        if differences:
+            raise RunError(
+                f"{self.path} was made with other settings ({'; '.join(differences[:4])}): "
+                "use another --run-dir, or delete that folder"
+            )
+        return True
+
+    def finish(self, **marker: Any) -> None:
+        """Write the marker."""
+        write_atomically(self.path / "done.json", json.dumps(marker, indent=1))
+
+
+def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() | now.keys():
+            yield from _differences(before.get(key), now.get(key), f"{where}.{key}".lstrip("."))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (a, b) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(a, b, f"{where}.{i}")
+    elif before != now:
+        yield f"{where}: {before} there, {now} now"

@@ -18,8 +18,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from salt_ray.errors import SaltRayError
 
-class ExperimentError(ValueError):
+
+class ExperimentError(SaltRayError):
     """An experiment cannot be used; the message names the field, the value and what is allowed."""
 
 
@@ -284,7 +286,10 @@ def _section_at(kind: type[Section], location: tuple) -> type[Section] | None:
             continue
         tagged = [c for c in candidates if "kind" in c.model_fields and c.model_fields["kind"].default == step]
         candidates = tagged or [
-            section for c in candidates if step in c.model_fields for section in _sections(c.model_fields[step].annotation)
+            section
+            for c in candidates
+            if step in c.model_fields
+            for section in _sections(c.model_fields[step].annotation)
         ]
     return candidates[0] if candidates else None
 

@@ -1,0 +1,27 @@
+"""The whole road in minutes on two CPU cores: a small encoder, two folds, a few epochs, both kinds of schedule.
+
+Hypothesis: even this beats the trivial answers clearly on a synthetic survey.
+Command:    python launch.py demo
+Cost:       see the end of the demo's own output; README.md beside this file has a measured run.
+Score:      see README.md beside this file.
+"""
+
+from experiments.random_folds import STAGE_1
+from experiments.random_folds_cosine import STAGE_2
+from salt_ray.config import Cosine, Experiment, Folds, Network, Plateau, Training
+
+
+def experiment() -> Experiment:
+    plateau = STAGE_1.replace(epochs=8, batch_size=16, lr=0.02, schedule=Plateau(patience=2), early_stopping=None)
+    cosine = STAGE_2.replace(epochs=4, lr=0.01, schedule=Cosine(epochs_per_cycle=4, min_lr=0.0005))
+    return Experiment(
+        name="demo",
+        network=Network(
+            encoder="resnet10t",
+            pretrained=False,
+            decoder_widths=(64, 48, 32, 24, 16),
+            fpn_widths=(8, 8, 8, 8, 8),
+            mask_head_width=16,
+        ),
+        trainings=(Training(name="random", folds=Folds(count=2), stages=(plateau, cosine)),),
+    )

@@ -1,0 +1,204 @@
+"""salt-ray's command line: every command is one call into salt_ray. ``python launch.py COMMAND --help`` explains it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from salt_ray.config import load_experiment
+from salt_ray.errors import SaltRayError
+
+if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
+    from salt_ray.cluster.pipeline import Pipeline
+
+ROOT = Path(__file__).resolve().parent
+EXIT_ERROR = 1  # a sentence on standard error says what to do; 2 is a wrong command line
+
+app = typer.Typer(
+    help="K-fold training, prediction and submission for salt segmentation in seismic tiles, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="A survey in Kaggle's layout: a folder with train/, test/ and the CSVs, or the one with its zips."
+    ),
+]
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--experiment",
+        help="An experiment, Python or JSON. Default: the one that --run-dir was made with, or else random_folds.",
+    ),
+]
+RunDir = Annotated[Path | None, typer.Option(help="Where everything of the run lies. Default: runs/EXPERIMENT.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; any number of times."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster. Default: the one that this process runs on, or a local one for the command."),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave damaged tiles out, saying which, instead of stopping.")
+]
+Tiles = Annotated[int, typer.Option(help="How many tiles the survey has.")]
+Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
+
+
+@app.command()
+def demo(
+    run_dir: Annotated[Path, typer.Option(help="Where everything of the run lies.")] = Path("runs/demo"),
+    tiles: Tiles = 900,
+    set_: Set = None,
+    address: Address = None,
+) -> None:
+    """The whole road on a small synthetic survey with a small encoder; minutes on two cores."""
+    survey = run_dir / "survey"
+    if not survey.exists():
+        synth(survey, tiles)
+    pipeline(survey, ROOT / "experiments" / "demo.py", run_dir, set_, address)
+
+
+@app.command()
+def synth(directory: Path, tiles: Tiles = 2000, seed: Seed = 0) -> None:
+    """Write a synthetic survey in Kaggle's layout, with the truth of its test tiles beside it."""
+    from salt_ray.survey.synthetic import write_survey
+
+    write_survey(directory, tiles, seed, report=typer.echo)
+
+
+@app.command()
+def prepare(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Check the tiles, cache them padded, and save the folds."""
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+        road.prepare()
+
+
+@app.command()
+def train(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train every fold; the same command again continues what is unfinished and skips what is done."""
+    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+        road.prepare()
+        road.train()
+
+
+@app.command()
+def predict(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
+    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+        road.predict()
+
+
+@app.command()
+def submit(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Average the models, apply the thresholds and write submission.csv."""
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+        road.submit()
+
+
+@app.command()
+def score(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+        road.score()
+
+
+@app.command()
+def pipeline(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Prepare, train, predict, submit and score, skipping what is done."""
+    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+        road.all()
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str], typer.Argument(help="One or more of the benchmarks in benchmarks/.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the rows as a JSON list.")] = None,
+) -> None:
+    """Measure speed claims, each against its peer in the same run."""
+    from benchmarks.harness import run_benchmarks
+
+    rows = run_benchmarks(names, typer.echo)
+    if json_file:
+        json_file.write_text(json.dumps(rows, indent=1))
+
+
+def _pipeline(
+    data: Path,
+    experiment_file: Path | None,
+    run_dir: Path | None,
+    overrides: list[str] | None,
+    address: str | None = None,
+    skip_bad: bool = False,
+) -> "Pipeline":
+    """The run that the options describe."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.cluster.pipeline import Pipeline
+    from salt_ray.report.terminal import Terminal
+
+    if experiment_file is None:
+        earlier = run_dir / "experiment.json" if run_dir else None
+        experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / "random_folds.py"
+    experiment = load_experiment(experiment_file, overrides or ())
+    run = RunDirectory(run_dir or Path("runs") / experiment.name)
+    return Pipeline(experiment, data, run, Terminal(), skip_bad=skip_bad, address=address)
+
+
+def main() -> None:
+    """Run a command; what a person can put right is one sentence on standard error."""
+    try:
+        app()
+    except SaltRayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Where workers say how far they are, for the driver to show."""
+
+from __future__ import annotations
+
+import ray
+
+from salt_ray.training.loop import Progress
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Keeps the newest progress of every fold, and lines for people, until the driver takes them."""
+
+    def __init__(self) -> None:
+        self._progress: dict[tuple[str, int], Progress] = {}
+        self._lines: list[str] = []
+
+    def post(self, progress: Progress) -> None:
+        self._progress[progress.training, progress.fold] = progress
+
+    def say(self, line: str) -> None:
+        self._lines.append(line)
+
+    def take(self) -> tuple[list[Progress], list[str]]:
+        """What came since the last call."""
+        progress, self._progress = list(self._progress.values()), {}
+        lines, self._lines = self._lines, []
+        return progress, lines

@@ -1,0 +1,123 @@
+"""Predictions of many models by remote actors, streamed to the disk chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from salt_ray.cluster.session import resources_per_fold, slots  # isort: skip (sets Ray's environment)
+import numpy as np
+import ray
+import torch
+
+from salt_ray.artifacts import Folder, save_array
+from salt_ray.cluster.folds import worker_device
+from salt_ray.config import Experiment
+from salt_ray.inference.predict import Model, Probabilities
+from salt_ray.survey.padding import Frame
+
+CHUNK = 128  # tiles a call: 2.6 MB of float16 masks on the way back, seconds of work on a CPU
+
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """One model and the tiles that it predicts.
+
+    Attributes:
+        checkpoint: the model's weights.
+        tiles: (n,) int64, increasing: positions in the survey.
+        folder: where its probabilities go.
+    """
+
+    checkpoint: Path
+    tiles: np.ndarray
+    folder: Folder
+
+
+@ray.remote(max_restarts=3, max_task_retries=3)
+class Predictor:
+    """Predicts chunks of tiles; keeps the model of the last call. A restarted one loads what it needs again."""
+
+    def __init__(self, experiment: Experiment, shared: list[ray.ObjectRef], frame: Frame, cpus: int, gpu: bool) -> None:
+        torch.set_num_threads(cpus)
+        self._experiment, self._frame = experiment, frame
+        self._padded: np.ndarray = ray.get(shared[0])
+        self._device = worker_device(gpu)
+        self._loaded: tuple[Path, Model] | None = None
+
+    def predict(self, checkpoint: Path, tiles: np.ndarray) -> Probabilities:
+        if self._loaded is None or self._loaded[0] != checkpoint:
+            self._loaded = checkpoint, Model(self._experiment, checkpoint, self._frame, self._device)
+        return self._loaded[1].predict(self._padded[tiles])
+
+
+def predict_models(
+    tasks: Sequence[PredictionTask],
+    padded: np.ndarray,
+    frame: Frame,
+    experiment: Experiment,
+    advance: Callable[[int], None],
+) -> None:
+    """Predict with every model on all of the cluster's slots; each folder gets its marker when it is whole.
+
+    Args:
+        padded: (N, P, P) uint8, the survey's padded tiles.
+        advance: called with the number of tiles that just came back.
+    """
+    wanted = resources_per_fold(experiment.resources)
+    shared = ray.put(padded)
+    chunks = [
+        (i, start, task.tiles[start : start + CHUNK])
+        for i, task in enumerate(tasks)
+        for start in range(0, len(task.tiles), CHUNK)
+    ]
+    options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0)}
+    actors = [
+        Predictor.options(**options).remote(experiment, [shared], frame, int(wanted["CPU"]), "GPU" in wanted)
+        for _ in range(min(slots(experiment.resources), len(chunks)))
+    ]
+    arrays = [_arrays(task, frame.tile_px) for task in tasks]
+    left = [len(task.tiles) for task in tasks]
+    for i, start, probabilities in _answers(actors, tasks, chunks):
+        masks, salt = arrays[i]
+        size = len(probabilities.salt)
+        masks[start : start + size], salt[start : start + size] = probabilities
+        left[i] -= size
+        if not left[i]:
+            masks.flush()
+            save_array(tasks[i].folder.path / "salt.npy", salt)
+            tasks[i].folder.finish(tiles=len(tasks[i].tiles))
+        advance(size)
+    for actor in actors:
+        ray.kill(actor)
+
+
+def _answers(
+    actors: list, tasks: Sequence[PredictionTask], chunks: list[tuple[int, int, np.ndarray]]
+) -> Iterator[tuple[int, int, Probabilities]]:
+    """Every chunk's probabilities as they come, two calls in flight per actor so that none waits for the driver."""
+    waiting, flying = iter(chunks), {}
+
+    def send(actor: ray.actor.ActorHandle) -> None:
+        for i, start, tiles in waiting:
+            flying[actor.predict.remote(tasks[i].checkpoint, tiles)] = (actor, i, start)
+            return
+
+    for _ in range(2):
+        for actor in actors:
+            send(actor)
+    while flying:
+        (reference,), _ = ray.wait(list(flying))
+        actor, i, start = flying.pop(reference)
+        send(actor)
+        yield i, start, ray.get(reference)
+
+
+def _arrays(task: PredictionTask, tile_px: int) -> tuple[np.memmap, np.ndarray]:
+    """Empty result arrays of a model: masks on the disk, P(salt) in memory."""
+    task.folder.open()
+    save_array(task.folder.path / "tiles.npy", task.tiles)
+    shape = (len(task.tiles), tile_px, tile_px)
+    masks = np.lib.format.open_memmap(task.folder.path / "masks.npy", "w+", np.float16, shape)
+    return masks, np.empty(len(task.tiles), np.float32)

@@ -1,0 +1,5 @@
+"""What a person can put right."""
+
+
+class SaltRayError(Exception):
+    """The base of every error whose message is one clear sentence with its remedy; the command line shows no traceback."""

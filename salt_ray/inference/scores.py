@@ -1,0 +1,80 @@
+"""How good a run is: per fold, out of fold, on the hold-out and on a known test truth, beside the trivial answers.
+
+Letters: L labelled tiles, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from salt_ray.config import Prediction
+from salt_ray.inference.ensemble import ModelPrediction, decided_masks
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.training.metrics import score, trivial_scores
+
+
+def run_scores(
+    prepared: PreparedSurvey,
+    models: Mapping[tuple[str, int], ModelPrediction],
+    tables: Mapping[str, FoldTable],
+    settings: Prediction,
+    test_truth: np.ndarray | None,
+) -> dict[str, Any]:
+    """Every score of a run, all from the same final masks (mean of the models that may judge a tile, thresholds).
+
+    Args:
+        models: predictions by (training, fold).
+        tables: fold tables by training.
+        test_truth: (U, S, S) bool masks of the unlabelled tiles where they are known.
+
+    Returns:
+        ``folds`` (per fold; by "training/fold" when there are several trainings), ``oof``, ``oof_tiles``, ``trivial``
+        (on the test truth where it is known, else on the out-of-fold tiles), and ``test`` and ``holdout`` where there
+        are such tiles.
+    """
+    truth = prepared.survey.masks
+    tiles = prepared.trainable
+    oof = decided_masks(list(models.values()), tiles, settings)
+    scores: dict[str, Any] = {"folds": {}}
+    for (training, fold), model in models.items():
+        _, validation = tables[training].split(fold, prepared.survey.ids[: len(truth)])
+        name = f"{training}/{fold}" if len(tables) > 1 else str(fold)
+        scores["folds"][name] = score(truth[validation], decided_masks([model], np.sort(validation), settings))
+    scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
+    judged = truth[tiles]
+    if prepared.held_out.any():
+        positions = np.flatnonzero(prepared.held_out)
+        scores["holdout"] = score(truth[positions], survey_masks(prepared, models.values(), positions, settings))
+        scores["holdout_tiles"] = len(positions)
+    if test_truth is not None:
+        predicted = survey_masks(prepared, models.values(), prepared.unlabelled, settings)
+        scores["test"], scores["test_tiles"] = score(test_truth, predicted), len(predicted)
+        judged = test_truth
+    scores["trivial"] = trivial_scores(truth[tiles], judged)
+    return scores
+
+
+def survey_masks(
+    prepared: PreparedSurvey, models: Sequence[ModelPrediction], positions: np.ndarray, settings: Prediction
+) -> np.ndarray:
+    """Final masks (n, S, S) bool of the tiles at ``positions``; those of one colour are empty without being predicted."""
+    edge = prepared.frame.tile_px
+    masks = np.zeros((len(positions), edge, edge), bool)
+    predicted = ~prepared.survey.constant[positions]
+    if predicted.any():
+        masks[predicted] = decided_masks(list(models), positions[predicted], settings)
+    return masks
+
+
+def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
+    """(U, S, S) bool masks in ``truth/masks/ID.png`` of a survey whose test truth is known (a synthetic one), or None."""
+    folder = directory / "truth" / "masks"
+    if not folder.is_dir():
+        return None
+    return np.stack([cv2.imread(str(folder / f"{tile}.png"), cv2.IMREAD_GRAYSCALE) > 0 for tile in ids])

@@ -1,0 +1,163 @@
+"""Encoders: any timm network that gives five feature maps, with its first max-pool removed (method section 3).
+
+Sources: SE-ResNeXt (Hu et al., 2018, Squeeze-and-Excitation Networks; Xie et al., 2017, Aggregated Residual
+Transformations); the pool's removal keeps detail that a 101 px tile cannot spare.
+N images, H, W pixels; feature maps go from the shallowest (fine) to the deepest (coarse).
+"""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from salt_ray import torchvision_schemas
+from salt_ray.config import ExperimentError
+
+torchvision_schemas.declare()
+
+import timm  # noqa: E402 (it imports torchvision, which needs the schemas)
+
+MAPS = 5
+#: What torch and safetensors raise for a file that is not theirs.
+UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, SafetensorError)
+#: Side of the image of the dry run, px: two pixels at the deepest reduction in use (32), so that the ratios are exact.
+DRY_RUN_PX = 64
+
+
+class Encoder(nn.Module):
+    """A feature extractor that knows what it gives.
+
+    Attributes:
+        channels: of the five maps, shallowest first.
+        reductions: how many pixels of the image one pixel of each map stands for, shallowest first: powers of two.
+    """
+
+    def __init__(self, body: nn.Module, name: str) -> None:
+        """Measure ``body``, which returns a list of maps, by a dry run that changes neither it nor any RNG.
+
+        Raises:
+            ExperimentError: ``body`` does not give five maps at reductions that are powers of two and do not fall.
+        """
+        super().__init__()
+        self.body = body
+        shapes = _shapes(body)
+        reductions = [DRY_RUN_PX / shape[-1] for shape in shapes]
+        usable = (
+            len(shapes) == MAPS
+            and all(len(shape) == 4 and shape[-2] == shape[-1] for shape in shapes)
+            and all(reduction in (1, 2, 4, 8, 16, 32, 64) for reduction in reductions)
+            and reductions == sorted(reductions)
+        )
+        if not usable:
+            raise ExperimentError(
+                f"network.encoder = {name!r} turns {DRY_RUN_PX} x {DRY_RUN_PX} px into maps of shape {shapes}; needed "
+                f"are {MAPS} maps (1, channels, h, w), each as fine as the next or finer by a power of two"
+            )
+        self.channels = tuple(shape[1] for shape in shapes)
+        self.reductions = tuple(int(reduction) for reduction in reductions)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Float images (N, 3, H, W) to five maps (N, channels[i], H / reductions[i], W / reductions[i])."""
+        return self.body(images)
+
+
+def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
+    """The timm encoder ``name`` ("seresnext50_32x4d", or with the tag of its weights, "resnet18.a1_in1k").
+
+    Args:
+        pretrained: False: random weights from torch's global RNG; True: timm's, downloaded at first use; a path: the
+            state dict of ``timm.create_model(name)``, as safetensors or as a torch file that loads weights-only.
+
+    Raises:
+        ExperimentError: unknown encoder, encoder without five usable maps, or weights that are not to be had.
+    """
+    _check_name(name)
+    try:
+        body = timm.create_model(name, pretrained=pretrained is True, features_only=True)
+    except (OSError, RuntimeError) as error:
+        if pretrained is not True:
+            raise _unsuited(name, error) from error
+        raise ExperimentError(
+            f"network.pretrained = true: the weights of {name!r} cannot be had from timm ({error}); set "
+            "network.pretrained to false, or to a local file of the encoder's weights"
+        ) from error
+    except (AssertionError, AttributeError, IndexError, TypeError) as error:  # timm's ways to refuse features_only
+        raise _unsuited(name, error) from error
+    if not isinstance(pretrained, bool):
+        _load(body, name, Path(pretrained))
+    _remove_max_pool(body)
+    return Encoder(body, name)
+
+
+def _check_name(name: str) -> None:
+    architecture, dot, _tag = name.partition(".")
+    if timm.is_model(architecture) and (not dot or name in timm.list_pretrained()):
+        return
+    known = timm.list_pretrained(f"{architecture}.*") if timm.is_model(architecture) else timm.list_models()
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() names the encoders"
+    raise ExperimentError(f"network.encoder = {name!r}: timm {timm.__version__} has no such network{hint}")
+
+
+def _unsuited(name: str, error: Exception) -> ExperimentError:
+    return ExperimentError(
+        f"network.encoder = {name!r} gives no feature maps ({error}); name a convolutional network with {MAPS} stages"
+    )
+
+
+def _remove_max_pool(body: nn.Module) -> None:
+    """Replace the max-pool of stride 2 if there is exactly one; networks built of max-pools (VGG) keep theirs."""
+    pools = [
+        where for where, part in body.named_modules() if isinstance(part, nn.MaxPool2d) and part.stride in (2, (2, 2))
+    ]
+    if len(pools) == 1:
+        body.set_submodule(pools[0], nn.Identity())
+
+
+@torch.no_grad()
+def _shapes(body: nn.Module) -> list[tuple[int, ...]]:
+    """The shapes of the maps of one blank image, on the device of the weights (the meta device included)."""
+    image = torch.zeros(1, 3, DRY_RUN_PX, DRY_RUN_PX, device=next(body.parameters()).device)
+    training = body.training
+    shapes = [tuple(feature.shape) for feature in body.eval()(image)]
+    body.train(training)
+    return shapes
+
+
+def _load(body: nn.Module, name: str, path: Path) -> None:
+    """Copy every tensor of ``body`` from ``path``.
+
+    timm's own way (``pretrained_cfg_overlay``) is not taken: with features_only it loads non-strictly, so the file of
+    another network would leave random weights without a word, and older versions unpickle whatever the file holds.
+    """
+    if not path.is_file():
+        raise ExperimentError(f"network.pretrained = {path}: there is no such file; name the weights of {name!r}")
+    try:
+        weights = timm.models.load_state_dict(str(path), weights_only=True)
+    except UNREADABLE as error:
+        raise ExperimentError(
+            f"network.pretrained = {path} is neither safetensors nor a weights-only torch file "
+            f"({' '.join(str(error).split())[:200]})"
+        ) from error
+    held = {_plain(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    own = body.state_dict()
+    candidates = {key: held[_plain(key)] for key in own if _plain(key) in held}
+    fitting = {key: value for key, value in candidates.items() if value.shape == own[key].shape}
+    # num_batches_tracked only matters for a BatchNorm without momentum, and files from before torch 0.4.1 lack it
+    absent = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
+    if absent:
+        raise ExperimentError(
+            f"network.pretrained = {path} does not hold the weights of {name!r}: {len(absent)} of {len(own)} tensors "
+            f"are missing or of another shape, first {absent[0]}; save timm.create_model({name!r}).state_dict()"
+        )
+    body.load_state_dict(own | fitting)
+
+
+def _plain(key: str) -> str:
+    """A key without what features_only changes: a wrapper's prefix, flattened containers (stem.conv, stem_conv)."""
+    return key.removeprefix("body.").removeprefix("model.").replace(".", "_")

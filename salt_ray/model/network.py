@@ -1,0 +1,70 @@
+"""The network: encoder, FPN decoder, mask head and empty head (method section 3).
+
+N tiles of H x W px. Every output is a logit; probabilities are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from salt_ray import config
+from salt_ray.model.decoder import FpnDecoder
+from salt_ray.model.encoder import Encoder, build_encoder
+
+
+class Logits(NamedTuple):
+    """What the network says of N tiles, before any sigmoid."""
+
+    #: (N, H, W): is this pixel salt?
+    mask_logits: Tensor
+    #: (N,): does this tile contain salt?
+    salt_logit: Tensor
+
+
+class SaltNet(nn.Module):
+    """A U-Net with an FPN decoder for the mask and an empty head on the encoder's deepest map."""
+
+    def __init__(self, encoder: Encoder, decoder: FpnDecoder, mask_head_width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.mask_head = nn.Sequential(
+            nn.Conv2d(decoder.out_channels, mask_head_width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mask_head_width, 1, 1),
+        )
+        self.empty_head = nn.Linear(encoder.channels[-1], 1)
+
+    def forward(self, tiles: Tensor) -> Logits:
+        """Grey tiles (N, 1, H, W), float32 in 0..1, to ``Logits``.
+
+        Raises:
+            ValueError: the shape is another, or a side is no multiple of the deepest map's reduction.
+        """
+        deepest = self.encoder.reductions[-1]
+        if tiles.ndim != 4 or tiles.shape[1] != 1 or tiles.shape[2] % deepest or tiles.shape[3] % deepest:
+            raise ValueError(
+                f"tiles of shape {tuple(tiles.shape)}: needed is (N, 1, H, W) with H and W multiples of {deepest}; "
+                "change geometry.crop_px or pad the tiles"
+            )
+        features = self.encoder(tiles.expand(-1, 3, -1, -1))
+        pixels = self.decoder(features, tuple(tiles.shape[-2:]))
+        return Logits(
+            mask_logits=self.mask_head(pixels).squeeze(1),
+            salt_logit=self.empty_head(features[-1].mean(dim=(2, 3))).squeeze(1),
+        )
+
+
+def build_network(network: config.Network) -> SaltNet:
+    """The network of an experiment; random weights are drawn from torch's global RNG.
+
+    Raises:
+        ExperimentError: the encoder or its weights cannot be used (``build_encoder``).
+    """
+    encoder = build_encoder(network.encoder, network.pretrained)
+    decoder = FpnDecoder(
+        encoder.channels, encoder.reductions, network.decoder_widths, network.fpn_widths, network.dropout
+    )
+    return SaltNet(encoder, decoder, network.mask_head_width)

@@ -1,0 +1,132 @@
+"""What a person sees while a run goes on: live lines in a terminal, plain lines in a pipe or in CI."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.training.loop import Progress as FoldProgress
+
+PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
+
+
+class Terminal:
+    """Prints to ``console``; only a real terminal gets lines that move."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+
+    def say(self, line: str) -> None:
+        """One line, as it is."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
+        """What a survey holds."""
+        survey = prepared.survey
+        labelled, constant = len(survey.masks), survey.constant
+        frame = prepared.frame
+        self.say(
+            f"{directory}: {labelled:,} labelled and {len(survey.ids) - labelled:,} unlabelled tiles of "
+            f"{frame.tile_px} x {frame.tile_px} px, {constant.sum():,} of one colour set aside "
+            f"({constant[:labelled].sum():,} labelled), {prepared.held_out.sum():,} held out; "
+            f"{labelled - survey.masks.any(axis=(1, 2)).sum():,} masks are empty"
+        )
+
+    @contextlib.contextmanager
+    def folds(self, names: Sequence[str]) -> Iterator[Callable[[FoldProgress], None]]:
+        """One line per fold that follows it: epoch, loss, score, best, lr, tiles/s, time left."""
+        newest: dict[str, FoldProgress] = {}
+        if not self.console.is_terminal:
+            spoken: dict[str, float] = {}
+
+            def speak(progress: FoldProgress) -> None:
+                name = f"{progress.training}-fold-{progress.fold}"
+                last = progress.epoch == progress.epochs
+                if last or time.monotonic() - spoken.get(name, 0) >= PLAIN_SECONDS:
+                    spoken[name] = time.monotonic()
+                    self.say(name + "  " + "  ".join(f"{k} {v}" for k, v in _cells(progress).items()))
+
+            yield speak
+            return
+
+        with Live(_fold_table(names, newest), console=self.console, refresh_per_second=4) as live:
+
+            def show(progress: FoldProgress) -> None:
+                newest[f"{progress.training}-fold-{progress.fold}"] = progress
+                live.update(_fold_table(names, newest))
+
+            yield show
+
+    @contextlib.contextmanager
+    def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """A bar with the time left; the yielded function takes how many came just now."""
+        if not self.console.is_terminal:
+            done, spoken, started = 0, time.monotonic(), time.monotonic()
+
+            def speak(count: int) -> None:
+                nonlocal done, spoken
+                done += count
+                now = time.monotonic()
+                if now - spoken >= PLAIN_SECONDS or done == total:
+                    spoken = now
+                    left = (now - started) * (total - done) / done
+                    self.say(f"{title}  {done:,}/{total:,} {unit}  {done / (now - started):.0f}/s  {_clock(left)} left")
+
+            yield speak
+            return
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+        with Progress(*columns, TimeRemainingColumn(), console=self.console) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda count: progress.advance(task, count)
+
+    def scores(self, scores: Mapping[str, Any]) -> None:
+        """The table at the end of a run."""
+        table = Table("tiles judged", "score", title="score: mean over IoU thresholds 0.50 … 0.95")
+        table.columns[1].justify = "right"
+        for name, value in scores["folds"].items():
+            table.add_row(f"fold {name}", f"{value:.4f}")
+        for name, title in (("oof", "out of fold"), ("holdout", "hold-out"), ("test", "test truth")):
+            if name in scores:
+                table.add_row(f"{title} ({scores[name + '_tiles']:,})", f"{scores[name]:.4f}", style="bold")
+        where = "test truth" if "test" in scores else "out of fold"
+        table.add_section()
+        table.add_row(f"all empty ({where})", f"{scores['trivial']['all_empty']:.4f}")
+        table.add_row(f"best constant mask ({where})", f"{scores['trivial']['best_constant']:.4f}")
+        self.console.print(table)
+
+
+def _cells(progress: FoldProgress) -> dict[str, str]:
+    return {
+        "stage": progress.stage,
+        "epoch": f"{progress.epoch}/{progress.epochs}",
+        "loss": f"{progress.loss:.4f}",
+        "score": f"{progress.score:.4f}",
+        "best": f"{progress.best_score:.4f}",
+        "lr": f"{progress.lr:.2e}",
+        "tiles/s": f"{progress.tiles_per_second:.0f}",
+        "left": _clock(progress.seconds_left),
+    }
+
+
+def _fold_table(names: Sequence[str], newest: Mapping[str, FoldProgress]) -> Table:
+    headings = ["fold", "stage", "epoch", "loss", "score", "best", "lr", "tiles/s", "left"]
+    table = Table(*headings, box=None)
+    for name in names:
+        cells = _cells(newest[name]).values() if name in newest else ["waiting"]
+        table.add_row(name, *cells)
+    return table
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

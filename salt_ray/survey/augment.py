@@ -1,0 +1,54 @@
+"""Training samples from padded tiles: random crop, left-right flip, linear brightness and contrast (method section 2).
+
+Letters: B tiles a batch, P padded edge, C crop edge, in px.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from salt_ray.config import Augmentation
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the internet for newer versions
+import albumentations
+
+
+class Augmenter:
+    """Draws augmented crops; the same seed gives the same crops, in the same order of calls."""
+
+    def __init__(self, config: Augmentation, crop_px: int) -> None:
+        self.crop_px = crop_px
+        self._transform = albumentations.Compose(
+            [
+                albumentations.RandomCrop(crop_px, crop_px),
+                albumentations.HorizontalFlip(p=config.flip_probability),
+                albumentations.RandomBrightnessContrast(
+                    brightness_limit=config.brightness_limit,
+                    contrast_limit=config.contrast_limit,
+                    p=config.brightness_contrast_probability,
+                ),
+            ]
+        )
+
+    def seed(self, seed: int) -> None:
+        """Start the random numbers anew."""
+        self._transform.set_random_seed(seed)
+
+    def batch(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Crop and change a batch.
+
+        Args:
+            images: (B, P, P) uint8.
+            masks: (B, P, P) bool.
+
+        Returns:
+            (B, C, C) uint8 and (B, C, C) bool.
+        """
+        shape = (len(images), self.crop_px, self.crop_px)
+        crops, cropped_masks = np.empty(shape, np.uint8), np.empty(shape, bool)
+        for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            sample = self._transform(image=image[..., None], mask=mask.view(np.uint8))
+            crops[i], cropped_masks[i] = sample["image"][..., 0], sample["mask"]
+        return crops, cropped_masks

@@ -1,0 +1,106 @@
+"""Arrays of a survey on disk, so that the second start maps them into memory instead of decoding 26,000 PNGs.
+
+    CACHE/KEY/*.npy, meta.json    one survey; meta.json is written last and says which arrays belong to it
+    CACHE/index/FINGERPRINT       the KEY that the files of this fingerprint had
+
+Folders appear under their name in one rename. Of two processes that build the same survey one renames first, and the
+other takes what it finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from salt_ray.artifacts import atomic_folder, write_atomically
+
+#: Raised when the meaning of the arrays changes: older folders are then built anew.
+FORMAT = 1
+#: A temporary folder this old, in seconds, belongs to a process that was killed.
+_ABANDONED_S = 24 * 3600
+
+
+class CacheDamage(Exception):
+    """A cached survey lacks an array or holds another than its meta.json says; the message names it."""
+
+
+@dataclass(frozen=True)
+class CachedSurvey:
+    """``arrays`` by name, mapped read-only, and the ``lines`` to report each time they are loaded."""
+
+    arrays: dict[str, np.ndarray]
+    lines: list[str]
+
+
+def recall(cache: Path, fingerprint: str) -> str | None:
+    """The key that was ``remember``-ed for a fingerprint; None if there is none."""
+    try:
+        return (cache / "index" / fingerprint).read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def remember(cache: Path, fingerprint: str, key: str) -> None:
+    write_atomically(cache / "index" / fingerprint, key)
+
+
+def load(cache: Path, key: str) -> CachedSurvey | None:
+    """The arrays of ``key``; None if they were never stored.
+
+    Raises:
+        CacheDamage: they were, but are not whole.
+    """
+    folder = cache / key
+    if not folder.is_dir():
+        return None
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta["format"] != FORMAT:
+            raise CacheDamage(f"meta.json has format {meta['format']}, this version writes {FORMAT}")
+        arrays = {name: _map(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
+        return CachedSurvey(arrays, list(meta["lines"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheDamage(f"{type(error).__name__}: {error}") from error
+
+
+def store(cache: Path, key: str, arrays: dict[str, np.ndarray], lines: list[str]) -> None:
+    """Put arrays under ``key``, unless whole ones are there already; damaged ones are replaced."""
+    _sweep(cache)
+    try:
+        if load(cache, key) is not None:
+            return  # another process was first, or the files were only touched
+    except CacheDamage:
+        aside = cache / f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        with contextlib.suppress(FileNotFoundError):  # another process has just done so
+            os.rename(cache / key, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+    with atomic_folder(cache / key) as folder:
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        described = {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()}
+        meta = {"format": FORMAT, "lines": lines, "arrays": described}
+        write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
+
+
+def _map(path: Path, shape: list[int], dtype: str) -> np.ndarray:
+    # Nothing can be mapped of an empty array; np.load raises ValueError where the file is shorter than its header says.
+    array = np.load(path, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
+    if list(array.shape) != shape or array.dtype.str != dtype:
+        raise CacheDamage(f"{path.name} is {array.dtype.str} {array.shape}, expected {dtype} {tuple(shape)}")
+    return array
+
+
+def _sweep(cache: Path) -> None:
+    """Delete what killed processes left behind."""
+    for folder in cache.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,99 @@
+"""Folds as data: computed once, saved as a CSV, hashed, and loaded by everyone (method section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.artifacts import write_atomically
+from salt_ray.errors import SaltRayError
+
+
+class FoldError(SaltRayError):
+    """A fold table and what it is used with do not fit together."""
+
+
+@dataclass(frozen=True)
+class FoldTable:
+    """Which fold validates each labelled tile.
+
+    Attributes:
+        ids: (L,) str, sorted.
+        folds: (L,) int64, 0 … count - 1; every fold has at least one tile.
+        count: number of folds K.
+    """
+
+    ids: np.ndarray
+    folds: np.ndarray
+    count: int
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.folds) or len(np.unique(self.ids)) != len(self.ids):
+            raise FoldError("every tile must stand in the fold table exactly once: compute the folds anew")
+        missing = sorted(set(range(self.count)) ^ set(self.folds.tolist()))
+        if missing:
+            raise FoldError(f"folds {missing} are empty or unknown with {self.count} folds: compute the folds anew")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the table's content."""
+        return hashlib.sha256(self._csv().encode()).hexdigest()
+
+    def split(self, fold: int, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions within ``ids`` (str) that train a fold's model, and that validate it.
+
+        Tiles outside the table are in neither.
+
+        Raises:
+            FoldError: the fold does not exist, or a tile of the table is missing from ``ids``.
+        """
+        if not 0 <= fold < self.count:
+            raise FoldError(f"there is no fold {fold}: this table has 0 … {self.count - 1}")
+        position = {tile: i for i, tile in enumerate(ids)}
+        absent = [tile for tile in self.ids if tile not in position]
+        if absent:
+            raise FoldError(f"{len(absent)} tiles of the fold table are not in this survey (first: {absent[0]})")
+        positions = np.array([position[tile] for tile in self.ids])
+        return positions[self.folds != fold], positions[self.folds == fold]
+
+    def save(self, path: Path) -> None:
+        """Write ``id,fold`` rows, whole or not at all."""
+        write_atomically(path, self._csv())
+
+    def _csv(self) -> str:
+        return pd.DataFrame({"id": self.ids, "fold": self.folds}).to_csv(index=False)
+
+
+def load_folds(path: Path, count: int) -> FoldTable:
+    """Read a saved table.
+
+    Raises:
+        FoldError: columns are missing, an id stands twice, or its folds are not 0 … count - 1.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"id": str, "fold": np.int64}, keep_default_na=False)
+        table = table.sort_values("id")
+        return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count)
+    except (KeyError, ValueError, pd.errors.ParserError) as error:
+        raise FoldError(f"{path} is not a table of {count} folds ({error}): delete it to compute it anew") from error
+
+
+def random_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
+    """Rank by depth modulo the number of folds; equal (or unknown) depths are ranked by id.
+
+    Args:
+        ids: (L,) str.
+        depths: (L,) float, feet; NaN where a survey has none.
+        count: K, at most L.
+    """
+    if len(ids) < count:
+        raise FoldError(f"{len(ids)} labelled tiles cannot make {count} folds: lower folds.count or add tiles")
+    order = np.lexsort((ids, np.nan_to_num(depths, nan=np.inf)))
+    folds = np.empty(len(ids), np.int64)
+    folds[order] = np.arange(len(ids)) % count
+    by_id = np.argsort(ids)
+    return FoldTable(np.asarray(ids)[by_id].astype(str), folds[by_id], count)

@@ -1,0 +1,140 @@
+"""A survey made ready: tiles padded once, cached, and divided into what may be trained on and what may not.
+
+Letters: N tiles, L of them labelled (the first ones), S tile and P padded edge in px.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.artifacts import RunError, atomic_folder, cache_folder
+from salt_ray.config import Experiment
+from salt_ray.survey.folds import FoldTable, load_folds, random_folds
+from salt_ray.survey.padding import Frame, frame_for, operator
+from salt_ray.survey.tiles import Survey
+
+
+@dataclass(frozen=True)
+class TrainingTiles:
+    """What training reads.
+
+    Attributes:
+        key: SHA-256 of the survey's content.
+        ids: (L,) str.
+        images: (L, P, P) uint8, padded.
+        masks: (L, P, P) bool, padded.
+        frame: tile, padded and crop edges.
+    """
+
+    key: str
+    ids: np.ndarray
+    images: np.ndarray
+    masks: np.ndarray
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class PreparedSurvey:
+    """A survey with its padded tiles.
+
+    Attributes:
+        survey: the tiles as they were found.
+        frame: tile, padded and crop edges.
+        images: (N, P, P) uint8, memory-mapped.
+        masks: (L, P, P) bool, memory-mapped.
+        held_out: (L,) bool: labelled tiles that are never trained on nor chosen by.
+    """
+
+    survey: Survey
+    frame: Frame
+    images: np.ndarray
+    masks: np.ndarray
+    held_out: np.ndarray
+
+    @property
+    def trainable(self) -> np.ndarray:
+        """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64."""
+        labelled = len(self.survey.masks)
+        return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out)
+
+    @property
+    def unlabelled(self) -> np.ndarray:
+        """Positions of the unlabelled tiles, those of one colour included, (U,) int64."""
+        return np.arange(len(self.survey.masks), len(self.survey.ids))
+
+    def training_tiles(self) -> TrainingTiles:
+        """The labelled part, for the object store."""
+        labelled = len(self.survey.masks)
+        ids = self.survey.ids[:labelled]
+        return TrainingTiles(
+            self.survey.key, ids, np.asarray(self.images[:labelled]), np.asarray(self.masks), self.frame
+        )
+
+    def folds(self, count: int) -> FoldTable:
+        """Depth-ordered random folds of the trainable tiles."""
+        return random_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
+
+    def saved_folds(self, path: Path, count: int) -> FoldTable:
+        """The folds in a file, or new ones saved there; they must hold exactly the trainable tiles.
+
+        Raises:
+            RunError: the file's tiles are others.
+            FoldError: the file is no table of that many folds.
+        """
+        if not path.exists():
+            self.folds(count).save(path)
+        table = load_folds(path, count)
+        if not np.array_equal(table.ids, np.sort(self.survey.ids[self.trainable])):
+            raise RunError(
+                f"{path} holds other tiles than this survey may train on: use another --run-dir, or delete it"
+            )
+        return table
+
+
+def prepare_survey(
+    survey: Survey, experiment: Experiment, report: Callable[[str], None] = lambda line: None, cache: Path | None = None
+) -> PreparedSurvey:
+    """Pad every tile (cached on the disk per content and geometry) and mark the hold-out.
+
+    Raises:
+        RunError: the hold-out list cannot be read or names tiles that are not labelled.
+        ValueError: the geometry does not fit the tile.
+    """
+    frame = frame_for(survey.images.shape[-1], experiment.geometry)
+    folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{frame.tile_px}-{frame.padded_px}"
+    if not folder.exists():
+        report(f"padding {len(survey.ids):,} tiles from {frame.tile_px} to {frame.padded_px} px")
+        padding = operator(frame.tile_px, frame.padded_px)
+        with atomic_folder(folder) as temporary:
+            np.save(temporary / "images.npy", padding.images(survey.images))
+            np.save(temporary / "masks.npy", padding.masks(survey.masks))
+    try:
+        images, masks = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
+    except (OSError, ValueError):
+        report(f"{folder} is damaged: padding anew")
+        shutil.rmtree(folder)
+        return prepare_survey(survey, experiment, report, cache)
+    return PreparedSurvey(survey, frame, images, masks, held_out(survey, experiment.holdout))
+
+
+def held_out(survey: Survey, path: Path | None) -> np.ndarray:
+    """(L,) bool: which labelled tiles stand in the hold-out CSV (column ``id``)."""
+    ids = survey.ids[: len(survey.masks)]
+    if path is None:
+        return np.zeros(len(ids), bool)
+    try:
+        wanted = pd.read_csv(path, dtype=str, keep_default_na=False)["id"].to_numpy(str)
+    except (OSError, KeyError, ValueError) as error:
+        raise RunError(
+            f"the hold-out {path} cannot be read as a CSV with a column id ({error}): correct holdout"
+        ) from error
+    unknown = np.setdiff1d(wanted, ids)
+    if len(unknown):
+        raise RunError(f"{len(unknown)} tiles of the hold-out {path} are not labelled here (first: {unknown[0]})")
+    return np.isin(ids, wanted)

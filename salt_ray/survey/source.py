@@ -1,0 +1,267 @@
+"""The files of a survey, whether they lie in folders or in Kaggle's zips: one name, one size, one way to read each.
+
+A name is a path in Kaggle's layout, 'train/images/ID.png', wherever the bytes are. Zips are read in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from salt_ray.survey.problems import Problem, SurveyError
+
+FOLDERS = ("train/images", "train/masks", "test/images")
+TABLES = ("train.csv", "depths.csv", "sample_submission.csv")
+#: What Kaggle calls the download of everything at once.
+OUTER_ZIP = "tgs-salt-identification-challenge.zip"
+#: A tile is some ten kilobytes; a table of a million masks stays below this, and so do Kaggle's zips inside the zip.
+MAX_PNG_BYTES = 64 << 20
+MAX_TABLE_BYTES = 1 << 30
+MAX_INNER_ZIP_BYTES = 4 << 30
+
+_ZIPS = ("train.zip", "test.zip", *(f"{table}.zip" for table in TABLES))
+_ALL_AGAIN = "get the file again"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a survey.
+
+    Attributes:
+        name: path in Kaggle's layout.
+        place: where it lies, for messages: the name, or the zip and the name in it.
+        size: length in bytes.
+        read: returns the bytes, from any thread; raises OSError or ValueError that says what is wrong.
+    """
+
+    name: str
+    place: str
+    size: int
+    read: Callable[[], bytes]
+
+
+class Source:
+    """The files of the survey in a folder (or in one zip of everything).
+
+    Making one lists the files and opens none. Where a folder and a zip of the same name lie side by side the folder
+    is used. Files that belong to no survey are ignored, except among the tiles.
+
+    Attributes:
+        directory: the folder.
+        fingerprint: hex digest of the folder's path and of every file's name, size and time of change (ns): equal as
+            long as nothing was changed, and found without reading a file.
+
+    Raises:
+        SurveyError: the folder is not there or holds nothing of a survey.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory)
+        self._files: dict[str, tuple[str, int]] = {}  # name -> (path, bytes)
+        self._strays: list[str] = []
+        self._zips: list[tuple[str, str]] = []  # (role: the name Kaggle gives the zip, path)
+        lines = self._list()
+        if not self._zips and not any(name.count("/") for name in self._files):
+            raise SurveyError([self._nothing()])
+        lines.sort()
+        head = f"{os.path.realpath(self.directory)}\n"
+        self.fingerprint = hashlib.sha256((head + "\n".join(lines)).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def entries(self) -> tuple[dict[str, Entry], list[Problem]]:
+        """Every file that can be read, by name, and what is wrong with the others."""
+        problems = [
+            Problem(stray, "is no file ID.png", "move it out of the folder of tiles", drops=())
+            for stray in sorted(self._strays)
+        ]
+        found = {
+            name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())
+        }
+        for role, path in self._zips:
+            try:
+                with open(path, "rb") as file:
+                    content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                with zipfile.ZipFile(path) as archive:
+                    _list_zip(role, os.path.basename(path), content, archive, found, problems)
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                problems.append(Problem(os.path.basename(path), f"cannot be read as a zip ({error})", _ALL_AGAIN))
+        for entry in [entry for entry in found.values() if entry.size > _limit(entry.name)]:
+            del found[entry.name]
+            what = f"is {entry.size:,} bytes long; at most {_limit(entry.name):,} are read"
+            drops = (_tile(entry.name),) if entry.name.endswith(".png") else None
+            problems.append(Problem(entry.place, what, _ALL_AGAIN, drops))
+        if not any(name.count("/") for name in found) and not problems:
+            problems.append(self._nothing())
+        return found, problems
+
+    def _list(self) -> list[str]:
+        """Fill in what lies where; returns a line for each file, for the fingerprint."""
+        if self.directory.is_file():
+            status = self.directory.stat()
+            self._zips = [(OUTER_ZIP, str(self.directory))]
+            return [f"{self.directory.name} {status.st_size} {status.st_mtime_ns}"]
+        if not self.directory.is_dir():
+            raise SurveyError([self._nothing()])
+        lines: list[str] = []
+        found_folders = [folder for folder in FOLDERS if (self.directory / folder).is_dir()]
+        for folder in found_folders:
+            with os.scandir(self.directory / folder) as listing:
+                for item in listing:
+                    if item.name.startswith("."):
+                        continue
+                    name = f"{folder}/{item.name}"
+                    if not item.name.endswith(".png") or not item.is_file():
+                        self._strays.append(name)
+                        lines.append(f"{name} stray")
+                        continue
+                    status = item.stat()
+                    self._files[name] = (item.path, status.st_size)
+                    lines.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+        for table in TABLES:
+            path = self.directory / table
+            if path.is_file():
+                status = path.stat()
+                self._files[table] = (str(path), status.st_size)
+                lines.append(f"{table} {status.st_size} {status.st_mtime_ns}")
+        parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
+        for role in (*_ZIPS, OUTER_ZIP):
+            path = self.directory / role
+            if role.removesuffix(".zip") not in parts and path.is_file():
+                if role == OUTER_ZIP and (found_folders or self._zips):
+                    continue  # it was unpacked already, in part: what lies beside it counts
+                status = path.stat()
+                self._zips.append((role, str(path)))
+                lines.append(f"{role} {status.st_size} {status.st_mtime_ns}")
+        return lines
+
+    def _nothing(self) -> Problem:
+        what = (
+            f"no survey here (looked for train/images/ID.png, test/images/ID.png, train.zip, test.zip, {OUTER_ZIP})"
+            if self.directory.exists()
+            else "there is no such folder"
+        )
+        remedy = "name the folder of Kaggle's data with --data DIR, or make a survey with python launch.py synth DIR"
+        return Problem(str(self.directory), what, remedy)
+
+
+class _FileReader:
+    """Reads one file; a class, because 26,000 of them are made and each should be small."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self) -> bytes:
+        with open(self.path, "rb", buffering=0) as file:
+            return file.read()
+
+
+class _ZipReader:
+    """Inflates one member of a zip that lies in memory (or is mapped into it).
+
+    zipfile itself would do, but it takes a lock and 0.1 ms of interpreter time for every member.
+    """
+
+    __slots__ = ("content", "info")
+
+    def __init__(self, content: memoryview, info: zipfile.ZipInfo) -> None:
+        self.content = content
+        self.info = info
+
+    def __call__(self) -> bytes:
+        info, content = self.info, self.content
+        head = content[info.header_offset : info.header_offset + 30]
+        if len(head) < 30 or head[:4] != b"PK\x03\x04":
+            raise ValueError("is cut off or damaged in its zip")
+        if info.flag_bits & 1:
+            raise ValueError("is encrypted in its zip")
+        start = info.header_offset + 30 + sum(struct.unpack_from("<HH", head, 26))
+        packed = content[start : start + info.compress_size]
+        if info.compress_type == zipfile.ZIP_STORED:
+            data = bytes(packed)
+        elif info.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, info.file_size + 1)
+            except zlib.error as error:
+                raise ValueError(f"is damaged in its zip ({error})") from None
+        else:
+            raise ValueError(f"is packed by method {info.compress_type} in its zip; only 0 and 8 are read")
+        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+            raise ValueError("is damaged in its zip (checksum)")
+        return data
+
+
+def _list_zip(
+    role: str,
+    label: str,
+    content: memoryview,
+    archive: zipfile.ZipFile,
+    found: dict[str, Entry],
+    problems: list[Problem],
+) -> None:
+    """Add the members of one zip to ``found``; those of a zip inside the outer one too, once."""
+    listed: set[str] = set()
+    inner: list[tuple[str, Entry]] = []
+    for info in archive.infolist():
+        path = info.filename.replace("\\", "/")
+        place = f"{label}: {info.filename}"
+        if path.startswith("/") or ".." in path.split("/") or path[1:2] == ":":
+            problems.append(Problem(place, "has a name that leads out of the zip", "do not use this zip; get it again"))
+            continue
+        entry = Entry(path, place, info.file_size, _ZipReader(content, info))
+        if role == OUTER_ZIP and path.rpartition("/")[2] in _ZIPS:
+            inner.append((path.rpartition("/")[2], entry))
+            continue
+        name = _name_in_layout(role, path)
+        if name is None or info.is_dir() or (name in found and name not in listed):
+            continue
+        folder, _, file = name.rpartition("/")
+        if folder and not file.endswith(".png"):
+            problems.append(Problem(place, "is no file ID.png", "take it out of the folder of tiles", drops=()))
+        elif name in listed:
+            drops = (_tile(name),) if folder else None
+            problems.append(Problem(place, "is in the zip twice", "leave one of the two", drops))
+        else:
+            listed.add(name)
+            found[name] = Entry(name, place, info.file_size, entry.read)
+    for inner_role, entry in inner:
+        if entry.size > MAX_INNER_ZIP_BYTES:
+            what = f"is {entry.size:,} bytes long; at most {MAX_INNER_ZIP_BYTES:,} are read"
+            problems.append(Problem(entry.place, what, "unpack the outer zip and name the folder with --data DIR"))
+            continue
+        try:
+            inner_content = entry.read()
+            with zipfile.ZipFile(io.BytesIO(inner_content)) as inner_archive:
+                _list_zip(inner_role, entry.place, memoryview(inner_content), inner_archive, found, problems)
+        except (ValueError, zipfile.BadZipFile) as error:
+            problems.append(Problem(entry.place, f"cannot be read as a zip ({error})", _ALL_AGAIN))
+
+
+def _name_in_layout(role: str, path: str) -> str | None:
+    """Where a zip's member belongs in Kaggle's layout: None where it is no part of a survey."""
+    part = role.removesuffix(".zip")
+    if part in TABLES:
+        return part if path.rpartition("/")[2] == part else None
+    if role != OUTER_ZIP and not path.startswith(f"{part}/"):
+        path = f"{part}/{path}"
+    folder, _, file = path.rpartition("/")
+    if path in TABLES or (folder in FOLDERS and not file.startswith(".")):
+        return path
+    return None
+
+
+def _limit(name: str) -> int:
+    return MAX_PNG_BYTES if name.endswith(".png") else MAX_TABLE_BYTES
+
+
+def _tile(name: str) -> str:
+    """'ID' of '…/ID.png'."""
+    return name.rpartition("/")[2].removesuffix(".png")

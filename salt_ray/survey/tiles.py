@@ -1,0 +1,128 @@
+"""A survey in memory: every tile, mask and depth of a folder in Kaggle's layout (method section 1).
+
+The first load reads and checks every file and keeps the arrays in a cache; later ones map them from there.
+Letters: N tiles = L labelled, then U unlabelled, each sorted by id; S tile edge in px.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from salt_ray.artifacts import cache_folder
+from salt_ray.survey import cache as survey_cache
+from salt_ray.survey.ingest import read_survey
+from salt_ray.survey.problems import Problem, SurveyError
+from salt_ray.survey.source import Source
+
+__all__ = ["Problem", "Survey", "SurveyError", "load_survey"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """L labelled tiles, then U unlabelled ones, each sorted by id. The arrays are read-only, mapped from the cache.
+
+    Attributes:
+        ids: str (N,).
+        images: uint8 (N, S, S), grey.
+        masks: bool (L, S, S), True where salt is.
+        depths: float32 (N,), feet; NaN only where the survey has no depths.csv.
+        constant: bool (N,): tiles of one colour. They hold no data: never trained on, predicted empty.
+        submission_ids: str, the tiles a submission lists, in the order of sample_submission.csv; the unlabelled ids
+            where that file or the unlabelled tiles are absent. Tiles left out by ``skip_bad`` stay in this list.
+        key: sha256 hex of the content of all files (of the list of problems too, where tiles were left out).
+    """
+
+    ids: np.ndarray
+    images: np.ndarray
+    masks: np.ndarray
+    depths: np.ndarray
+    constant: np.ndarray
+    submission_ids: np.ndarray
+    key: str
+
+    @property
+    def labelled(self) -> int:
+        """L."""
+        return len(self.masks)
+
+    @property
+    def unlabelled(self) -> int:
+        """U."""
+        return len(self.ids) - len(self.masks)
+
+    @property
+    def tile_px(self) -> int:
+        """S, in px."""
+        return self.images.shape[-1]
+
+
+def load_survey(
+    directory: Path,
+    *,
+    skip_bad: bool = False,
+    cache: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Survey:
+    """Load the survey in a folder, or in Kaggle's zips there.
+
+    Tiles may have any size, but all the same; the test tiles and every CSV may be absent, and masks may come from
+    train.csv alone.
+
+    Args:
+        directory: folder in Kaggle's layout, folder of its zips, or the zip of everything.
+        skip_bad: leave bad tiles out and report them, instead of raising.
+        cache: folder for the arrays; otherwise 'surveys' in the user's cache, or in that of SALT_RAY_CACHE.
+        report: takes one line of text at a time: what is done, what is odd, what was left out.
+
+    Raises:
+        SurveyError: all that is wrong, one line each; with ``skip_bad`` only what concerns no single tile, or when no
+            tile is left. Also when the cache cannot be written.
+    """
+    source = Source(directory)
+    store = cache or cache_folder("surveys")
+    # Strict and lenient loads have separate entries: a folder with problems must raise whatever skip_bad has cached.
+    entry = f"{source.fingerprint}-{'lenient' if skip_bad else 'strict'}"
+    key = survey_cache.recall(store, entry)
+    survey = _from_cache(store, key, report) if key else None
+    if survey is not None:
+        return survey
+
+    report(f"reading and checking the tiles in {directory}")
+    reading = read_survey(source, skip_bad=skip_bad)
+    if not reading.arrays:
+        raise SurveyError(reading.problems)
+    lines = [f"left out: {problem}" for problem in reading.problems] + reading.notes
+    key = reading.digest
+    if reading.problems:
+        key = hashlib.sha256("\n".join([key, *lines]).encode()).hexdigest()
+    try:
+        survey_cache.store(store, key, reading.arrays, lines)
+        survey_cache.remember(store, entry, key)
+    except OSError as error:
+        what = f"cannot keep the survey's arrays here ({error.strerror or error})"
+        remedy = "free some space or set SALT_RAY_CACHE to another folder"
+        raise SurveyError([Problem(str(store), what, remedy)]) from error
+    survey = _from_cache(store, key, report)
+    if survey is None:
+        remedy = "start again, and do not delete the cache meanwhile"
+        raise SurveyError([Problem(str(store / key), "the arrays vanished after they were written", remedy)])
+    return survey
+
+
+def _from_cache(store: Path, key: str, report: Callable[[str], None]) -> Survey | None:
+    """The survey of ``key``; None, reported where there is something to say, if it must be read again."""
+    try:
+        cached = survey_cache.load(store, key)
+    except survey_cache.CacheDamage as damage:
+        report(f"the cache {store / key} is damaged ({damage}); reading the survey again")
+        return None
+    if cached is None:
+        return None
+    for line in cached.lines:
+        report(line)
+    return Survey(**cached.arrays, key=key)

@@ -1,0 +1,277 @@
+"""One fold, trained through its stages: the loop written out once, in order, without callbacks (method section 4).
+
+The same ``train_fold`` runs in a debugger, under Ray Train and under Ray Tune. It resumes by itself: what is finished
+is skipped, what was interrupted goes on from its newest checkpoint and ends with the same bytes (on a CPU with the same
+number of threads). Every epoch draws its random numbers from seeds made of (experiment seed, training, fold, stage,
+epoch), so the epoch number in a checkpoint is the whole state of all random generators.
+
+Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from salt_ray.artifacts import Folder, RunDirectory, write_atomically
+from salt_ray.config import Experiment, Stage, Training
+from salt_ray.errors import SaltRayError
+from salt_ray.model.network import Logits, SaltNet, build_network
+from salt_ray.survey.augment import Augmenter
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.padding import centre, centre_crop
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.checkpoint import CheckpointFolder, read_checkpoint
+from salt_ray.training.losses import combined_loss
+from salt_ray.training.metrics import score
+from salt_ray.training.schedule import Stopping, build_schedule
+
+VALIDATION_BATCH = 64  # tiles; the score does not depend on it
+
+
+class TrainingFailed(SaltRayError):
+    """A fold cannot be trained as asked; trying again would end the same way."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fold is, after an epoch."""
+
+    training: str
+    fold: int
+    stage: str
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float
+    score: float
+    best_score: float
+    lr: float
+    tiles_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold of one training: everything that decides its weights."""
+
+    experiment: Experiment
+    training: Training
+    fold: int
+    folds: FoldTable
+
+    @property
+    def name(self) -> str:
+        return f"{self.training.name}-fold-{self.fold}"
+
+    def inputs(self, stages: int, survey_key: str) -> dict[str, Any]:
+        """What the first ``stages`` stages depend on, for ``artifacts.Folder``."""
+        chosen = {"seed", "geometry", "augmentation", "network", "precision"}
+        return {
+            "experiment": self.experiment.model_dump(mode="json", include=chosen),
+            "stages": [stage.model_dump(mode="json") for stage in self.training.stages[:stages]],
+            "fold": self.fold,
+            "folds": self.folds.digest,
+            "survey": survey_key,
+        }
+
+    def stage_folder(self, run: RunDirectory, stage: int, survey_key: str) -> Folder:
+        path = run.stage(self.training.name, self.fold, self.training.stages[stage].name)
+        return Folder(path, self.inputs(stage + 1, survey_key))
+
+    def seed(self, *parts: int) -> int:
+        """A seed for one use (``parts``), independent of every other."""
+        entropy = [self.experiment.seed, zlib.crc32(self.training.name.encode()), self.fold, *parts]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def train_fold(
+    task: FoldTask,
+    tiles: TrainingTiles,
+    run: RunDirectory,
+    device: torch.device,
+    report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train one fold through all its stages, or finish what was begun.
+
+    Args:
+        report: called after every epoch.
+        say: called with a line for people when something unusual happens.
+
+    Returns:
+        The last stage's marker: ``{"epochs", "best_epoch", "best_score"}``.
+
+    Raises:
+        TrainingFailed: the loss is not finite.
+        CheckpointError: checkpoints exist, but none is usable.
+        RunError: the run directory holds this fold with other settings.
+    """
+    starting_point = None
+    for index, stage in enumerate(task.training.stages):
+        folder = task.stage_folder(run, index, tiles.key)
+        folder.open()
+        if folder.done is None:
+            train_stage(task, index, stage, starting_point, tiles, folder, device, report, say)
+        starting_point = CheckpointFolder(folder.path)
+    return folder.done
+
+
+def train_stage(
+    task: FoldTask,
+    index: int,
+    stage: Stage,
+    starting_point: CheckpointFolder | None,
+    tiles: TrainingTiles,
+    folder: Folder,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> None:
+    """Train one stage from ``starting_point``'s best weights (or random ones) and write its marker."""
+    training, validation = task.folds.split(task.fold, tiles.ids)
+    network = new_network(task, device)
+    if starting_point is not None:
+        network.load_state_dict(read_checkpoint(starting_point.best_path)["network"])
+    optimizer = torch.optim.SGD(
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
+    )
+    schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
+    history: list[dict[str, float]] = []
+    checkpoints = CheckpointFolder(folder.path)
+    state = checkpoints.newest(say)
+    if state is not None:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.restore(state["schedule"])
+        stopping.restore(state["stopping"])
+        history = state["history"]
+    augmenter = Augmenter(task.experiment.augmentation, tiles.frame.crop_px)
+    amp = mixed_precision(task.experiment, device)
+
+    while stopping.epoch < stage.epochs and not stopping.stop:
+        epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
+        seed = task.seed(index, epoch)
+        torch.manual_seed(seed)
+        augmenter.seed(seed)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        network.train()
+        losses = []
+        for batch in batches(training, stage.batch_size, np.random.default_rng(seed)):
+            images, masks = on_device(*augmenter.batch(tiles.images[batch], tiles.masks[batch]), device)
+            with amp:
+                logits = network(images)
+            loss = combined_loss(*logits, masks, stage.lovasz_weight, stage.bce_weight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        mean_loss = torch.stack(losses).mean().item()
+        trained = time.monotonic()
+        if not math.isfinite(mean_loss):
+            raise TrainingFailed(
+                f"{task.name}, stage {stage.name}: the loss is {mean_loss} in epoch {epoch}; lower the stage's lr "
+                f"(now {lr:g}) and use another --run-dir"
+            )
+        validation_loss, epoch_score = validate(network, stage, tiles, validation, device, amp)
+        better = stopping.step(epoch_score)
+        schedule.step(epoch_score)
+        history.append(
+            {"epoch": epoch, "lr": lr, "loss": mean_loss, "validation_loss": validation_loss, "score": epoch_score}
+        )
+        state = {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state(),
+            "stopping": stopping.state(),
+            "history": history,
+            "epoch": epoch,
+            "inputs": folder.inputs,
+        }
+        checkpoints.save(epoch, state, best=better)
+        now = time.monotonic()
+        report(
+            Progress(
+                training=task.training.name,
+                fold=task.fold,
+                stage=stage.name,
+                epoch=epoch,
+                epochs=stage.epochs,
+                loss=mean_loss,
+                validation_loss=validation_loss,
+                score=epoch_score,
+                best_score=stopping.best_score,
+                lr=lr,
+                tiles_per_second=len(losses) * min(stage.batch_size, len(training)) / (trained - started),
+                seconds_left=(now - started) * (stage.epochs - epoch),
+            )
+        )
+
+    write_atomically(folder.path / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    folder.finish(epochs=stopping.epoch, best_epoch=stopping.best_epoch, best_score=stopping.best_score)
+
+
+def new_network(task: FoldTask, device: torch.device) -> SaltNet:
+    """The fold's network with its first weights, the same on every call."""
+    torch.manual_seed(task.seed())
+    network = build_network(task.experiment.network)
+    return network.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)
+
+
+def mixed_precision(experiment: Experiment, device: torch.device) -> torch.autocast:
+    """bf16 autocast where the experiment asks for it and the device is CUDA; elsewhere it does nothing."""
+    enabled = experiment.precision == "bf16" and device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Shuffled batches of ``size``; the incomplete last one is left out (another epoch has its tiles elsewhere)."""
+    size = min(size, len(positions))
+    order = random.permutation(positions)
+    for start in range(0, len(order) - size + 1, size):
+        yield order[start : start + size]
+
+
+def on_device(images: np.ndarray, masks: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, C, C) uint8 and bool arrays as network input (B, 1, C, C) float32 in 0 … 1 and masks (B, C, C) bool."""
+    grey = torch.from_numpy(images).to(device).unsqueeze(1).float() / 255
+    return grey, torch.from_numpy(masks).to(device)
+
+
+@torch.inference_mode()
+def validate(
+    network: SaltNet,
+    stage: Stage,
+    tiles: TrainingTiles,
+    positions: np.ndarray,
+    device: torch.device,
+    amp: torch.autocast,
+) -> tuple[float, float]:
+    """Loss on the centre crops and score on the tiles: mask = logit > 0, emptied where P(salt) <= 0.5."""
+    network.eval()
+    total, predicted = 0.0, []
+    for start in range(0, len(positions), VALIDATION_BATCH):
+        batch = positions[start : start + VALIDATION_BATCH]
+        crops = (centre_crop(array[batch], tiles.frame) for array in (tiles.images, tiles.masks))
+        images, masks = on_device(*(np.ascontiguousarray(crop) for crop in crops), device)
+        with amp:
+            logits = network(images)
+        loss = combined_loss(*logits, masks, stage.lovasz_weight, stage.bce_weight)
+        total += loss.item() * len(batch)
+        predicted.append(centre(decide_at_zero(logits), tiles.frame).cpu().numpy())
+    truth = centre(tiles.masks[positions], tiles.frame)
+    return total / len(positions), score(truth, np.concatenate(predicted))
+
+
+def decide_at_zero(logits: Logits) -> torch.Tensor:
+    """(B, C, C) bool: the masks at probability 0.5, empty where the empty head says so."""
+    return (logits.mask_logits > 0) & (logits.salt_logit > 0)[:, None, None]

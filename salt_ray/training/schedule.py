@@ -1,0 +1,99 @@
+"""Learning-rate schedules and early stopping: small objects whose whole state is a dictionary (method section 4).
+
+Scores are "higher is better". Every object is asked once an epoch, after validation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from salt_ray.config import Cosine, Plateau, Stage
+
+
+@dataclass
+class PlateauSchedule:
+    """Multiplies the learning rate by ``factor`` after more than ``patience`` epochs without a better score."""
+
+    config: Plateau
+    lr: float
+    best: float = -math.inf
+    waited: int = 0
+
+    def step(self, score: float) -> None:
+        """Take note of an epoch's score."""
+        if score > self.best:
+            self.best, self.waited = score, 0
+            return
+        self.waited += 1
+        if self.waited > self.config.patience:
+            self.lr, self.waited = max(self.lr * self.config.factor, self.config.min_lr), 0
+
+    def state(self) -> dict:
+        return {"lr": self.lr, "best": self.best, "waited": self.waited}
+
+    def restore(self, state: dict) -> None:
+        self.lr, self.best, self.waited = state["lr"], state["best"], state["waited"]
+
+
+@dataclass
+class CosineSchedule:
+    """A half cosine from ``highest`` to ``config.min_lr`` every ``config.epochs_per_cycle`` epochs, then a restart."""
+
+    config: Cosine
+    highest: float
+    epoch: int = 0
+
+    @property
+    def lr(self) -> float:
+        phase = (self.epoch % self.config.epochs_per_cycle) / self.config.epochs_per_cycle
+        return self.config.min_lr + (self.highest - self.config.min_lr) * (1 + math.cos(math.pi * phase)) / 2
+
+    def step(self, score: float) -> None:
+        """Go on to the next epoch; the score does not matter."""
+        self.epoch += 1
+
+    def state(self) -> dict:
+        return {"epoch": self.epoch}
+
+    def restore(self, state: dict) -> None:
+        self.epoch = state["epoch"]
+
+
+def build_schedule(stage: Stage) -> PlateauSchedule | CosineSchedule:
+    """The schedule that a stage names, at its first epoch."""
+    match stage.schedule:
+        case Plateau() as config:
+            return PlateauSchedule(config, stage.lr)
+        case Cosine() as config:
+            return CosineSchedule(config, stage.lr)
+        case other:
+            raise AssertionError(f"no schedule for {other!r}")
+
+
+@dataclass
+class Stopping:
+    """Remembers the best epoch, and says when ``patience`` epochs brought nothing better (never when it is None)."""
+
+    patience: int | None
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    epoch: int = 0
+
+    def step(self, score: float) -> bool:
+        """Take note of an epoch's score; True when it is the best so far."""
+        self.epoch += 1
+        better = score > self.best_score
+        if better:
+            self.best_score, self.best_epoch = score, self.epoch
+        return better
+
+    @property
+    def stop(self) -> bool:
+        return self.patience is not None and self.epoch - self.best_epoch >= self.patience
+
+    def state(self) -> dict:
+        return asdict(self)
+
+    def restore(self, state: dict) -> None:
+        self.best_score, self.best_epoch, self.epoch = state["best_score"], state["best_epoch"], state["epoch"]

@@ -1,0 +1,49 @@
+"""Means over the models that saw a tile, and decisions on them."""
+
+import numpy as np
+import pytest
+
+from salt_ray.config import Prediction
+from salt_ray.inference import ensemble
+from salt_ray.inference.ensemble import ModelPrediction, decide, decided_masks, mean_blocks
+from salt_ray.inference.predict import Probabilities
+
+RANDOM = np.random.default_rng(0)
+
+
+def model(tiles: list[int]) -> ModelPrediction:
+    masks = RANDOM.random((len(tiles), 5, 5)).astype(np.float16)
+    return ModelPrediction(np.array(tiles), masks, RANDOM.random(len(tiles)).astype(np.float32))
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_the_mean_is_over_the_models_that_predicted_the_tile(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(ensemble, "BLOCK", block)
+    models = [model([0, 2, 3, 7]), model([2, 7, 9]), model([1, 2])]
+    wanted = np.array([1, 2, 7, 9])
+    seen = []
+    for tiles, probabilities in mean_blocks(models, wanted):
+        for tile, mask, salt in zip(tiles, *probabilities, strict=True):
+            members = [(m, list(m.tiles).index(tile)) for m in models if tile in m.tiles]
+            assert np.allclose(mask, np.mean([m.masks[i].astype(float) for m, i in members], axis=0), atol=1e-6)
+            assert salt == pytest.approx(np.mean([m.salt[i] for m, i in members]), rel=1e-6)
+            seen.append(tile)
+    assert seen == wanted.tolist()
+
+
+def test_a_tile_that_no_model_predicted_is_an_error() -> None:
+    with pytest.raises(ValueError, match="1 tiles were predicted by no model"):
+        decided_masks([model([0, 1])], np.array([0, 5]), Prediction())
+
+
+def test_thresholds_are_strict_and_full_masks_become_empty() -> None:
+    masks = np.full((4, 2, 2), 0.9, np.float32)
+    masks[:, 0, 0] = [0.4, 0.41, 0.9, 0.3]
+    salt = np.array([0.9, 0.9, 0.9, 0.5], np.float32)
+    decided = decide(Probabilities(masks, salt), Prediction(mask_threshold=np.float32(0.4).item(), salt_threshold=0.5))
+    assert decided.sum(axis=(1, 2)).tolist() == [
+        3,
+        0,
+        0,
+        0,
+    ]  # at the threshold: no; full: emptied; P(salt) at 0.5: emptied

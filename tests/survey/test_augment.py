@@ -1,0 +1,66 @@
+"""Augmentation: reproducible, image and mask moved alike, grey values changed only in the image."""
+
+import numpy as np
+
+from salt_ray.config import Augmentation
+from salt_ray.survey.augment import Augmenter
+
+PLAIN = Augmentation(flip_probability=0, brightness_contrast_probability=0)
+RANDOM = np.random.default_rng(0)
+# Every pixel is different from its neighbours, so a crop's place can be read off.
+IMAGES = RANDOM.integers(0, 256, (6, 148, 148), dtype=np.uint8)
+MASKS = IMAGES > 127
+
+
+def test_the_same_seed_gives_the_same_batches_in_the_same_order() -> None:
+    one, other = Augmenter(Augmentation(), 128), Augmenter(Augmentation(), 128)
+    one.seed(5)
+    other.seed(5)
+    for _ in range(2):
+        (images, masks), (images_too, masks_too) = one.batch(IMAGES, MASKS), other.batch(IMAGES, MASKS)
+        assert (images == images_too).all()
+        assert (masks == masks_too).all()
+    other.seed(6)
+    assert (other.batch(IMAGES, MASKS)[0] != images).any()
+
+
+def test_masks_move_with_their_images() -> None:
+    augmenter = Augmenter(Augmentation(brightness_contrast_probability=0), 128)
+    augmenter.seed(1)
+    for _ in range(3):
+        images, masks = augmenter.batch(IMAGES, MASKS)
+        assert (masks == (images > 127)).all()
+
+
+def test_crops_are_cut_from_everywhere_and_flips_happen_half_the_time() -> None:
+    augmenter = Augmenter(Augmentation(brightness_contrast_probability=0), 128)
+    augmenter.seed(2)
+    windows = np.lib.stride_tricks.sliding_window_view(IMAGES[0], (128, 128))
+    mirrored = np.lib.stride_tricks.sliding_window_view(IMAGES[0][:, ::-1], (128, 128))
+    places, flips = set(), 0
+    for _ in range(60):
+        crop = augmenter.batch(IMAGES[:1], MASKS[:1])[0][0]
+        flipped = not (windows == crop).all(axis=(2, 3)).any()
+        flips += flipped
+        (place,) = np.argwhere(((mirrored if flipped else windows) == crop).all(axis=(2, 3)))
+        places.add(tuple(place))
+    assert 15 <= flips <= 45
+    assert len(places) > 40
+    assert min(p[0] for p in places) < 4 and max(p[0] for p in places) > 16
+
+
+def test_brightness_and_contrast_are_linear_and_leave_masks_alone() -> None:
+    augmenter = Augmenter(PLAIN.replace(brightness_contrast_probability=1), 148)
+    augmenter.seed(3)
+    ramp = np.tile(np.arange(148, dtype=np.uint8) + 50, (1, 148, 1))
+    slopes = set()
+    for _ in range(20):
+        images, masks = augmenter.batch(ramp, ramp > 100)
+        assert (masks == (ramp > 100)).all()
+        line = images[0, 0].astype(float)
+        inside = (line > 0) & (line < 255)
+        slope, offset = np.polyfit(ramp[0, 0][inside], line[inside], 1)
+        assert np.abs(slope * ramp[0, 0][inside] + offset - line[inside]).max() <= 1
+        assert 0.75 < slope < 1.25
+        slopes.add(round(slope, 2))
+    assert len(slopes) > 5

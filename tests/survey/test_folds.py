@@ -1,0 +1,57 @@
+"""Folds: rank by depth, balanced, saved, hashed, and refused where they do not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salt_ray.survey.folds import FoldError, FoldTable, load_folds, random_folds
+
+IDS = np.array([f"{i:04x}" for i in range(103)])
+DEPTHS = np.random.default_rng(0).integers(50, 960, len(IDS)).astype(np.float32)
+
+
+def test_folds_follow_depth_rank_and_partition_the_tiles() -> None:
+    table = random_folds(IDS, DEPTHS, 5)
+    order = np.lexsort((table.ids, DEPTHS[np.searchsorted(IDS, table.ids)]))
+    assert (table.folds[order] == np.arange(len(IDS)) % 5).all()
+    validated = np.concatenate([table.split(fold, IDS)[1] for fold in range(5)])
+    assert sorted(validated) == list(range(len(IDS)))
+    for fold in range(5):
+        training, validation = table.split(fold, IDS)
+        assert not set(training) & set(validation)
+        assert len(training) + len(validation) == len(IDS)
+
+
+def test_the_order_of_the_survey_does_not_matter() -> None:
+    shuffled = np.random.default_rng(1).permutation(len(IDS))
+    assert random_folds(IDS[shuffled], DEPTHS[shuffled], 5).digest == random_folds(IDS, DEPTHS, 5).digest
+
+
+def test_without_depths_tiles_are_ranked_by_id() -> None:
+    table = random_folds(IDS, np.full(len(IDS), np.nan, np.float32), 4)
+    assert (table.folds == np.arange(len(IDS)) % 4).all()
+
+
+def test_a_saved_table_is_the_same_table(tmp_path: Path) -> None:
+    table = random_folds(IDS, DEPTHS, 5)
+    table.save(tmp_path / "folds.csv")
+    assert load_folds(tmp_path / "folds.csv", 5).digest == table.digest
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    table = random_folds(IDS, DEPTHS, 5)
+    with pytest.raises(FoldError, match="no fold 5"):
+        table.split(5, IDS)
+    with pytest.raises(FoldError, match="not in this survey"):
+        table.split(0, IDS[1:])
+    with pytest.raises(FoldError, match="exactly once"):
+        FoldTable(np.array(["a", "a"]), np.array([0, 1]), 2)
+    with pytest.raises(FoldError, match="cannot make 5 folds"):
+        random_folds(IDS[:4], DEPTHS[:4], 5)
+    table.save(tmp_path / "folds.csv")
+    with pytest.raises(FoldError, match=r"\[4\]"):
+        load_folds(tmp_path / "folds.csv", 4)
+    (tmp_path / "other.csv").write_text("id,part\na,1\n")
+    with pytest.raises(FoldError, match="delete it"):
+        load_folds(tmp_path / "other.csv", 2)

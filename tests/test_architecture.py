@@ -1,0 +1,55 @@
+"""The shape of the code, as rules: Ray at the rim, dependencies downwards only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(p for folder in ("salt_ray", "experiments") for p in (ROOT / folder).rglob("*.py")) + [
+    ROOT / "launch.py"
+]
+# What each part may import of salt_ray, besides itself.
+ALLOWED = {
+    "survey": {"artifacts", "config", "errors"},
+    "model": {"config", "errors", "torchvision_schemas"},
+    "training": {"artifacts", "config", "errors", "survey", "model"},
+    "inference": {"artifacts", "config", "errors", "survey", "model", "training"},
+    "report": {"artifacts", "config", "errors", "survey", "model", "training", "inference"},
+    "cluster": {"artifacts", "config", "errors", "survey", "model", "training", "inference", "report"},
+    "artifacts": {"errors"},
+    "config": {"errors"},
+    "errors": set(),
+    "torchvision_schemas": set(),
+    "__init__": set(),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports out"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_ray_is_imported_in_one_folder_only(path: Path) -> None:
+    uses_ray = any(name == "ray" or name.startswith("ray.") for name in imported(path))
+    assert not uses_ray or path.parent == ROOT / "salt_ray" / "cluster"
+
+
+def test_the_rule_would_notice() -> None:
+    assert any(name.startswith("ray") for name in imported(ROOT / "salt_ray" / "cluster" / "session.py"))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "salt_ray" in p.parts], ids=lambda p: str(p.relative_to(ROOT)))
+def test_dependencies_point_downwards(path: Path) -> None:
+    part = path.relative_to(ROOT / "salt_ray").parts[0].removesuffix(".py")
+    parts = {name.split(".")[1] for name in imported(path) if name.startswith("salt_ray.")}
+    assert parts - {part} <= ALLOWED[part]
+    assert not any(name.split(".")[0] in ("experiments", "benchmarks", "launch", "tests") for name in imported(path))

@@ -1,0 +1,62 @@
+"""Files are whole or absent; folders know their inputs; a run has one owner."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from salt_ray.artifacts import Folder, RunDirectory, RunError, atomic_file, atomic_folder, write_atomically
+
+
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    write_atomically(path, "old")
+    with pytest.raises(KeyError), atomic_file(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_of_two_folders_built_at_once_the_first_stays(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "cache") as mine:
+        (mine / "by").write_text("me")
+        with atomic_folder(tmp_path / "cache") as other:
+            (other / "by").write_text("other")
+    assert (tmp_path / "cache" / "by").read_text() == "other"
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_folder_is_done_only_after_its_marker_and_only_for_its_inputs(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "stage", {"lr": 0.1, "widths": (1, 2)})
+    assert folder.done is None
+    folder.open()
+    assert folder.done is None
+    folder.finish(score=0.5)
+    assert Folder(tmp_path / "stage", {"lr": 0.1, "widths": [1, 2]}).done == {"score": 0.5}
+    with pytest.raises(RunError, match=r"lr: 0\.1 there, 0\.2 now"):
+        _ = Folder(tmp_path / "stage", {"lr": 0.2, "widths": [1, 2]}).done
+    with pytest.raises(RunError, match=r"widths\.1"):
+        Folder(tmp_path / "stage", {"lr": 0.1, "widths": [1, 3]}).open()
+
+
+def test_a_run_has_one_owner_and_the_lock_dies_with_it(tmp_path: Path) -> None:
+    hold = (
+        "import sys, time; from pathlib import Path; from salt_ray.artifacts import RunDirectory\n"
+        f"with RunDirectory(Path({str(tmp_path)!r})).lock(): print('held', flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(RunError, match="another process"), RunDirectory(tmp_path).lock():
+        pass
+    owner.kill()
+    owner.wait()
+    with RunDirectory(tmp_path).lock():
+        pass
+
+
+def test_a_run_directory_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="choose another --run-dir"), RunDirectory(tmp_path / "file" / "run").lock():
+        pass

@@ -1,0 +1,70 @@
+"""Schedules agree with PyTorch's, and a restored one goes on as if it had never stopped."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from salt_ray.config import Cosine, Plateau, Stage
+from salt_ray.training.schedule import Stopping, build_schedule
+
+
+def stage(schedule: Plateau | Cosine, lr: float = 0.01) -> Stage:
+    return Stage(name="s", epochs=100, batch_size=1, lr=lr, lovasz_weight=1, bce_weight=1, schedule=schedule)
+
+
+def test_plateau_agrees_with_pytorch() -> None:
+    scores = np.random.default_rng(0).normal(size=300).cumsum() * 0.01
+    ours = build_schedule(stage(Plateau(patience=3, factor=0.64, min_lr=1e-4)))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.01)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", patience=3, factor=0.64, min_lr=1e-4, threshold=0, eps=0
+    )
+    rates = []
+    for value in scores:
+        ours.step(value)
+        reference.step(value)
+        rates.append(ours.lr)
+        assert ours.lr == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert len(set(rates)) > 5
+
+
+def test_cosine_agrees_with_pytorch_and_restarts() -> None:
+    ours = build_schedule(stage(Cosine(epochs_per_cycle=7, min_lr=0.0005), lr=0.005))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.005)
+    reference = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=7, eta_min=0.0005)
+    for epoch in range(30):
+        assert ours.lr == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), epoch
+        optimizer.step()
+        ours.step(0.0)
+        reference.step()
+    assert ours.epoch == 30
+
+
+@pytest.mark.parametrize("schedule", [Plateau(patience=1), Cosine(epochs_per_cycle=5)], ids=["plateau", "cosine"])
+def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine) -> None:
+    scores = np.random.default_rng(1).normal(size=20)
+    whole, first, second = (build_schedule(stage(schedule)) for _ in range(3))
+    for value in scores[:9]:
+        whole.step(value)
+        first.step(value)
+    second.restore(first.state())
+    for value in scores[9:]:
+        whole.step(value)
+        second.step(value)
+        assert second.lr == whole.lr
+
+
+def test_stopping_counts_epochs_since_the_best() -> None:
+    stopping = Stopping(patience=2)
+    assert [stopping.step(value) for value in (0.1, 0.3, 0.3, 0.2)] == [True, True, False, False]
+    assert (stopping.best_epoch, stopping.best_score, stopping.stop) == (2, 0.3, True)
+    endless = Stopping(patience=None)
+    endless.step(-math.inf)
+    for _ in range(50):
+        endless.step(0.0)
+    assert not endless.stop
+    again = Stopping(patience=2)
+    again.restore(stopping.state())
+    assert again == stopping
