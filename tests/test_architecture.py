@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(p for folder in ("salt_ray", "experiments") for p in (ROOT / folder).rglob("*.py")) + [
-    ROOT / "launch.py"
-]
+FILES = sorted(p for folder in ("salt_ray", "experiments") for p in (ROOT / folder).rglob("*.py"))
+FILES.append(ROOT / "launch.py")
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"artifacts", "config", "errors"},

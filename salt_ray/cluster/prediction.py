@@ -39,17 +39,17 @@ class PredictionTask:
 class Predictor:
     """Predicts chunks of tiles; keeps the model of the last call. A restarted one loads what it needs again."""
 
-    def __init__(self, experiment: Experiment, shared: list[ray.ObjectRef], frame: Frame, cpus: int, gpu: bool) -> None:
+    def __init__(self, experiment: Experiment, frame: Frame, cpus: int, gpu: bool) -> None:
         torch.set_num_threads(cpus)
         self._experiment, self._frame = experiment, frame
-        self._padded: np.ndarray = ray.get(shared[0])
         self._device = worker_device(gpu)
         self._loaded: tuple[Path, Model] | None = None
 
-    def predict(self, checkpoint: Path, tiles: np.ndarray) -> Probabilities:
+    def predict(self, checkpoint: Path, padded: np.ndarray, tiles: np.ndarray) -> Probabilities:
+        """Predict ``padded[tiles]``; ``padded`` is mapped from the object store, not copied."""
         if self._loaded is None or self._loaded[0] != checkpoint:
             self._loaded = checkpoint, Model(self._experiment, checkpoint, self._frame, self._device)
-        return self._loaded[1].predict(self._padded[tiles])
+        return self._loaded[1].predict(padded[tiles])
 
 
 def predict_models(
@@ -79,7 +79,7 @@ def predict_models(
     ]
     arrays = [_arrays(task, frame.tile_px) for task in tasks]
     left = [len(task.tiles) for task in tasks]
-    for i, start, probabilities in _answers(actors, tasks, chunks):
+    for i, start, probabilities in _answers(actors, tasks, chunks, shared):
         masks, salt = arrays[i]
         size = len(probabilities.salt)
         masks[start : start + size], salt[start : start + size] = probabilities
@@ -94,14 +94,14 @@ def predict_models(
 
 
 def _answers(
-    actors: list, tasks: Sequence[PredictionTask], chunks: list[tuple[int, int, np.ndarray]]
+    actors: list, tasks: Sequence[PredictionTask], chunks: list[tuple[int, int, np.ndarray]], padded: ray.ObjectRef
 ) -> Iterator[tuple[int, int, Probabilities]]:
     """Every chunk's probabilities as they come, two calls in flight per actor so that none waits for the driver."""
     waiting, flying = iter(chunks), {}
 
     def send(actor: ray.actor.ActorHandle) -> None:
         for i, start, tiles in waiting:
-            flying[actor.predict.remote(tasks[i].checkpoint, tiles)] = (actor, i, start)
+            flying[actor.predict.remote(tasks[i].checkpoint, padded, tiles)] = (actor, i, start)
             return
 
     for _ in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -14,7 +15,8 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's API lists the runs by name
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay true in workers
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task without GPUs keeps the variables it was started with
+    # Every fold has half a dozen small processes; from four times this number on, Ray warns about them. Default: cores.
+    "RAY_worker_maximum_startup_concurrency": str(max(8, os.cpu_count() or 1)),
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 for _name, _value in ENVIRONMENT.items():
@@ -42,6 +44,8 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     """
     wanted = address or ("auto" if _inside_cluster() else "local")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
+    # It only says that a local Ray asks for a token, which is as it should be.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         context = ray.init(
             address=wanted,

@@ -23,6 +23,8 @@ torchvision_schemas.declare()
 import timm  # noqa: E402 (it imports torchvision, which needs the schemas)
 
 MAPS = 5
+#: How timm refuses features_only, and its networks of a fixed image size the dry run.
+UNSUITED = (AssertionError, AttributeError, IndexError, TypeError)
 #: What torch and safetensors raise for a file that is not theirs.
 UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, SafetensorError)
 #: Side of the image of the dry run, px: two pixels at the deepest reduction in use (32), so that the ratios are exact.
@@ -86,12 +88,15 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
             f"network.pretrained = true: the weights of {name!r} cannot be had from timm ({error}); set "
             "network.pretrained to false, or to a local file of the encoder's weights"
         ) from error
-    except (AssertionError, AttributeError, IndexError, TypeError) as error:  # timm's ways to refuse features_only
+    except UNSUITED as error:
         raise _unsuited(name, error) from error
     if not isinstance(pretrained, bool):
         _load(body, name, Path(pretrained))
     _remove_max_pool(body)
-    return Encoder(body, name)
+    try:
+        return Encoder(body, name)
+    except (RuntimeError, *UNSUITED) as error:
+        raise _unsuited(name, error) from error
 
 
 def _check_name(name: str) -> None:

@@ -70,16 +70,18 @@ class Terminal:
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """A bar with the time left; the yielded function takes how many came just now."""
         if not self.console.is_terminal:
-            done, spoken, started = 0, time.monotonic(), time.monotonic()
+            done, spoken, first = 0, time.monotonic(), None
 
             def speak(count: int) -> None:
-                nonlocal done, spoken
+                nonlocal done, spoken, first
                 done += count
                 now = time.monotonic()
+                first = first or (now, done)  # the speed is counted from here: before it, models were loaded
                 if now - spoken >= PLAIN_SECONDS or done == total:
                     spoken = now
-                    left = (now - started) * (total - done) / done
-                    self.say(f"{title}  {done:,}/{total:,} {unit}  {done / (now - started):.0f}/s  {_clock(left)} left")
+                    rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
+                    left = f"  {rate:.0f}/s  {_clock((total - done) / rate)} left" if rate else ""
+                    self.say(f"{title}  {done:,}/{total:,} {unit}{left}")
 
             yield speak
             return

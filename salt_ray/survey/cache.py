@@ -42,10 +42,8 @@ class CachedSurvey:
 
 def recall(cache: Path, fingerprint: str) -> str | None:
     """The key that was ``remember``-ed for a fingerprint; None if there is none."""
-    try:
-        return (cache / "index" / fingerprint).read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
+    path = cache / "index" / fingerprint
+    return path.read_text(encoding="ascii") if path.is_file() else None
 
 
 def remember(cache: Path, fingerprint: str, key: str) -> None:

@@ -283,7 +283,7 @@ def _notes(
         if tables.get(table) and not files:
             notes.append(f"{table} is not used: there are no tiles in {folder}")
     masks = arrays["masks"]
-    is_salt = masks.reshape(len(masks), -1).any(axis=1)
+    is_salt = masks.any(axis=(1, 2))
     for i in arrays["ids"][: len(masks)][is_salt & arrays["constant"][: len(masks)]]:
         notes.append(f"{_TRAIN}/{i}.png is of one colour, yet its mask holds salt; it is set aside")
     return notes

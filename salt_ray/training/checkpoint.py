@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,24 @@ class CheckpointFolder:
 
 
 def seal(state: dict[str, Any]) -> bytes:
-    """Serialise a state of tensors and plain values and append its seal."""
+    """Serialise a state of tensors and plain values and append its seal; equal states give equal bytes."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_canonical(state), buffer)
     content = buffer.getvalue()
     return content + SEAL_TAG + hashlib.sha256(content).digest()
+
+
+def _canonical(value: Any) -> Any:
+    """The same value in plain containers with every string interned.
+
+    Pickle writes a string that it has met before as a reference, and goes by identity, not by equality: a state that
+    was loaded and one that never left memory would differ in their bytes.
+    """
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return sys.intern(value) if type(value) is str else value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Letters: N tiles, H rows, W columns, J = H * W pixels of a tile.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,8 +19,8 @@ def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
     beyond the margin no gradient, elu + 1 never quite lets go of them. All tiles are sorted in one call.
 
     An empty mask: every set of wrong pixels costs the whole Jaccard index, so that all weight is on the single largest
-    error and the loss is elu(1 + largest logit) + 1, which tends to 0 where all logits are far below 0. A full mask needs
-    no special care either.
+    error and the loss is elu(1 + largest logit) + 1, which tends to 0 where all logits are far below 0. A full mask
+    weighs all its pixels alike: the loss is their mean.
 
     Args:
         logits: (N, H, W), any floating type; computed in float32.
@@ -34,9 +35,11 @@ def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
     if logits.shape != masks.shape or logits.ndim != 3:
         raise ValueError(f"logits and masks must both be (N, H, W), not {tuple(logits.shape)} and {tuple(masks.shape)}")
     salt = masks.flatten(1).float()
-    errors = 1 - logits.flatten(1).float() * (2 * salt - 1)
-    errors, order = errors.sort(dim=1, descending=True)
-    return ((F.elu(errors) + 1) * _jaccard_steps(salt.gather(1, order))).sum(dim=1)
+    errors = 1 + logits.flatten(1).float() * (1 - 2 * salt)
+    with torch.no_grad():  # the weights are constants: only the order of the errors and the mask decide them
+        order = _largest_first(errors)
+        weights = torch.empty_like(errors).scatter_(1, order, _jaccard_steps(salt.gather(1, order)))
+    return ((F.elu(errors) + 1) * weights).sum(dim=1)
 
 
 def salt_bce(salt_logit: Tensor, masks: Tensor) -> Tensor:
@@ -71,14 +74,20 @@ def combined_loss(
     return per_tile.mean()
 
 
+def _largest_first(errors: Tensor) -> Tensor:
+    """Places of every row's values from the largest to the smallest: int64 (N, J)."""
+    if errors.device.type == "cpu":  # numpy sorts with vector instructions: 5 ms for 24 tiles of 128 x 128, torch 40 ms
+        return torch.from_numpy(np.argsort(-errors.detach().numpy(), axis=1))
+    return errors.argsort(dim=1, descending=True)
+
+
 def _jaccard_steps(salt: Tensor) -> Tensor:
     """What each pixel adds to the Jaccard loss when pixels turn wrong one after the other: float32 (N, J).
 
-    ``salt``: 0 or 1, float32 (N, J), in that order. After j wrong pixels, of which s are salt, S - s of the union's
-    S + (j - s) pixels are still right. All counts are exact in float32 up to 2**24 pixels.
+    ``salt``: 0 or 1, float32 (N, J), in that order. After j wrong pixels, of which s are salt and were lost, j pixels
+    of the union's S + j - s are not in the intersection. All counts are exact in float32 up to 2**24 pixels.
     """
-    total = salt.sum(dim=1, keepdim=True)
-    wrong_salt = salt.cumsum(dim=1)
     wrong = torch.arange(1, salt.shape[1] + 1, device=salt.device, dtype=salt.dtype)
-    jaccard_loss = 1 - (total - wrong_salt) / (total + wrong - wrong_salt)
-    return torch.cat((jaccard_loss[:, :1], jaccard_loss[:, 1:] - jaccard_loss[:, :-1]), dim=1)
+    jaccard_loss = wrong / (salt.sum(dim=1, keepdim=True) + wrong - salt.cumsum(dim=1))
+    jaccard_loss[:, 1:] -= jaccard_loss[:, :-1].clone()
+    return jaccard_loss

@@ -1,8 +1,8 @@
 """The score of the TGS challenge: the one definition that everything uses (method section 1).
 
-A tile's score is the mean over the thresholds t = 0.50, 0.55 … 0.95 of [intersection over union > t]: strictly greater.
-Where truth and prediction are both empty it is 1, where exactly one of them is empty it is 0. The score is the mean over
-tiles: never a mean of batch means.
+A tile's score is the mean over the thresholds t = 0.50, 0.55 … 0.95 of [intersection over union > t], strictly
+greater. Where truth and prediction are both empty it is 1, where exactly one of them is empty it is 0. The score is the
+mean over tiles: never a mean of batch means.
 
 Letters: N tiles, H rows, W columns, M known masks.
 """
@@ -15,6 +15,8 @@ import numpy as np
 
 #: The thresholds are (10 + k) / 20 for k = 0 … 9, so that every comparison is one of integers.
 _TWENTIETHS = np.arange(10, 20)
+#: Tiles worked on at a time: 64 of 101 x 101 stay in a core's cache.
+_BLOCK_TILES = 64
 #: Where the mean of the known masks is cut to make the constant answers that are tried.
 _CONSTANT_LEVELS = np.arange(1, 20) / 20
 
@@ -39,9 +41,7 @@ def tile_scores(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
             raise TypeError(f"{name} must be bool, not {masks.dtype}: threshold it first")
     if truth.shape != predicted.shape or truth.ndim != 3:
         raise ValueError(f"truth and predicted must both be (N, H, W), not {truth.shape} and {predicted.shape}")
-    # Tile by tile: 10 kB stay in a core's innermost cache, and count_nonzero takes 1.5 µs for them.
-    both = _counts(true & found for true, found in zip(truth, predicted, strict=True))
-    either = _counts(truth) + _counts(predicted) - both
+    both, either = _overlaps(truth, predicted)
     passed = (20 * both[:, None] > _TWENTIETHS * either[:, None]).sum(axis=1)
     passed[either == 0] = len(_TWENTIETHS)
     return passed / len(_TWENTIETHS)
@@ -87,6 +87,18 @@ def _constant_score(truth: np.ndarray, mask: np.ndarray) -> float:
     return score(truth, np.broadcast_to(mask, truth.shape))
 
 
-def _counts(masks) -> np.ndarray:
-    """Salt pixels of each mask, int64 (N,)."""
-    return np.fromiter(map(np.count_nonzero, masks), dtype=np.int64)
+def _overlaps(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels in the intersection and in the union of each pair, int64 (N,) each; eight pixels to a byte."""
+    count, height, width = truth.shape
+    both, either = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    packed_bytes = -(-height * width // 8)
+    packed = np.zeros((2, _BLOCK_TILES, 8 * -(-packed_bytes // 8)), dtype=np.uint8)
+    true, found = packed.view(np.uint64)
+    for first in range(0, count, _BLOCK_TILES):
+        block = slice(first, first + _BLOCK_TILES)
+        size = len(both[block])
+        for masks, bits in zip((truth, predicted), packed, strict=True):
+            bits[:size, :packed_bytes] = np.packbits(masks[block].reshape(size, height * width), axis=1)
+        both[block] = np.bitwise_count(true & found).sum(axis=1, dtype=np.int64)[:size]
+        either[block] = np.bitwise_count(true | found).sum(axis=1, dtype=np.int64)[:size]
+    return both, either

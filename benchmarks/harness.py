@@ -1,0 +1,111 @@
+"""How every speed claim is measured: alternately with its peer, in one process, on the same input.
+
+A row is a dict of exactly name, ours, peer (medians, in ``unit``), unit, ratio (median of the pairwise peer / ours),
+spread ([smallest, largest] of them), n (runs of each) and equal (whether both gave the same result).
+
+Data are generated from a fixed seed, or are the labelled tiles of the challenge where the environment variable
+SALT_TGS_DATA names its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
+#: Generated tiles that differ; a larger survey repeats them.
+_DISTINCT = 2000
+
+
+def alternate(
+    ours: Callable[[], object], peer: Callable[[], object], runs: int = 5, warmup: int = 1
+) -> tuple[list[float], list[float]]:
+    """Seconds of ``runs`` calls of each, in the order ours, peer, ours, peer …; ``warmup`` pairs before do not count.
+
+    Raises:
+        ValueError: ``runs`` is below 1.
+    """
+    if runs < 1:
+        raise ValueError(f"runs = {runs}: measure at least once")
+    pairs = [(_seconds(ours), _seconds(peer)) for _ in range(warmup + runs)][warmup:]
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def row(name: str, ours_seconds: Sequence[float], peer_seconds: Sequence[float], unit: str, equal: bool) -> dict:
+    """A row of the results.
+
+    Args:
+        name: what was done, and the two ways where that says more.
+        ours_seconds: of each run; divided by the tiles of a run where ``unit`` is per tile.
+        peer_seconds: as many, in the same unit.
+        unit: s, ms or us, with what it is per: "ms/tile", "ms/batch".
+        equal: both gave the same result.
+
+    Raises:
+        ValueError: the runs are not pairs, or the unit does not begin with s, ms or us.
+    """
+    if len(ours_seconds) != len(peer_seconds) or not len(ours_seconds):
+        raise ValueError(f"expected pairs of runs, not {len(ours_seconds)} and {len(peer_seconds)}")
+    scale = _PER_SECOND.get(unit.split("/")[0])
+    if scale is None:
+        raise ValueError(f"unit {unit!r} must begin with one of {', '.join(_PER_SECOND)}")
+    ratios = [theirs / ours for ours, theirs in zip(ours_seconds, peer_seconds, strict=True)]
+    return {
+        "name": name,
+        "ours": median(ours_seconds) * scale,
+        "peer": median(peer_seconds) * scale,
+        "unit": unit,
+        "ratio": median(ratios),
+        "spread": [min(ratios), max(ratios)],
+        "n": len(ratios),
+        "equal": bool(equal),
+    }
+
+
+def per_tile(seconds: Sequence[float], tiles: int) -> list[float]:
+    """Seconds of each run divided by the tiles it worked on."""
+    return [value / tiles for value in seconds]
+
+
+def survey(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 (count, 101, 101), and masks, bool (count, 101, 101); repeated where there are fewer."""
+    root = os.environ.get("SALT_TGS_DATA")
+    images, masks = _real(Path(root), count) if root else _generated(min(count, _DISTINCT))
+    repeats = -(-count // len(images))
+    return np.tile(images, (repeats, 1, 1))[:count], np.tile(masks, (repeats, 1, 1))[:count]
+
+
+def _real(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    names = sorted(path.name for path in (root / "train" / "images").glob("*.png"))[:count]
+    if not names:
+        raise FileNotFoundError(f"{root}/train/images holds no PNG: let SALT_TGS_DATA name the challenge's folder")
+    read = [
+        [cv2.imread(str(root / "train" / kind / name), cv2.IMREAD_GRAYSCALE) for name in names]
+        for kind in ("images", "masks")
+    ]
+    return np.stack(read[0]), np.stack(read[1]) > 127
+
+
+def _generated(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth fields stretched to 0 … 255; masks are smoother fields above a level, 39 % of them empty as in TGS."""
+    random = np.random.default_rng(0)
+    images = ndimage.gaussian_filter(random.standard_normal((count, 101, 101), dtype=np.float32), (0, 2, 4))
+    images -= images.min(axis=(1, 2), keepdims=True)
+    images *= 255 / images.max(axis=(1, 2), keepdims=True)
+    bodies = ndimage.gaussian_filter(random.standard_normal((count, 101, 101), dtype=np.float32), (0, 12, 12))
+    levels = np.quantile(bodies, random.uniform(0.2, 0.9, count))[:, None, None]
+    has_salt = random.random(count)[:, None, None] > 0.39
+    return np.rint(images).astype(np.uint8), (bodies > levels) & has_salt
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,62 @@
+"""What many tests share: a tiny experiment, tiny tiles, and a cache of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from salt_ray.config import Cosine, Experiment, Folds, Network, Plateau, Stage, Training
+from salt_ray.survey.folds import FoldTable, random_folds
+from salt_ray.survey.padding import frame_for, operator
+from salt_ray.survey.prepared import TrainingTiles
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Caches of the tests, away from the user's and shared by all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("SALT_RAY_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Experiment:
+    """Both kinds of stage, two folds, seconds on one core."""
+    weights = {"lovasz_weight": 0.75, "bce_weight": 0.25, "batch_size": 4}
+    plateau = Stage(name="plateau", epochs=3, lr=0.02, schedule=Plateau(patience=0), early_stopping=5, **weights)
+    cosine = Stage(name="cosine", epochs=2, lr=0.01, schedule=Cosine(epochs_per_cycle=2), **weights)
+    return Experiment(
+        name="tiny",
+        seed=7,
+        network=Network(
+            encoder="mnasnet_small",
+            pretrained=False,
+            decoder_widths=(8, 8, 8, 8, 8),
+            fpn_widths=(2, 2, 2, 2, 2),
+            mask_head_width=4,
+        ),
+        trainings=(Training(name="random", folds=Folds(count=2), stages=(plateau, cosine)),),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_tiles(tiny: Experiment, own_cache: Path) -> TrainingTiles:
+    """24 tiles of 33 px whose salt is bright, a quarter of them empty."""
+    random = np.random.default_rng(3)
+    fields = ndimage.gaussian_filter(random.normal(size=(24, 33, 33)), (0, 5, 5))
+    masks = fields > np.quantile(fields, 0.7, axis=(1, 2), keepdims=True)
+    masks[::4] = False
+    images = np.clip(90 + 90 * masks + random.normal(0, 20, masks.shape), 0, 255).astype(np.uint8)
+    frame = frame_for(33, tiny.geometry)
+    padding = operator(frame.tile_px, frame.padded_px)
+    ids = np.array([f"tile{i:02d}" for i in range(len(masks))])
+    return TrainingTiles("key", ids, padding.images(images), padding.masks(masks), frame)
+
+
+@pytest.fixture(scope="session")
+def tiny_folds(tiny_tiles: TrainingTiles) -> FoldTable:
+    return random_folds(tiny_tiles.ids, np.arange(len(tiny_tiles.ids)), 2)

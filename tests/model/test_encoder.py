@@ -1,0 +1,150 @@
+"""encoder: five maps, the first max-pool gone, weights from where they were asked from, and errors that help."""
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from salt_ray.config import ExperimentError
+from salt_ray.model.encoder import build_encoder, timm
+
+
+def on_meta(name):
+    with torch.device("meta"):
+        return build_encoder(name, pretrained=False)
+
+
+@pytest.mark.parametrize("name", ["seresnext50_32x4d", "legacy_seresnext50_32x4d"])
+def test_seed_encoder(name):
+    encoder = on_meta(name)
+    assert encoder.channels == (64, 256, 512, 1024, 2048)
+    assert encoder.reductions == (2, 2, 4, 8, 16)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet10t", "legacy_seresnext50_32x4d", "densenet121", "resnetv2_50"])
+def test_the_first_max_pool_is_removed(name):
+    encoder = on_meta(name)
+    assert not any(isinstance(module, nn.MaxPool2d) for module in encoder.modules())
+    assert encoder.reductions[:2] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "pools"), [("ese_vovnet19b_dw", 3), ("resnetblur50", 1), ("mobilenetv3_small_050", 0)]
+)
+def test_other_pools_stay(name, pools):
+    encoder = on_meta(name)
+    assert sum(isinstance(module, nn.MaxPool2d) for module in encoder.modules()) == pools
+    assert encoder.reductions == (2, 4, 8, 16, 32)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "hrnet_w18_small"])
+def test_maps_have_the_declared_shapes(name):
+    encoder = on_meta(name)
+    maps = encoder(torch.zeros(2, 3, 128, 64, device="meta"))
+    expected = [(2, c, 128 // r, 64 // r) for c, r in zip(encoder.channels, encoder.reductions, strict=True)]
+    assert [tuple(m.shape) for m in maps] == expected
+
+
+def test_weights_follow_from_the_seed_and_measuring_leaves_no_trace():
+    torch.manual_seed(3)
+    first = build_encoder("test_resnet", pretrained=False)
+    after_first = torch.get_rng_state()
+    torch.manual_seed(3)
+    second = build_encoder("test_resnet", pretrained=False)
+    torch.manual_seed(3)
+    plain = timm.create_model("test_resnet", features_only=True)
+    assert torch.equal(after_first, torch.get_rng_state())
+    assert first.training
+    assert first.state_dict().keys() == {f"body.{key}" for key in plain.state_dict()}
+    for key, value in plain.state_dict().items():  # BatchNorm's statistics included
+        assert torch.equal(value, first.state_dict()[f"body.{key}"]), key
+        assert torch.equal(value, second.state_dict()[f"body.{key}"]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("seresnext50_32x4", "seresnext50_32x4d"),
+        ("resnet18.a1_in2k", "resnet18.a1_in1k"),
+        ("zzzzzzzzzzz", r"timm.list_models\(\)"),
+        ("hf-hub:timm/resnet18.a1_in1k", "no such network"),
+    ],
+)
+def test_an_unknown_encoder_is_refused_with_what_is_near(name, message):
+    with pytest.raises(ExperimentError, match=f"network.encoder = '{re.escape(name)}'.*{message}"):
+        build_encoder(name, pretrained=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["test_convnext", "test_vit", "vgg11", "legacy_xception", "mixer_s32_224", "vit_tiny_patch16_224"]
+)
+def test_an_encoder_without_five_usable_maps_is_refused(name):
+    with pytest.raises(ExperimentError, match=f"network.encoder = '{name}'"):
+        on_meta(name)
+
+
+def random_weights(name):
+    weights = timm.create_model(name, num_classes=7).state_dict()
+    return {key: torch.rand_like(value) if value.is_floating_point() else value for key, value in weights.items()}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+# timm wraps each in another way: as a list of stages, with flattened containers, in a class of its own
+@pytest.mark.parametrize("name", ["test_resnet", "ese_vovnet19b_dw", "mobilenetv3_small_050"])
+def test_a_local_file_gives_its_weights(tmp_path, name, suffix):
+    path, weights = tmp_path / f"weights{suffix}", random_weights(name)
+    save_file(weights, path) if suffix == ".safetensors" else torch.save({"state_dict": weights}, path)
+    for key, value in build_encoder(name, path).body.state_dict().items():
+        same = [w for k, w in weights.items() if k.replace(".", "_") == key.replace(".", "_")]
+        assert len(same) == 1 and torch.equal(same[0], value), key
+
+
+def test_a_file_of_another_encoder_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(random_weights("test_resnet"), path)
+    with pytest.raises(ExperimentError, match=r"does not hold the weights of 'resnet10t'.*save timm.create_model"):
+        build_encoder("resnet10t", path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code of a weights file ran')",))
+
+
+def test_a_file_with_code_is_refused_unrun(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": Bomb()}, path)
+    with pytest.raises(ExperimentError, match="neither safetensors nor a weights-only torch file"):
+        build_encoder("test_resnet", path)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_a_file_of_something_else_is_refused(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ExperimentError, match="neither safetensors nor a weights-only torch file"):
+        build_encoder("test_resnet", path)
+
+
+def test_a_list_of_tensors_is_refused(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / "weights.pth")
+    with pytest.raises(ExperimentError, match="neither safetensors nor"):
+        build_encoder("test_resnet", tmp_path / "weights.pth")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ExperimentError, match="there is no such file"):
+        build_encoder("test_resnet", tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("No pretrained weights exist")])
+def test_weights_that_cannot_be_downloaded_name_the_remedy(monkeypatch, error):
+    def create_model(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    with pytest.raises(ExperimentError, match=rf"{error}.*set network.pretrained to false, or to a local file"):
+        build_encoder("test_resnet", pretrained=True)

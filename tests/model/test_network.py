@@ -1,0 +1,113 @@
+"""network: the published size and cost, shapes, determinism, gradients everywhere."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from salt_ray.config import Network
+from salt_ray.model.network import build_network
+
+SMALL = {
+    "pretrained": False,
+    "decoder_widths": (24, 16, 12, 8, 8),
+    "fpn_widths": (4, 4, 4, 4, 4),
+    "mask_head_width": 4,
+}
+
+
+def small(encoder="test_resnet", seed=0, **changes):
+    torch.manual_seed(seed)
+    return build_network(Network(encoder=encoder, **SMALL | changes))
+
+
+@pytest.fixture(scope="module")
+def seed_network():
+    with torch.device("meta"):
+        return build_network(Network(pretrained=False))
+
+
+def test_size_of_the_published_network(seed_network):
+    assert sum(p.numel() for p in seed_network.parameters()) == pytest.approx(62.6e6, rel=0.005)
+
+
+def test_cost_of_the_published_network(seed_network):
+    """57.8 GFLOP (two per multiply-add) a tile of 128 x 128 px, 192 with the backward pass; 64 % FPN, 19 % encoder."""
+    tile = torch.zeros(1, 1, 128, 128, device="meta")
+    with FlopCounterMode(display=False) as forward:
+        seed_network(tile)
+    with FlopCounterMode(display=False) as training:
+        logits = seed_network(tile)
+        (logits.mask_logits.sum() + logits.salt_logit.sum()).backward()
+    parts = {name: sum(counts.values()) for name, counts in forward.get_flop_counts().items()}
+    total = forward.get_total_flops()
+    fpn = sum(parts[f"SaltNet.decoder.fpn.{level}"] for level in range(5))
+    assert total == pytest.approx(57.8e9, rel=0.005)
+    assert training.get_total_flops() == pytest.approx(192e9, rel=0.005)
+    assert fpn / total == pytest.approx(0.64, abs=0.005)
+    assert parts["SaltNet.encoder"] / total == pytest.approx(0.19, abs=0.005)
+
+
+@pytest.mark.parametrize("encoder", ["seresnext50_32x4d", "resnet10t", "mobilenetv3_small_050", "hrnet_w18_small"])
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (64, 160)])
+def test_shapes(encoder, height, width):
+    with torch.device("meta"):
+        network = build_network(Network(encoder=encoder, pretrained=False))
+        logits = network(torch.zeros(3, 1, height, width))
+    assert logits.mask_logits.shape == (3, height, width)
+    assert logits.salt_logit.shape == (3,)
+    assert logits.mask_logits.dtype == logits.salt_logit.dtype == torch.float32
+
+
+def test_one_tile_keeps_its_batch_dimension():
+    logits = small().eval()(torch.rand(1, 1, 32, 32))
+    assert logits.mask_logits.shape == (1, 32, 32)
+    assert logits.salt_logit.shape == (1,)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 101, 101), (2, 1, 128, 120), (2, 3, 128, 128), (1, 128, 128)])
+def test_tiles_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"multiples of 16"):
+        small()(torch.zeros(shape))
+
+
+def test_the_seed_decides_the_weights():
+    first, second, other = small(seed=1), small(seed=1), small(seed=2)
+    tiles = torch.rand(2, 1, 64, 64)
+    for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(first.eval()(tiles).mask_logits, second.eval()(tiles).mask_logits)
+    assert not torch.equal(first.empty_head.weight, other.empty_head.weight)
+
+
+def test_dropout_only_in_training():
+    network, tiles = small(dropout=0.5), torch.rand(2, 1, 64, 64)
+    assert not torch.equal(network(tiles).mask_logits, network(tiles).mask_logits)
+    network.eval()
+    assert torch.equal(network(tiles).mask_logits, network(tiles).mask_logits)
+
+
+@pytest.mark.parametrize("encoder", ["test_resnet", "mobilenetv3_small_050", "regnetx_002"])
+def test_the_gradient_reaches_every_parameter(encoder):
+    network = small(encoder, dropout=0.0)
+    for module in network.modules():  # timm starts the last BatchNorm of a residual branch at 0: no gradient behind it
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+    logits = network(torch.rand(3, 1, 64, 64))
+    (logits.mask_logits.square().mean() + logits.salt_logit.square().mean()).backward()
+    untouched = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert untouched == []
+
+
+def test_each_head_reads_what_it_should():
+    """The mask does not depend on the empty head, nor the empty head on the decoder."""
+    network = small(dropout=0.0)
+    network(torch.rand(2, 1, 32, 32)).salt_logit.sum().backward()
+    touched = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert touched == {"encoder", "empty_head"}
+
+
+def test_torch_compile_sees_one_graph():
+    network, tiles = small().eval(), torch.rand(2, 1, 32, 32)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(tiles).mask_logits, network(tiles).mask_logits)

@@ -1,0 +1,239 @@
+"""One fold: golden losses, bit-identical resume from anywhere, no leak, and failures that say so."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.config import Experiment, override
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training import checkpoint
+from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
+from salt_ray.training.loop import FoldTask, Progress, TrainingFailed, batches, train_fold
+
+CPU = torch.device("cpu")
+GOLDEN = Path(__file__).parent / "golden_history.json"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def task_of(experiment: Experiment, folds: FoldTable, fold: int = 0) -> FoldTask:
+    return FoldTask(experiment, experiment.trainings[0], fold, folds)
+
+
+def result_of(task: FoldTask, run: RunDirectory) -> dict:
+    """Everything that a finished fold left behind, byte for byte."""
+    files = {}
+    for stage in task.training.stages:
+        folder = run.stage(task.training.name, task.fold, stage.name)
+        files |= {(stage.name, path.name): path.read_bytes() for path in sorted(folder.iterdir())}
+    return files
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict, list[Progress]]:
+    torch.set_num_threads(1)
+    run, task, reports = RunDirectory(tmp_path_factory.mktemp("run")), task_of(tiny, tiny_folds), []
+    train_fold(task, tiny_tiles, run, CPU, reports.append)
+    return result_of(task, run), reports
+
+
+def history(files: dict, stage: str) -> list[dict]:
+    newest = max(file for name, file in files if name == stage and file.startswith("epoch-"))
+    return torch.load(io.BytesIO(files[stage, newest]), weights_only=True)["history"]
+
+
+def test_golden_history(undisturbed: tuple[dict, list[Progress]]) -> None:
+    files, _ = undisturbed
+    found = {stage: history(files, stage) for stage in ("plateau", "cosine")}
+    wanted = json.loads(GOLDEN.read_text())
+    for stage, epochs in wanted.items():
+        assert len(found[stage]) == len(epochs)
+        for ours, golden in zip(found[stage], epochs, strict=True):
+            assert ours == pytest.approx(golden, rel=2e-3), stage
+
+
+def test_every_epoch_is_reported_and_the_marker_names_the_best(undisturbed: tuple[dict, list[Progress]]) -> None:
+    files, reports = undisturbed
+    assert [(r.stage, r.epoch, r.epochs) for r in reports] == [
+        ("plateau", 1, 3), ("plateau", 2, 3), ("plateau", 3, 3), ("cosine", 1, 2), ("cosine", 2, 2),
+    ]  # fmt: skip
+    for stage in ("plateau", "cosine"):
+        scores = [epoch["score"] for epoch in history(files, stage)]
+        marker = json.loads(files[stage, "done.json"])
+        assert marker == {"epochs": len(scores), "best_epoch": int(np.argmax(scores)) + 1, "best_score": max(scores)}
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("epoch", range(1, 6))
+def test_interrupted_after_any_epoch_it_ends_with_the_same_bytes(
+    epoch: int, tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, undisturbed: tuple
+) -> None:
+    run, task, seen = RunDirectory(tmp_path), task_of(tiny, tiny_folds), []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == epoch:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_fold(task, tiny_tiles, run, CPU, stop)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    train_fold(task, tiny_tiles, run, CPU, seen.append)
+    assert len(seen) == 5  # no epoch was trained twice
+    assert result_of(task, run) == undisturbed[0]
+
+
+@pytest.mark.parametrize("write", range(1, 9))
+def test_killed_in_any_checkpoint_write_it_ends_with_the_same_bytes(
+    write: int,
+    tiny: Experiment,
+    tiny_tiles: TrainingTiles,
+    tiny_folds: FoldTable,
+    tmp_path: Path,
+    undisturbed: tuple,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, task, writes = RunDirectory(tmp_path), task_of(tiny, tiny_folds), []
+
+    def torn(path: Path, content: bytes) -> None:
+        writes.append(path)
+        if len(writes) == write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f".{path.name}.0-torn.tmp").write_bytes(content[: len(content) // 2])
+            raise Interrupted
+        whole(path, content)
+
+    whole = checkpoint.write_atomically
+    monkeypatch.setattr(checkpoint, "write_atomically", torn)
+    try:
+        train_fold(task, tiny_tiles, run, CPU)
+    except Interrupted:
+        monkeypatch.setattr(checkpoint, "write_atomically", whole)
+        train_fold(task, tiny_tiles, run, CPU)
+    else:
+        assert len(writes) < write
+    assert result_of(task, run) == undisturbed[0]
+
+
+def test_a_damaged_newest_checkpoint_costs_one_epoch_and_is_said(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, undisturbed: tuple
+) -> None:
+    run, task, seen, lines = RunDirectory(tmp_path), task_of(tiny, tiny_folds), [], []
+    train_fold(task, tiny_tiles, run, CPU)
+    folder = run.stage("random", 0, "cosine")
+    (folder / "done.json").unlink()
+    (folder / "epoch-00002.pt").write_bytes((folder / "epoch-00002.pt").read_bytes()[:-7])
+    train_fold(task, tiny_tiles, run, CPU, seen.append, lines.append)
+    assert [(p.stage, p.epoch) for p in seen] == [("cosine", 2)]
+    assert "epoch-00002.pt is damaged" in lines[0]
+    assert result_of(task, run) == undisturbed[0]
+    (folder / "done.json").unlink()
+    for path in folder.glob("epoch-*.pt"):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="to start over"):
+        train_fold(task, tiny_tiles, run, CPU)
+
+
+def test_a_finished_fold_is_not_touched(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    run, task, seen = RunDirectory(tmp_path), task_of(tiny, tiny_folds, 1), []
+    first = train_fold(task, tiny_tiles, run, CPU)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert train_fold(task, tiny_tiles, run, CPU, seen.append) == first
+    assert not seen
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_the_second_stage_starts_from_the_first_ones_best(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    frozen = override(tiny, ["trainings.0.stages.cosine.lr=1e-12", "trainings.0.stages.cosine.schedule.min_lr=0"])
+    run, task = RunDirectory(tmp_path), task_of(frozen, tiny_folds)
+    train_fold(task, tiny_tiles, run, CPU)
+    first, second = (
+        read_checkpoint(CheckpointFolder(run.stage("random", 0, stage)).best_path)["network"]
+        for stage in ("plateau", "cosine")
+    )
+    for name in first:
+        if "running" not in name and "num_batches" not in name:  # batch norm counts on, weights do not move
+            assert torch.allclose(first[name], second[name], atol=1e-7), name
+
+
+def test_validation_tiles_never_reach_the_weights(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    """Change every validation tile: the weights after the same epochs are the same."""
+    experiment = override(
+        tiny, ["trainings.0.stages.plateau.schedule.patience=99", "trainings.0.stages.plateau.epochs=1"]
+    )
+    _, validation = tiny_folds.split(0, tiny_tiles.ids)
+    images, masks = tiny_tiles.images.copy(), tiny_tiles.masks.copy()
+    images[validation], masks[validation] = 255 - images[validation], ~masks[validation]
+    weights = []
+    for name, tiles in (
+        ("as is", tiny_tiles),
+        ("changed", dataclasses.replace(tiny_tiles, images=images, masks=masks)),
+    ):
+        run, task = RunDirectory(tmp_path / name), task_of(experiment, tiny_folds)
+        train_fold(task, tiles, run, CPU)
+        weights.append(read_checkpoint(run.stage("random", 0, "plateau") / "epoch-00001.pt"))
+    assert weights[0]["history"][0]["validation_loss"] != weights[1]["history"][0]["validation_loss"]
+    for name, tensor in weights[0]["network"].items():
+        assert torch.equal(tensor, weights[1]["network"][name]), name
+
+
+def test_a_loss_that_is_not_finite_fails_the_fold_and_leaves_no_marker(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    experiment = override(tiny, ["trainings.0.stages.plateau.lr=1e30"])
+    run, task = RunDirectory(tmp_path), task_of(experiment, tiny_folds)
+    with pytest.raises(TrainingFailed, match=r"random-fold-0, stage plateau: the loss is .* in epoch 1; lower"):
+        train_fold(task, tiny_tiles, run, CPU)
+    assert sorted(path.name for path in run.stage("random", 0, "plateau").iterdir()) == ["inputs.json"]
+
+
+def test_other_settings_in_the_same_run_are_refused(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path)
+    train_fold(task_of(tiny, tiny_folds), tiny_tiles, run, CPU)
+    changed = override(tiny, ["trainings.0.stages.plateau.lr=0.5"])
+    with pytest.raises(RunError, match=r"stages\.0\.lr: 0\.02 there, 0\.5 now"):
+        train_fold(task_of(changed, tiny_folds), tiny_tiles, run, CPU)
+    with pytest.raises(RunError, match="survey"):
+        train_fold(task_of(tiny, tiny_folds), dataclasses.replace(tiny_tiles, key="other"), run, CPU)
+
+
+def test_batches_cover_all_but_a_remainder_once() -> None:
+    positions = np.arange(100, 123)
+    drawn = np.concatenate(list(batches(positions, 5, np.random.default_rng(0))))
+    assert len(drawn) == 20
+    assert len(set(drawn)) == 20 and set(drawn) <= set(positions)
+    assert [len(batch) for batch in batches(positions, 99, np.random.default_rng(0))] == [23]
+
+
+def test_seeds_differ_between_uses(tiny: Experiment, tiny_folds: FoldTable) -> None:
+    seeds = {task_of(tiny, tiny_folds, fold).seed(*parts) for fold in (0, 1) for parts in ((), (0, 1), (0, 2), (1, 1))}
+    assert len(seeds) == 8
