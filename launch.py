@@ -198,6 +198,11 @@ def main() -> None:
     except SaltRayError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; free it, or name another place", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
 
 
 if __name__ == "__main__":

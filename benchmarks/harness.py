@@ -9,6 +9,7 @@ SALT_TGS_DATA names its folder.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from statistics import median
 import cv2
 import numpy as np
 from scipy import ndimage
+
+from salt_ray.errors import SaltRayError
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 #: Generated tiles that differ; a larger survey repeats them.
@@ -80,6 +83,28 @@ def survey(count: int) -> tuple[np.ndarray, np.ndarray]:
     images, masks = _real(Path(root), count) if root else _generated(min(count, _DISTINCT))
     repeats = -(-count // len(images))
     return np.tile(images, (repeats, 1, 1))[:count], np.tile(masks, (repeats, 1, 1))[:count]
+
+
+def run_benchmarks(names: Sequence[str], say: Callable[[str], None]) -> list[dict]:
+    """Run benchmarks by name and say each row as it comes.
+
+    Raises:
+        SaltRayError: there is no such benchmark.
+    """
+    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "harness"))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SaltRayError(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(known)}")
+    rows = []
+    for name in names:
+        for result in importlib.import_module(f"benchmarks.{name}").measure():
+            low, high = result["spread"]
+            say(
+                f"{result['name']}: ours {result['ours']:.4g}, peer {result['peer']:.4g} {result['unit']}, "
+                f"ratio {result['ratio']:.3g} ({low:.3g} to {high:.3g}, n = {result['n']}), equal: {result['equal']}"
+            )
+            rows.append(result)
+    return rows
 
 
 def _real(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:

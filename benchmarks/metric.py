@@ -2,8 +2,8 @@
 
 The matcher is the general one for several objects in a tile, as copied from challenge to challenge: histograms give the
 area of every true and every predicted object, a joint histogram their intersections, and hits and misses are counted at
-each threshold. Here each mask is one object. (The copies' score for an empty prediction is a fault, which is not rebuilt:
-method section 1.) A loop that needs no matcher, because it knows of one object, is ten times faster than this.
+each threshold. Here each mask is one object. (The copies' score for an empty prediction is a fault and is not rebuilt:
+method section 1.) A loop that needs no matcher, because it knows of one object, is over ten times faster than this one.
 """
 
 from __future__ import annotations

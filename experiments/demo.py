@@ -17,11 +17,11 @@ def experiment() -> Experiment:
     return Experiment(
         name="demo",
         network=Network(
-            encoder="resnet10t",
+            encoder="mobilenetv3_small_050",
             pretrained=False,
-            decoder_widths=(64, 48, 32, 24, 16),
-            fpn_widths=(8, 8, 8, 8, 8),
-            mask_head_width=16,
+            decoder_widths=(48, 32, 24, 16, 8),
+            fpn_widths=(4, 4, 4, 4, 4),
+            mask_head_width=8,
         ),
         trainings=(Training(name="random", folds=Folds(count=2), stages=(plateau, cosine)),),
     )

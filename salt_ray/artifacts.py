@@ -72,6 +72,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     _sync_directory(path.parent)
 
 
+class CacheError(SaltRayError):
+    """A cache cannot be written."""
+
+
 def cache_folder(kind: str) -> Path:
     """Where caches of one kind lie; the environment variable ``SALT_RAY_CACHE`` moves them all."""
     base = os.environ.get("SALT_RAY_CACHE")

@@ -2,4 +2,4 @@
 
 
 class SaltRayError(Exception):
-    """The base of every error whose message is one clear sentence with its remedy; the command line shows no traceback."""
+    """The base of every error whose message is one clear sentence with its remedy; shown without a traceback."""

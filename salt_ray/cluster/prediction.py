@@ -74,7 +74,7 @@ def predict_models(
     ]
     options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0)}
     actors = [
-        Predictor.options(**options).remote(experiment, [shared], frame, int(wanted["CPU"]), "GPU" in wanted)
+        Predictor.options(**options).remote(experiment, frame, int(wanted["CPU"]), "GPU" in wanted)
         for _ in range(min(slots(experiment.resources), len(chunks)))
     ]
     arrays = [_arrays(task, frame.tile_px) for task in tasks]

@@ -39,10 +39,9 @@ class Model:
 
     def __init__(self, experiment: Experiment, checkpoint: Path, frame: Frame, device: torch.device) -> None:
         self.settings, self.frame, self.device = experiment.prediction, frame, device
-        memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         network = build_network(experiment.network.replace(pretrained=False))  # the checkpoint has all weights
         network.load_state_dict(read_checkpoint(checkpoint)["network"])
-        self._network: SaltNet = network.to(device, memory_format=memory_format).eval()
+        self._network: SaltNet = network.to(device, memory_format=torch.channels_last).eval()
         self._amp = mixed_precision(experiment, device)
 
     @torch.inference_mode()

@@ -5,6 +5,7 @@ Letters: L labelled tiles, S tile edge in px.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ def run_scores(
 
     Returns:
         ``folds`` (per fold; by "training/fold" when there are several trainings), ``oof``, ``oof_tiles``, ``trivial``
-        (on the test truth where it is known, else on the out-of-fold tiles), and ``test`` and ``holdout`` where there
-        are such tiles.
+        (on the test truth where it is known, else on the out-of-fold tiles; None where there is no such answer), and
+        ``test``, ``holdout`` with their ``_tiles`` where there are such tiles.
     """
     truth = prepared.survey.masks
     tiles = prepared.trainable
@@ -56,14 +57,15 @@ def run_scores(
         predicted = survey_masks(prepared, models.values(), prepared.unlabelled, settings)
         scores["test"], scores["test_tiles"] = score(test_truth, predicted), len(predicted)
         judged = test_truth
-    scores["trivial"] = trivial_scores(truth[tiles], judged)
+    trivial = trivial_scores(truth[tiles], judged)
+    scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
     return scores
 
 
 def survey_masks(
     prepared: PreparedSurvey, models: Sequence[ModelPrediction], positions: np.ndarray, settings: Prediction
 ) -> np.ndarray:
-    """Final masks (n, S, S) bool of the tiles at ``positions``; those of one colour are empty without being predicted."""
+    """Final masks (n, S, S) bool of the tiles at ``positions``; those of one colour are empty, not predicted."""
     edge = prepared.frame.tile_px
     masks = np.zeros((len(positions), edge, edge), bool)
     predicted = ~prepared.survey.constant[positions]
@@ -73,7 +75,7 @@ def survey_masks(
 
 
 def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
-    """(U, S, S) bool masks in ``truth/masks/ID.png`` of a survey whose test truth is known (a synthetic one), or None."""
+    """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None."""
     folder = directory / "truth" / "masks"
     if not folder.is_dir():
         return None

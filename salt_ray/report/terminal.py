@@ -102,8 +102,9 @@ class Terminal:
                 table.add_row(f"{title} ({scores[name + '_tiles']:,})", f"{scores[name]:.4f}", style="bold")
         where = "test truth" if "test" in scores else "out of fold"
         table.add_section()
-        table.add_row(f"all empty ({where})", f"{scores['trivial']['all_empty']:.4f}")
-        table.add_row(f"best constant mask ({where})", f"{scores['trivial']['best_constant']:.4f}")
+        for name, title in (("all_empty", "all empty"), ("best_constant", "best constant mask")):
+            value = scores["trivial"][name]
+            table.add_row(f"{title} ({where})", "none" if value is None else f"{value:.4f}")
         self.console.print(table)
 
 

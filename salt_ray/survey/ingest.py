@@ -61,7 +61,9 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
     for files, arrays in ((train, train_images), (test, test_images), (masks, mask_pngs)):
         _drop_other_sizes(files, arrays, tile_px, problems)
     problems += _stray_ids(train, masks, test)
-    labels = _labels(tables.get(_TRAIN_CSV), train, masks, mask_pngs, tile_px, problems)
+    labels = mask_pngs
+    if _TRAIN_CSV in tables or _TRAIN_CSV not in entries:  # of a table that cannot be used nothing can be missed
+        labels = _labels(tables.get(_TRAIN_CSV), train, masks, mask_pngs, tile_px, problems)
     depths = _depths(tables.get(_DEPTHS_CSV), train, test, problems)
     if _SUBMISSION_CSV in tables and test:
         problems += _unmatched(_SUBMISSION_CSV, tables[_SUBMISSION_CSV], test)

@@ -10,7 +10,6 @@ and F filled pixels, both of the triangle row <= column (398 and 5,875).
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import platformdirs
 import skimage
 from skimage.restoration import inpaint_biharmonic
 
-from salt_ray.artifacts import atomic_file
+from salt_ray.artifacts import CacheError, atomic_file, cache_folder
 from salt_ray.config import Geometry
+from salt_ray.errors import SaltRayError
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +43,16 @@ _SOLVE_VALUES = 1 << 25
 Pixels = TypeVar("Pixels", np.ndarray, "torch.Tensor")
 
 
+class GeometryError(SaltRayError, ValueError):
+    """The sizes of tile, crop and padded tile do not fit together."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """Sides in pixels of a tile, of the padded tile and of the crop the network sees; every offset follows.
 
     Raises:
-        ValueError: unless padded >= crop >= tile >= 1; names the field of the experiment and the remedy.
+        GeometryError: unless padded >= crop >= tile >= 1; names the field of the experiment and the remedy.
     """
 
     tile_px: int
@@ -58,14 +61,14 @@ class Frame:
 
     def __post_init__(self) -> None:
         if self.tile_px < 1:
-            raise ValueError(f"tile_px = {self.tile_px}: a tile has at least one pixel")
+            raise GeometryError(f"tile_px = {self.tile_px}: a tile has at least one pixel")
         if self.crop_px < self.tile_px:
-            raise ValueError(
+            raise GeometryError(
                 f"geometry.crop_px = {self.crop_px} cuts into the tiles of {self.tile_px} px: set it to a multiple of "
                 f"32 that is at least {self.tile_px}, or leave it out"
             )
         if self.padded_px < self.crop_px:
-            raise ValueError(
+            raise GeometryError(
                 f"geometry.padded_px = {self.padded_px} is below the crop of {self.crop_px} px: set it to "
                 f"{self.crop_px} or more, lower geometry.crop_px, or leave both out"
             )
@@ -98,7 +101,7 @@ def frame_for(tile_px: int, geometry: Geometry) -> Frame:
     left for the random crop to move in (101 -> 128 and 148, method section 2).
 
     Raises:
-        ValueError: unless padded >= crop >= tile; names the field and the remedy.
+        GeometryError: unless padded >= crop >= tile; names the field and the remedy.
     """
     crop_px = 32 * -(-(tile_px + 16) // 32) if geometry.crop_px is None else geometry.crop_px
     padded_px = crop_px + 20 if geometry.padded_px is None else geometry.padded_px
@@ -244,16 +247,16 @@ def operator(tile_px: int, padded_px: int, cache: Path | None = None) -> Padding
             else in the user's cache folder. A damaged file in it is replaced.
 
     Raises:
-        ValueError: a side is too small.
-        OSError: the folder cannot be written; the message names it and SALT_RAY_CACHE.
+        GeometryError: a side is too small.
+        CacheError: the folder cannot be written; the message names it and SALT_RAY_CACHE.
     """
     if tile_px < _SMALLEST_TILE_PX:
-        raise ValueError(f"tile_px = {tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
+        raise GeometryError(f"tile_px = {tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
     if padded_px < tile_px:
-        raise ValueError(f"padded_px = {padded_px} is below the tile's {tile_px} px: set geometry.padded_px higher")
+        raise GeometryError(f"padded_px = {padded_px} is below the tile's {tile_px} px: set geometry.padded_px higher")
     shape = (2, len(_triangle(_near_edge(tile_px))[0]), len(_triangle(_outside(tile_px, padded_px))[0]))
     name = f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}-skimage-{skimage.__version__}.npz"
-    path = (cache_folder() if cache is None else Path(cache)) / name
+    path = (cache or cache_folder("padding")) / name
     halves = _stored(path, shape)
     if halves is None:
         halves = _from_skimage(tile_px, padded_px)
@@ -261,14 +264,8 @@ def operator(tile_px: int, padded_px: int, cache: Path | None = None) -> Padding
             with atomic_file(path) as file:
                 np.savez(file, halves=halves)
         except OSError as error:
-            raise OSError(f"cannot keep {path} ({error}): let SALT_RAY_CACHE name a writable folder") from error
+            raise CacheError(f"cannot keep {path} ({error}): let SALT_RAY_CACHE name a writable folder") from error
     return PaddingOperator(tile_px, padded_px, *halves)
-
-
-def cache_folder() -> Path:
-    """Where operators are kept unless told: ``padding`` in SALT_RAY_CACHE, or else in the user's cache folder."""
-    base = os.environ.get("SALT_RAY_CACHE")
-    return (Path(base) if base else platformdirs.user_cache_path("salt-ray")) / "padding"
 
 
 def _stored(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
@@ -276,7 +273,9 @@ def _stored(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
             halves = archive["halves"]
-    except (FileNotFoundError, EOFError, KeyError, ValueError, RuntimeError, TypeError, zipfile.BadZipFile):
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (EOFError, KeyError, ValueError, RuntimeError, TypeError, zipfile.BadZipFile):  # a damaged archive
         return None
     return halves if halves.shape == shape and halves.dtype == np.float64 and np.isfinite(halves).all() else None
 

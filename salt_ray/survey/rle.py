@@ -16,6 +16,8 @@ import numpy as np
 
 #: Pixels worked on at a time: small enough to stay in a core's cache, large enough to hide the cost of a numpy call.
 _BLOCK_PIXELS = 1 << 21
+#: Numbers up to here, and their separators, take less than eight characters; a table of them all is small.
+_MOST_PIXELS_OF_VOCABULARY = 1 << 20
 #: Two numbers of so many digits add up to less than 2**31; no mask has as many pixels.
 _MOST_DIGITS = 9
 
@@ -73,6 +75,7 @@ def decode(texts: Sequence[str | float | None], height: int, width: int) -> np.n
     """
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, not {height} and {width}")
+    texts = list(texts)
     masks = np.zeros((len(texts), height, width), dtype=bool)  # pages of empty masks are never touched
     block = max(1, _BLOCK_PIXELS // (height * width))
     for first in range(0, len(texts), block):
@@ -108,7 +111,11 @@ def _join(starts: np.ndarray, lengths: np.ndarray, is_last: np.ndarray, pixels: 
     """Texts of runs; a text ends with each run that ``is_last``."""
     words = np.empty((len(starts), 2), dtype=np.int64)
     words[:, 0] = starts
-    words[:, 1] = lengths + is_last * (pixels + 1)
+    words[:, 1] = lengths
+    if pixels > _MOST_PIXELS_OF_VOCABULARY:
+        runs = zip(words.tolist(), np.where(is_last, "\n", " ").tolist(), strict=True)
+        return "".join(f"{start} {length}{end}" for (start, length), end in runs)[:-1].split("\n")
+    words[:, 1] += is_last * (pixels + 1)
     text = _vocabulary(pixels)[words.reshape(-1)].tobytes().translate(None, b"\0")
     return text[:-1].decode("ascii").split("\n")
 
@@ -117,9 +124,8 @@ def _join(starts: np.ndarray, lengths: np.ndarray, is_last: np.ndarray, pixels: 
 def _vocabulary(pixels: int) -> np.ndarray:
     """Every number up to ``pixels`` followed by a space, then every number followed by a line end, filled with NUL."""
     numbers = [str(number) for number in range(pixels + 1)]
-    width = 8 * -(-(len(numbers[-1]) + 1) // 8)
-    words = np.array([n + " " for n in numbers] + [n + "\n" for n in numbers], dtype=f"S{width}")
-    return words.view(np.uint64) if width == 8 else words
+    words = np.array([n + " " for n in numbers] + [n + "\n" for n in numbers], dtype="S8")
+    return words.view(np.uint64)
 
 
 def _as_text(index: int, text: str | float | None) -> str:

@@ -81,9 +81,7 @@ class Source:
             Problem(stray, "is no file ID.png", "move it out of the folder of tiles", drops=())
             for stray in sorted(self._strays)
         ]
-        found = {
-            name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())
-        }
+        found = {name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())}
         for role, path in self._zips:
             try:
                 with open(path, "rb") as file:

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from salt_ray.errors import SaltRayError
 from salt_ray.survey import rle
 
 MIN_TILES = 40  # the first section (at most 36 tiles) is always whole, and with it the constant tiles of both splits
@@ -28,6 +29,10 @@ TEST_FRACTION_RANGE = (0.05, 0.95)
 MISSING_SHARE = 0.03  # of the grid: tiles that the mosaic assembler must do without
 CONSTANT_SHARE = 0.02  # TGS: 510 of 22,000 tiles hold no data
 DEPTH_RANGE_FT = (50, 959)  # TGS depths.csv
+
+
+class SyntheticError(SaltRayError, ValueError):
+    """A synthetic survey cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,12 @@ def write_survey(
     arguments give the same bytes.
 
     Raises:
-        ValueError: an argument out of range, or a directory that already holds something.
+        SyntheticError: an argument out of range, or a directory that already holds something.
     """
     _check_arguments(tiles, seed, tile_px, test_fraction)
     directory = Path(directory).resolve()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ValueError(f"directory {directory} exists and is not empty: give another folder or delete it first")
+        raise SyntheticError(f"directory {directory} exists and is not empty: give another folder or delete it first")
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -80,16 +85,18 @@ def write_survey(
 
 
 def _check_arguments(tiles: int, seed: int, tile_px: int, test_fraction: float) -> None:
-    """Raise ValueError for the first argument out of range."""
+    """Raise SyntheticError for the first argument out of range."""
     if tiles < MIN_TILES:
-        raise ValueError(f"tiles is {tiles}: a survey has at least {MIN_TILES} tiles")
+        raise SyntheticError(f"tiles is {tiles}: a survey has at least {MIN_TILES} tiles")
     if seed < 0:
-        raise ValueError(f"seed is {seed}: it must be 0 or larger")
+        raise SyntheticError(f"seed is {seed}: it must be 0 or larger")
     if not TILE_PX_RANGE[0] <= tile_px <= TILE_PX_RANGE[1]:
-        raise ValueError(f"tile_px is {tile_px}: allowed are {TILE_PX_RANGE[0]} to {TILE_PX_RANGE[1]} px")
+        raise SyntheticError(f"tile_px is {tile_px}: allowed are {TILE_PX_RANGE[0]} to {TILE_PX_RANGE[1]} px")
     if not TEST_FRACTION_RANGE[0] <= test_fraction <= TEST_FRACTION_RANGE[1]:
         low, high = TEST_FRACTION_RANGE
-        raise ValueError(f"test_fraction is {test_fraction}: allowed are {low} to {high}, so that no split is empty")
+        raise SyntheticError(
+            f"test_fraction is {test_fraction}: allowed are {low} to {high}, so that no split is empty"
+        )
 
 
 def _write_files(

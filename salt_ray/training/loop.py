@@ -57,6 +57,8 @@ class Progress:
     lr: float
     tiles_per_second: float
     seconds_left: float
+    #: When the epoch ended, in seconds since 1970.
+    time: float
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def train_stage(
                 lr=lr,
                 tiles_per_second=len(losses) * min(stage.batch_size, len(training)) / (trained - started),
                 seconds_left=(now - started) * (stage.epochs - epoch),
+                time=time.time(),
             )
         )
 
@@ -223,8 +226,7 @@ def train_stage(
 def new_network(task: FoldTask, device: torch.device) -> SaltNet:
     """The fold's network with its first weights, the same on every call."""
     torch.manual_seed(task.seed())
-    network = build_network(task.experiment.network)
-    return network.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)
+    return build_network(task.experiment.network).to(device, memory_format=torch.channels_last)
 
 
 def mixed_precision(experiment: Experiment, device: torch.device) -> torch.autocast:

@@ -168,6 +168,14 @@ def test_a_table_that_cannot_be_used_is_raised_even_where_bad_tiles_are_left_out
         assert line in str(problem)
 
 
+def test_tiles_are_not_blamed_for_a_table_that_cannot_be_used(survey: Path, cache: Path):
+    shutil.rmtree(survey / "train/masks")
+    (survey / "train.csv").write_text("id\n")
+    with pytest.raises(SurveyError) as raised:
+        load_survey(survey, cache=cache)
+    assert [problem.file for problem in raised.value.problems] == ["train.csv"]
+
+
 def test_everything_wrong_is_raised_together(survey: Path, cache: Path):
     change_bytes(survey / "train/images/a0.png", lambda b: b[:-30])
     write_png(survey / "test/images/b-0.png", NOISE)

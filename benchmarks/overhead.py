@@ -1,0 +1,97 @@
+"""What Ray costs: folds under Ray Train against the same ``train_fold`` called in plain processes.
+
+Seconds per epoch in the steady state: validation, checkpoint and reporting included, the first epoch and the start of
+processes left out. Each fold has one thread. The second row runs two folds at once on both sides, so that what two
+cores share (caches, memory) is the same for both.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.harness import row, survey
+from experiments.demo import experiment as demo_experiment
+from salt_ray.artifacts import RunDirectory
+from salt_ray.cluster.folds import train_folds
+from salt_ray.cluster.session import connect
+from salt_ray.survey.folds import random_folds
+from salt_ray.survey.padding import frame_for, operator
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.checkpoint import CheckpointFolder
+from salt_ray.training.loop import FoldTask, Progress, train_fold
+
+TILES, EPOCHS, RUNS = 240, 5, 3
+
+
+def measure() -> list[dict]:
+    """Rows for one fold, for two at once, and for two at once against one alone (all under Ray)."""
+    experiment = demo_experiment()
+    training = experiment.trainings[0]
+    stage = training.stages[0].replace(epochs=EPOCHS)
+    experiment = experiment.replace(trainings=(training.replace(stages=(stage,)),))
+    images, masks = survey(TILES)
+    frame = frame_for(101, experiment.geometry)
+    padding = operator(frame.tile_px, frame.padded_px)
+    ids = np.array([f"{i:06d}" for i in range(TILES)])
+    data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
+    folds = random_folds(ids, np.arange(TILES), 2)
+    tasks = [FoldTask(experiment, experiment.trainings[0], fold, folds) for fold in (0, 1)]
+    rows, alone, together = [], [], []
+    with connect("local"), tempfile.TemporaryDirectory() as folder:
+        for name, chosen, ours in (
+            ("one fold under Ray Train", tasks[:1], alone),
+            ("two folds at once", tasks, together),
+        ):
+            plain, equal = [], True
+            for i in range(RUNS):
+                under_ray, direct = Path(folder) / f"{name}-{i}-ray", Path(folder) / f"{name}-{i}-plain"
+                ours.append(_under_ray(chosen, data, under_ray))
+                plain.append(_plain(chosen, data, direct))
+                equal &= all(_weights(task, under_ray) == _weights(task, direct) for task in chosen)
+            rows.append(row(f"overhead: {name}", ours, plain, "s/epoch", equal))
+    rows.append(row("overhead: two folds at once against one alone", together, alone, "s/epoch", equal=True))
+    return rows
+
+
+def _under_ray(tasks: Sequence[FoldTask], data: TrainingTiles, run: Path) -> float:
+    reports: list[Progress] = []
+    outcomes = train_folds(tasks, data, RunDirectory(run), reports.append, lambda line: None)
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    if failures:
+        raise RuntimeError("; ".join(failures))
+    return _steady(reports)
+
+
+def _plain(tasks: Sequence[FoldTask], data: TrainingTiles, run: Path) -> float:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(len(tasks)) as pool:
+        reports = pool.starmap(_train, [(task, data, run) for task in tasks], chunksize=1)
+    return _steady([report for fold in reports for report in fold])
+
+
+def _train(task: FoldTask, data: TrainingTiles, run: Path) -> list[Progress]:
+    torch.set_num_threads(1)
+    reports: list[Progress] = []
+    train_fold(task, data, RunDirectory(run), torch.device("cpu"), reports.append)
+    return reports
+
+
+def _steady(reports: Sequence[Progress]) -> float:
+    """Mean seconds per epoch after the first, over folds."""
+    folds = {report.fold for report in reports}
+    seconds = []
+    for fold in folds:
+        ends = [report.time for report in reports if report.fold == fold]
+        seconds.append((max(ends) - min(ends)) / (EPOCHS - 1))
+    return sum(seconds) / len(seconds)
+
+
+def _weights(task: FoldTask, run: Path) -> bytes:
+    folder = RunDirectory(run).stage(task.training.name, task.fold, task.training.stages[0].name)
+    return CheckpointFolder(folder).best_path.read_bytes()

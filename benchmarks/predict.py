@@ -1,0 +1,61 @@
+"""Prediction with flip averaging: batched, against one tile and one view at a time, as the seed did.
+
+On a CPU the demo's network, and the seed's on fewer tiles; on CUDA the seed's. Both sides have the same threads, the
+same padded tiles and the same averaging; only the order of the work differs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.harness import alternate, per_tile, row, survey
+from experiments.argus import experiment as seed_experiment
+from experiments.demo import experiment as demo_experiment
+from salt_ray.config import Experiment, Geometry
+from salt_ray.inference.predict import Model
+from salt_ray.model.network import build_network
+from salt_ray.survey.padding import centre, centre_crop, frame_for, operator
+from salt_ray.training.checkpoint import CheckpointFolder
+
+
+def measure() -> list[dict]:
+    """One row per network."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        return [_row("predict, seed's network", seed_experiment(), 2048, 5, device)]
+    return [
+        _row("predict, demo's network", demo_experiment(), 512, 5, device),
+        _row("predict, seed's network", seed_experiment(), 16, 3, device),
+    ]
+
+
+def _row(name: str, experiment: Experiment, tiles: int, runs: int, device: torch.device) -> dict:
+    frame = frame_for(101, Geometry())
+    padded = operator(frame.tile_px, frame.padded_px).images(survey(tiles)[0])
+    experiment = experiment.replace(network=experiment.network.replace(pretrained=False))
+    torch.manual_seed(0)
+    network = build_network(experiment.network)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = CheckpointFolder(Path(folder))
+        checkpoints.save(1, {"network": network.state_dict()}, best=True)
+        model = Model(experiment, checkpoints.best_path, frame, device)
+    network.to(device).eval()
+
+    @torch.inference_mode()
+    def one_at_a_time() -> np.ndarray:
+        masks = []
+        for tile in padded:
+            crop = torch.from_numpy(centre_crop(tile, frame) / np.float32(255)).to(device)[None, None]
+            plain = network(crop).mask_logits.sigmoid()
+            flipped = network(crop.flip(-1)).mask_logits.sigmoid().flip(-1)
+            masks.append(centre((plain + flipped) / 2, frame).cpu().numpy())
+        return np.concatenate(masks)
+
+    tolerance = 5e-3 if device.type == "cpu" else 5e-2  # float16 on the way out; bf16 inside on CUDA
+    equal = np.allclose(model.predict(padded).masks, one_at_a_time(), atol=tolerance)
+    ours, peer = alternate(lambda: model.predict(padded), one_at_a_time, runs)
+    return row(name, per_tile(ours, tiles), per_tile(peer, tiles), "ms/tile", equal)

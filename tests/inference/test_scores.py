@@ -1,0 +1,99 @@
+"""A run's scores: who judges which tile, and what is compared with what."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from salt_ray.config import Prediction
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
+from salt_ray.survey.folds import random_folds
+from salt_ray.survey.padding import Frame
+from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.survey.tiles import Survey
+from salt_ray.training.metrics import score
+
+SIDE, LABELLED, TOTAL = 9, 12, 20
+
+
+@pytest.fixture
+def prepared() -> PreparedSurvey:
+    random = np.random.default_rng(0)
+    masks = random.random((LABELLED, SIDE, SIDE)) > 0.5
+    masks[::3] = False
+    constant = np.zeros(TOTAL, bool)
+    constant[[4, 15]] = True
+    masks[4] = False
+    ids = np.array([f"{i:02d}" for i in range(TOTAL)])
+    images = random.integers(0, 255, (TOTAL, SIDE, SIDE), dtype=np.uint8)
+    survey = Survey(ids, images, masks, np.arange(TOTAL, dtype=np.float32), constant, ids[LABELLED:], "key")
+    held_out = np.zeros(LABELLED, bool)
+    held_out[[1, 2]] = True
+    return PreparedSurvey(survey, Frame(SIDE, SIDE, SIDE), images, masks, held_out)
+
+
+def perfect(prepared: PreparedSurvey, tiles: np.ndarray, truth: np.ndarray) -> ModelPrediction:
+    masks = truth[tiles].astype(np.float16)
+    return ModelPrediction(tiles, masks, masks.any(axis=(1, 2)).astype(np.float32))
+
+
+def models_of(prepared: PreparedSurvey, truth: np.ndarray) -> tuple[dict, dict]:
+    table = random_folds(prepared.survey.ids[prepared.trainable], np.arange(len(prepared.trainable)), 3)
+    models = {}
+    for fold in range(3):
+        _, own = table.split(fold, prepared.survey.ids[:LABELLED])
+        everywhere = np.concatenate([own, [1, 2], prepared.unlabelled[~prepared.survey.constant[LABELLED:]]])
+        models["random", fold] = perfect(prepared, np.sort(everywhere), truth)
+    return models, {"random": table}
+
+
+def test_perfect_predictions_score_one_everywhere(prepared: PreparedSurvey) -> None:
+    test_truth = np.random.default_rng(1).random((TOTAL - LABELLED, SIDE, SIDE)) > 0.7
+    test_truth[3] = False  # position 15 has one colour
+    truth = np.concatenate([prepared.survey.masks, test_truth])
+    models, tables = models_of(prepared, truth)
+    scores = run_scores(prepared, models, tables, Prediction(), test_truth)
+    assert scores["folds"] == {"0": 1.0, "1": 1.0, "2": 1.0}
+    assert (scores["oof"], scores["holdout"], scores["test"]) == (1.0, 1.0, 1.0)
+    assert (scores["oof_tiles"], scores["holdout_tiles"], scores["test_tiles"]) == (9, 2, 8)
+    assert scores["trivial"]["all_empty"] == pytest.approx(1 / 8)
+
+
+def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: PreparedSurvey) -> None:
+    truth = np.concatenate([prepared.survey.masks, np.zeros((TOTAL - LABELLED, SIDE, SIDE), bool)])
+    models, tables = models_of(prepared, truth)
+    wrong = models["random", 1]
+    _, own = tables["random"].split(1, prepared.survey.ids[:LABELLED])
+    masks = wrong.masks.copy()
+    masks[np.isin(wrong.tiles, own)] = 1 - masks[np.isin(wrong.tiles, own)]
+    models["random", 1] = dataclasses.replace(wrong, masks=masks)
+    scores = run_scores(prepared, models, tables, Prediction(), None)
+    assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
+    assert scores["folds"]["1"] < 0.5
+    sizes = np.bincount(tables["random"].folds)
+    mean = np.average(list(scores["folds"].values()), weights=sizes)
+    assert scores["oof"] == pytest.approx(mean)
+    assert "test" not in scores
+
+
+def test_tiles_of_one_colour_are_empty_without_a_prediction(prepared: PreparedSurvey) -> None:
+    truth = np.ones((TOTAL, SIDE, SIDE), bool)
+    truth[:, 0, 0] = False
+    models, _ = models_of(prepared, truth)
+    masks = survey_masks(prepared, models.values(), prepared.unlabelled, Prediction())
+    assert not masks[15 - LABELLED].any()
+    assert masks.any(axis=(1, 2)).sum() == TOTAL - LABELLED - 1
+
+
+def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
+    assert read_test_truth(tmp_path, np.array(["a"])) is None
+    (tmp_path / "truth" / "masks").mkdir(parents=True)
+    mask = np.random.default_rng(2).random((SIDE, SIDE)) > 0.5
+    cv2.imwrite(str(tmp_path / "truth" / "masks" / "a.png"), mask * np.uint8(255))
+    truth = read_test_truth(tmp_path, np.array(["a"]))
+    assert score(mask[None], truth) == 1.0

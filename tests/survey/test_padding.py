@@ -1,0 +1,204 @@
+"""Padding: equality with scikit-image, the round trip, the frame's arithmetic, and the cache."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.restoration import inpaint_biharmonic
+
+from salt_ray.artifacts import CacheError
+from salt_ray.config import Geometry
+from salt_ray.survey import padding
+from salt_ray.survey.padding import Frame
+
+SEED_FRAME = Frame(101, 148, 128)
+SIZES = [(33, 52), (64, 80), (101, 148)]
+
+
+@pytest.fixture(scope="session")
+def operators(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("padding")
+    return {sizes: padding.operator(*sizes, cache=folder) for sizes in SIZES}
+
+
+def _tiles(side: int) -> np.ndarray:
+    random = np.random.default_rng(side)
+    smooth = ndimage.gaussian_filter(random.standard_normal((8, side, side)), (0, 3, 6))
+    smooth -= smooth.min(axis=(1, 2), keepdims=True)
+    smooth *= 255 / smooth.max(axis=(1, 2), keepdims=True)
+    ramp = np.broadcast_to(np.arange(side) % 256, (1, side, side))
+    constant = np.full((1, side, side), 91)
+    noise = random.integers(0, 256, (4, side, side))
+    return np.concatenate((np.rint(smooth), ramp, ramp.transpose(0, 2, 1), constant, noise)).astype(np.uint8)
+
+
+def _reference(tiles: np.ndarray, padded_px: int) -> np.ndarray:
+    """scikit-image's fill of tiles (as channels), float64 (N, P, P)."""
+    side = tiles.shape[1]
+    before = (padded_px - side) // 2
+    inner = slice(before, before + side)
+    unknown = np.ones((padded_px, padded_px), dtype=bool)
+    unknown[inner, inner] = False
+    canvas = np.zeros((padded_px, padded_px, len(tiles)), dtype=tiles.dtype)
+    canvas[inner, inner] = tiles.transpose(1, 2, 0)
+    return inpaint_biharmonic(canvas, unknown, channel_axis=-1).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_images_equal_those_of_skimage_in_every_pixel(operators, sizes):
+    tiles = _tiles(sizes[0])
+    padded = operators[sizes].images(tiles)
+    assert padded.dtype == np.uint8
+    assert np.array_equal(padded, np.rint(_reference(tiles, sizes[1]) * 255).astype(np.uint8))
+
+
+def test_one_tile_alone_equals_skimage_without_channels(operators):
+    tile = _tiles(33)[0]
+    unknown = np.pad(np.zeros((33, 33), dtype=bool), (9, 10), constant_values=True)
+    expected = np.rint(inpaint_biharmonic(np.pad(tile, (9, 10)), unknown) * 255)
+    assert np.array_equal(operators[33, 52].images(tile[None])[0], expected)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_masks_equal_those_of_skimage_above_the_threshold(operators, sizes):
+    masks = _tiles(sizes[0]) > 127
+    expected = _reference(masks.astype(float), sizes[1])
+    for threshold in (0.3, 0.7):
+        padded = operators[sizes].masks(masks, threshold)
+        assert padded.dtype == np.bool_
+        assert np.array_equal(padded, expected > threshold)
+
+
+def test_empty_masks_stay_empty_and_full_ones_full(operators):
+    masks = np.stack([np.zeros((101, 101), dtype=bool), np.ones((101, 101), dtype=bool)])
+    padded = operators[101, 148].masks(masks)
+    assert not padded[0].any()
+    assert padded[1].all()
+
+
+def test_grey_values_stay_within_those_of_the_tile(operators):
+    tiles = _tiles(64) // 3 + 20
+    padded = operators[64, 80].images(tiles)
+    assert np.array_equal(padded.min(axis=(1, 2)), tiles.min(axis=(1, 2)))
+    assert np.array_equal(padded.max(axis=(1, 2)), tiles.max(axis=(1, 2)))
+
+
+def test_torch_fills_alike(operators):
+    tiles = _tiles(64)
+    assert np.array_equal(operators[64, 80].images(tiles, device="cpu"), operators[64, 80].images(tiles))
+    masks = tiles > 127
+    assert np.array_equal(operators[64, 80].masks(masks, device="cpu"), operators[64, 80].masks(masks))
+
+
+def test_a_tile_does_not_depend_on_its_neighbours_in_the_survey(operators):
+    tiles = np.tile(_tiles(101), (80, 1, 1))  # several blocks
+    padded = operators[101, 148].images(tiles)
+    assert np.array_equal(padded, np.tile(padded[: len(tiles) // 80], (80, 1, 1)))
+    assert operators[101, 148].images(tiles[:0]).shape == (0, 148, 148)
+
+
+def test_without_room_nothing_changes(tmp_path):
+    tiles = _tiles(64)
+    operator = padding.operator(64, 64, cache=tmp_path)
+    assert np.array_equal(operator.images(tiles), tiles)
+    assert np.array_equal(operator.masks(tiles > 127), tiles > 127)
+
+
+def test_centre_takes_the_tile_out_again(operators):
+    tiles = _tiles(101)
+    padded = operators[101, 148].images(tiles)
+    crop = padding.centre_crop(padded, SEED_FRAME)
+    assert crop.shape == (len(tiles), 128, 128)
+    for array in (padded, crop):
+        assert np.array_equal(padding.centre(array, SEED_FRAME), tiles)
+        with_channels = torch.from_numpy(array.copy())[:, None]
+        assert torch.equal(padding.centre(with_channels, SEED_FRAME)[:, 0], torch.from_numpy(tiles))
+
+
+def test_other_sizes_are_not_cut():
+    with pytest.raises(ValueError, match="148 px or centre crops of 128 px, not 128 x 148"):
+        padding.centre(np.zeros((1, 128, 148)), SEED_FRAME)
+    with pytest.raises(ValueError, match="148"):
+        padding.centre_crop(np.zeros((1, 128, 128)), SEED_FRAME)
+
+
+def test_the_seeds_frame():
+    frame = padding.frame_for(101, Geometry())
+    assert frame == SEED_FRAME
+    assert (frame.before, frame.after, frame.crop_offset, frame.tile_in_crop) == (23, 24, 10, 13)
+
+
+@given(st.integers(1, 300), st.integers(0, 60), st.integers(0, 60))
+def test_the_tile_lies_inside_the_crop_and_the_crop_inside_the_padding(tile_px, context, slack):
+    frame = Frame(tile_px, tile_px + context + slack, tile_px + context)
+    assert frame.before + tile_px + frame.after == frame.padded_px
+    assert 0 <= frame.tile_in_crop <= frame.crop_px - tile_px
+    assert 0 <= frame.crop_offset <= frame.padded_px - frame.crop_px
+    numbered = np.arange(frame.padded_px**2).reshape(frame.padded_px, frame.padded_px)
+    from_crop = padding.centre(padding.centre_crop(numbered, frame), frame)
+    assert np.array_equal(from_crop, padding.centre(numbered, frame))
+
+
+@pytest.mark.parametrize("tile_px", [16, 33, 48, 101, 112, 113, 256])
+def test_the_default_crop_is_the_smallest_multiple_of_32_with_16_px_to_spare(tile_px):
+    frame = padding.frame_for(tile_px, Geometry())
+    assert frame.crop_px % 32 == 0
+    assert tile_px + 16 <= frame.crop_px < tile_px + 48
+    assert frame.padded_px == frame.crop_px + 20
+
+
+def test_given_sizes_are_kept_or_refused_with_the_remedy():
+    assert padding.frame_for(101, Geometry(padded_px=160, crop_px=160)) == Frame(101, 160, 160)
+    assert padding.frame_for(101, Geometry(crop_px=160)).padded_px == 180
+    with pytest.raises(ValueError, match=r"geometry\.crop_px = 96 cuts into the tiles of 101 px"):
+        padding.frame_for(101, Geometry(crop_px=96))
+    with pytest.raises(ValueError, match=r"geometry\.padded_px = 120 is below the crop of 128 px: set it to 128"):
+        padding.frame_for(101, Geometry(padded_px=120))
+
+
+def test_the_cache_is_used_and_a_damaged_file_rebuilt(tmp_path, monkeypatch):
+    first = padding.operator(16, 24, cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    built = []
+    from_skimage = padding._from_skimage
+    monkeypatch.setattr(padding, "_from_skimage", lambda *sizes: built.append(sizes) or from_skimage(*sizes))
+    assert np.array_equal(padding.operator(16, 24, cache=tmp_path).even, first.even)
+    assert built == []
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damage, content in enumerate((b"", b"no archive", whole[:-100], flipped), start=1):
+        path.write_bytes(content)
+        again = padding.operator(16, 24, cache=tmp_path)
+        assert len(built) == damage
+        assert np.array_equal(again.even, first.even)
+        assert np.array_equal(again.odd, first.odd)
+        assert path.read_bytes()[:2] == b"PK"
+
+
+def test_the_environment_names_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SALT_RAY_CACHE", str(tmp_path / "elsewhere"))
+    padding.operator(16, 20)
+    (path,) = (tmp_path / "elsewhere" / "padding").iterdir()
+    assert path.name.startswith("biharmonic-16-20-v1-skimage-")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SALT_RAY_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CacheError, match="SALT_RAY_CACHE"):
+        padding.operator(16, 20)
+
+
+def test_wrong_arguments_are_named(operators):
+    with pytest.raises(ValueError, match="at least 6 px"):
+        padding.operator(5, 20)
+    with pytest.raises(ValueError, match="below the tile"):
+        padding.operator(64, 60)
+    with pytest.raises(TypeError, match="uint8"):
+        operators[64, 80].images(np.zeros((1, 64, 64)))
+    with pytest.raises(TypeError, match="bool"):
+        operators[64, 80].masks(np.zeros((1, 64, 64), dtype=np.uint8))
+    with pytest.raises(ValueError, match="N, 64, 64"):
+        operators[64, 80].images(np.zeros((1, 33, 33), dtype=np.uint8))
+    with pytest.raises(ValueError, match="threshold"):
+        operators[64, 80].masks(np.zeros((1, 64, 64), dtype=bool), threshold=1.0)

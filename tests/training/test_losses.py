@@ -1,0 +1,150 @@
+"""Losses: a slow reference tile by tile, gradients, invariants, what an empty mask does, and golden values."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from salt_ray.training.losses import combined_loss, lovasz_hinge, salt_bce
+
+GOLDEN = Path(__file__).with_name("golden_losses.json")
+
+
+def _batch(tiles: int = 6, side: int = 24) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (N, S, S), salt logits (N,), masks (N, S, S): the first mask is empty, the second full."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(tiles, side, side, generator=generator) * 2
+    masks = torch.rand(tiles, side, side, generator=generator) < torch.linspace(0, 1, tiles)[:, None, None]
+    masks[0], masks[1] = False, True
+    return logits, torch.randn(tiles, generator=generator), masks
+
+
+def _reference(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The loss of one tile in float64 from the definition: the Jaccard index of growing sets of wrong pixels."""
+    errors = [1 - x * (1 if m else -1) for x, m in zip(logits.reshape(-1), mask.reshape(-1).tolist(), strict=True)]
+    salt = {i for i, m in enumerate(mask.reshape(-1).tolist()) if m}
+    loss, before, lost, invented = torch.zeros((), dtype=torch.float64), 0.0, 0, 0
+    for i in sorted(range(len(errors)), key=lambda i: -errors[i].item()):
+        lost, invented = lost + (i in salt), invented + (i not in salt)
+        jaccard_loss = 1 - (len(salt) - lost) / (len(salt) + invented)
+        loss = loss + (F.elu(errors[i]) + 1) * (jaccard_loss - before)
+        before = jaccard_loss
+    return loss
+
+
+def test_loss_and_gradient_equal_the_reference_tile_by_tile():
+    logits, _, masks = _batch()
+    ours_leaf, reference_leaf = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    ours = lovasz_hinge(ours_leaf, masks)
+    reference = torch.stack([_reference(*pair) for pair in zip(reference_leaf, masks, strict=True)])
+    torch.testing.assert_close(ours.double(), reference, rtol=1e-6, atol=1e-6)
+    ours.sum().backward()
+    reference.sum().backward()
+    torch.testing.assert_close(ours_leaf.grad.double(), reference_leaf.grad, rtol=0, atol=1e-6)
+
+
+def test_golden_values():
+    logits, salt_logit, masks = _batch()
+    golden = json.loads(GOLDEN.read_text())
+    assert lovasz_hinge(logits, masks).tolist() == pytest.approx(golden["lovasz_hinge"], rel=1e-5)
+    assert salt_bce(salt_logit, masks).tolist() == pytest.approx(golden["salt_bce"], rel=1e-5)
+    assert combined_loss(logits, salt_logit, masks, 0.75, 0.25).item() == pytest.approx(golden["combined"], rel=1e-5)
+
+
+def test_the_places_of_pixels_and_tiles_do_not_matter():
+    logits, _, masks = _batch()
+    losses = lovasz_hinge(logits, masks)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randperm(24 * 24, generator=generator)
+    moved = [x.flatten(1)[:, pixels].reshape(x.shape) for x in (logits, masks)]
+    torch.testing.assert_close(lovasz_hinge(*moved), losses, rtol=1e-6, atol=1e-6)
+    tiles = torch.randperm(len(logits), generator=generator)
+    torch.testing.assert_close(lovasz_hinge(logits[tiles], masks[tiles]), losses[tiles], rtol=1e-6, atol=1e-6)
+
+
+def test_an_empty_mask_costs_its_largest_logit_alone():
+    logits, _, masks = _batch()
+    leaf = logits[:1].clone().requires_grad_()
+    loss = lovasz_hinge(leaf, masks[:1])
+    assert loss.item() == pytest.approx((F.elu(1 + leaf.max()) + 1).item(), rel=1e-6)
+    loss.sum().backward()
+    assert leaf.grad.flatten().nonzero().tolist() == [[leaf.argmax().item()]]
+    assert lovasz_hinge(torch.full((1, 8, 8), -30.0), torch.zeros(1, 8, 8)).item() < 1e-6
+    assert lovasz_hinge(torch.full((1, 8, 8), 5.0), torch.zeros(1, 8, 8)).item() == pytest.approx(7.0)
+
+
+def test_a_full_mask_costs_the_mean_of_its_pixels():
+    logits, _, masks = _batch()
+    expected = (F.elu(1 - logits[1]) + 1).mean()
+    assert lovasz_hinge(logits[1:2], masks[1:2]).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_better_answer_costs_less_and_a_perfect_one_nothing():
+    _, _, masks = _batch()
+    signs = masks.float() * 2 - 1
+    for worse, better in ((-4.0, -1.0), (-1.0, 0.5), (0.5, 3.0)):
+        assert (lovasz_hinge(signs * better, masks) < lovasz_hinge(signs * worse, masks)).all()
+    assert lovasz_hinge(signs * 30, masks).max() < 1e-6
+
+
+def test_masks_of_numbers_are_masks_of_truth_values():
+    logits, salt_logit, masks = _batch()
+    assert torch.equal(lovasz_hinge(logits, masks.float()), lovasz_hinge(logits, masks))
+    assert torch.equal(salt_bce(salt_logit, masks.float()), salt_bce(salt_logit, masks))
+
+
+def test_half_precision_logits_are_computed_in_float32():
+    logits, salt_logit, masks = _batch()
+    half, half_salt = logits.bfloat16(), salt_logit.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = lovasz_hinge(half, masks), salt_bce(half_salt, masks)
+    assert losses[0].dtype == losses[1].dtype == torch.float32
+    assert torch.equal(losses[0], lovasz_hinge(half.float(), masks))
+    assert torch.equal(losses[1], salt_bce(half_salt.float(), masks))
+
+
+def test_a_lost_network_shows():
+    logits, _, masks = _batch()
+    logits[2, 3, 3] = math.nan
+    assert lovasz_hinge(logits, masks).isnan().tolist() == [False, False, True, False, False, False]
+
+
+def test_the_empty_head_learns_whether_there_is_any_salt():
+    masks = torch.zeros(2, 5, 5, dtype=torch.bool)
+    masks[1, 4, 4] = True
+    losses = salt_bce(torch.tensor([1.5, 1.5]), masks)
+    assert losses.tolist() == pytest.approx([math.log1p(math.exp(1.5)), math.log1p(math.exp(-1.5))], rel=1e-6)
+
+
+def test_the_combination_is_the_mean_of_the_weighted_sum():
+    logits, salt_logit, masks = _batch()
+    both = 0.75 * lovasz_hinge(logits, masks) + 0.25 * salt_bce(salt_logit, masks)
+    assert combined_loss(logits, salt_logit, masks, 0.75, 0.25).item() == pytest.approx(both.mean().item(), rel=1e-6)
+    only_mask = combined_loss(logits, salt_logit, masks, 1.0, 0.0)
+    assert only_mask.item() == pytest.approx(lovasz_hinge(logits, masks).mean().item(), rel=1e-6)
+    assert only_mask.shape == ()
+
+
+def test_arguments_are_left_alone_and_wrong_shapes_named():
+    logits, salt_logit, masks = _batch()
+    kept = logits.clone(), masks.clone()
+    combined_loss(logits, salt_logit, masks, 0.5, 0.5)
+    assert torch.equal(logits, kept[0])
+    assert torch.equal(masks, kept[1])
+    with pytest.raises(ValueError, match="N, H, W"):
+        lovasz_hinge(logits[:, None], masks)
+    with pytest.raises(ValueError, match="N, H, W"):
+        lovasz_hinge(logits, masks[:, :12])
+    with pytest.raises(ValueError, match="expected 6 salt logits"):
+        salt_bce(salt_logit[:, None], masks)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_gpu_agrees():
+    logits, salt_logit, masks = _batch()
+    there = combined_loss(logits.cuda(), salt_logit.cuda(), masks.cuda(), 0.75, 0.25)
+    assert there.item() == pytest.approx(combined_loss(logits, salt_logit, masks, 0.75, 0.25).item(), rel=1e-6)
