@@ -12,8 +12,16 @@ from salt_ray.config import Cosine, Experiment, Folds, Network, Plateau, Trainin
 
 
 def experiment() -> Experiment:
-    plateau = STAGE_1.replace(epochs=8, batch_size=16, lr=0.02, schedule=Plateau(patience=2), early_stopping=None)
-    cosine = STAGE_2.replace(epochs=4, lr=0.01, schedule=Cosine(epochs_per_cycle=4, min_lr=0.0005))
+    plateau = STAGE_1.replace(
+        epochs=12,
+        batch_size=8,
+        lr=0.1,
+        lovasz_weight=0,
+        pixel_bce_weight=1,  # without pretrained weights the Lovász hinge alone is still at "all empty" by then
+        schedule=Plateau(patience=2),
+        early_stopping=None,
+    )
+    cosine = STAGE_2.replace(epochs=5, lr=0.02, batch_size=8, schedule=Cosine(epochs_per_cycle=5, min_lr=0.0005))
     return Experiment(
         name="demo",
         network=Network(

@@ -113,8 +113,12 @@ class Stage(Section):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)]
+    #: Lovász hinge of the mask.
     lovasz_weight: Weight
+    #: Cross-entropy of the empty head.
     bce_weight: Weight
+    #: Cross-entropy of the mask's pixels: for networks that start from random weights.
+    pixel_bce_weight: Weight = 0.0
     schedule: Annotated[Plateau | Cosine, Field(discriminator="kind")]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -123,8 +127,8 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
-        if self.lovasz_weight + self.bce_weight == 0:
-            raise ValueError("lovasz_weight and bce_weight are both 0: nothing would be learnt")
+        if self.lovasz_weight + self.pixel_bce_weight == 0:
+            raise ValueError("lovasz_weight and pixel_bce_weight are both 0: no mask would be learnt")
         return self
 
 

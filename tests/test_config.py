@@ -81,8 +81,8 @@ def test_a_mistake_is_one_sentence_with_field_value_and_remedy(
 
 def test_a_stage_that_learns_nothing_is_refused(demo: Experiment) -> None:
     stage = "trainings.0.stages.0"
-    with pytest.raises(ExperimentError, match="nothing would be learnt"):
-        override(demo, [f"{stage}.lovasz_weight=0", f"{stage}.bce_weight=0"])
+    with pytest.raises(ExperimentError, match="no mask would be learnt"):
+        override(demo, [f"{stage}.lovasz_weight=0", f"{stage}.pixel_bce_weight=0"])
 
 
 def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def train_stage(
             images, masks = on_device(*augmenter.batch(tiles.images[batch], tiles.masks[batch]), device)
             with amp:
                 logits = network(images)
-            loss = combined_loss(*logits, masks, stage.lovasz_weight, stage.bce_weight)
+            loss = combined_loss(*logits, masks, stage)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -267,7 +267,7 @@ def validate(
         images, masks = on_device(*(np.ascontiguousarray(crop) for crop in crops), device)
         with amp:
             logits = network(images)
-        loss = combined_loss(*logits, masks, stage.lovasz_weight, stage.bce_weight)
+        loss = combined_loss(*logits, masks, stage)
         total += loss.item() * len(batch)
         predicted.append(centre(decide_at_zero(logits), tiles.frame).cpu().numpy())
     truth = centre(tiles.masks[positions], tiles.frame)

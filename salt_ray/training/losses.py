@@ -1,4 +1,6 @@
-"""Losses per tile, on logits: Lovász hinge for the mask, cross-entropy for the empty head (method section 4).
+"""Losses per tile, on logits: Lovász hinge and cross-entropy for the mask, cross-entropy for the empty head.
+
+The seed's are the first and the last (method section 4).
 
 Letters: N tiles, H rows, W columns, J = H * W pixels of a tile.
 """
@@ -9,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from salt_ray.config import Stage
 
 
 def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
@@ -63,14 +67,34 @@ def salt_bce(salt_logit: Tensor, masks: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(salt_logit.float(), has_salt, reduction="none")
 
 
-def combined_loss(
-    mask_logits: Tensor, salt_logit: Tensor, masks: Tensor, lovasz_weight: float, bce_weight: float
-) -> Tensor:
-    """Mean over tiles of the weighted sum of both losses: float32 scalar.
+def pixel_bce(logits: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy of every pixel, mean over a tile; no part of the seed's recipe.
 
-    Shapes, what an empty mask does, and errors: ``lovasz_hinge`` and ``salt_bce``.
+    A network without pretrained weights learns from it what salt looks like, where the Lovász hinge alone stays at the
+    trivial answer for thousands of steps. An empty mask is as any other: the loss is the mean softplus of the logits.
+
+    Args:
+        logits: (N, H, W), any floating type; computed in float32.
+        masks: (N, H, W), bool or of 0 and 1.
+
+    Returns:
+        float32 (N,).
     """
-    per_tile = lovasz_weight * lovasz_hinge(mask_logits, masks) + bce_weight * salt_bce(salt_logit, masks)
+    return F.binary_cross_entropy_with_logits(logits.float(), masks.float(), reduction="none").mean(dim=(1, 2))
+
+
+def combined_loss(mask_logits: Tensor, salt_logit: Tensor, masks: Tensor, stage: Stage) -> Tensor:
+    """Mean over tiles of the losses weighted as a stage says: float32 scalar. A loss of weight 0 is not computed.
+
+    Shapes, what an empty mask does, and errors: ``lovasz_hinge``, ``salt_bce`` and ``pixel_bce``.
+    """
+    per_tile = torch.zeros(len(masks), device=masks.device)
+    if stage.lovasz_weight:
+        per_tile = per_tile + stage.lovasz_weight * lovasz_hinge(mask_logits, masks)
+    if stage.bce_weight:
+        per_tile = per_tile + stage.bce_weight * salt_bce(salt_logit, masks)
+    if stage.pixel_bce_weight:
+        per_tile = per_tile + stage.pixel_bce_weight * pixel_bce(mask_logits, masks)
     return per_tile.mean()
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from salt_ray.training.losses import combined_loss, lovasz_hinge, salt_bce
+from salt_ray.config import Plateau, Stage
+from salt_ray.training.losses import combined_loss, lovasz_hinge, pixel_bce, salt_bce
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -46,12 +47,19 @@ def test_loss_and_gradient_equal_the_reference_tile_by_tile():
     torch.testing.assert_close(ours_leaf.grad.double(), reference_leaf.grad, rtol=0, atol=1e-6)
 
 
+def _stage(lovasz: float, bce: float, pixel_bce: float = 0.0) -> Stage:
+    weights = {"lovasz_weight": lovasz, "bce_weight": bce, "pixel_bce_weight": pixel_bce}
+    return Stage(name="s", epochs=1, batch_size=1, lr=0.1, schedule=Plateau(), **weights)
+
+
 def test_golden_values():
     logits, salt_logit, masks = _batch()
     golden = json.loads(GOLDEN.read_text())
     assert lovasz_hinge(logits, masks).tolist() == pytest.approx(golden["lovasz_hinge"], rel=1e-5)
     assert salt_bce(salt_logit, masks).tolist() == pytest.approx(golden["salt_bce"], rel=1e-5)
-    assert combined_loss(logits, salt_logit, masks, 0.75, 0.25).item() == pytest.approx(golden["combined"], rel=1e-5)
+    assert combined_loss(logits, salt_logit, masks, _stage(0.75, 0.25)).item() == pytest.approx(
+        golden["combined"], rel=1e-5
+    )
 
 
 def test_the_places_of_pixels_and_tiles_do_not_matter():
@@ -122,16 +130,27 @@ def test_the_empty_head_learns_whether_there_is_any_salt():
 def test_the_combination_is_the_mean_of_the_weighted_sum():
     logits, salt_logit, masks = _batch()
     both = 0.75 * lovasz_hinge(logits, masks) + 0.25 * salt_bce(salt_logit, masks)
-    assert combined_loss(logits, salt_logit, masks, 0.75, 0.25).item() == pytest.approx(both.mean().item(), rel=1e-6)
-    only_mask = combined_loss(logits, salt_logit, masks, 1.0, 0.0)
+    assert combined_loss(logits, salt_logit, masks, _stage(0.75, 0.25)).item() == pytest.approx(
+        both.mean().item(), rel=1e-6
+    )
+    only_mask = combined_loss(logits, salt_logit, masks, _stage(1.0, 0.0))
     assert only_mask.item() == pytest.approx(lovasz_hinge(logits, masks).mean().item(), rel=1e-6)
     assert only_mask.shape == ()
+
+
+def test_pixel_cross_entropy_is_a_mean_per_tile_and_an_empty_mask_is_no_exception():
+    logits, salt_logit, masks = _batch()
+    probability = logits.double().sigmoid()
+    wanted = -torch.where(masks.bool(), probability, 1 - probability).log().mean(dim=(1, 2))
+    torch.testing.assert_close(pixel_bce(logits, masks).double(), wanted, rtol=1e-5, atol=1e-6)
+    both = combined_loss(logits, salt_logit, masks, _stage(0, 0.5, 2))
+    assert both.item() == pytest.approx((2 * wanted + 0.5 * salt_bce(salt_logit, masks)).mean().item(), rel=1e-5)
 
 
 def test_arguments_are_left_alone_and_wrong_shapes_named():
     logits, salt_logit, masks = _batch()
     kept = logits.clone(), masks.clone()
-    combined_loss(logits, salt_logit, masks, 0.5, 0.5)
+    combined_loss(logits, salt_logit, masks, _stage(0.5, 0.5))
     assert torch.equal(logits, kept[0])
     assert torch.equal(masks, kept[1])
     with pytest.raises(ValueError, match="N, H, W"):
@@ -146,5 +165,5 @@ def test_arguments_are_left_alone_and_wrong_shapes_named():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_agrees():
     logits, salt_logit, masks = _batch()
-    there = combined_loss(logits.cuda(), salt_logit.cuda(), masks.cuda(), 0.75, 0.25)
-    assert there.item() == pytest.approx(combined_loss(logits, salt_logit, masks, 0.75, 0.25).item(), rel=1e-6)
+    there = combined_loss(logits.cuda(), salt_logit.cuda(), masks.cuda(), _stage(0.75, 0.25))
+    assert there.item() == pytest.approx(combined_loss(logits, salt_logit, masks, _stage(0.75, 0.25)).item(), rel=1e-6)
