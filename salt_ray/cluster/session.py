@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 
 # Read by Ray when it is imported, in this process and in every worker (they inherit the environment of a local Ray
@@ -23,6 +24,7 @@ for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray._private.utils import read_ray_address  # noqa: E402
 
 from salt_ray.config import Resources  # noqa: E402
 from salt_ray.errors import SaltRayError  # noqa: E402
@@ -67,8 +69,20 @@ def connect(address: str | None = None) -> Iterator[str | None]:
 
 
 def _inside_cluster() -> bool:
-    """Whether this process runs on a node of a cluster: Ray names it to jobs and tasks, and to a node's shells."""
-    return bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
+    """Whether this process runs on a cluster: Ray tells its jobs, and ``ray start`` leaves the address on its node.
+
+    That file outlives the cluster, so somebody must answer there.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return True
+    host, _, port = (read_ray_address() or "").rpartition(":")
+    if not host:
+        return False
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def resources_per_fold(resources: Resources) -> dict[str, float]:

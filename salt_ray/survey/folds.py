@@ -33,10 +33,10 @@ class FoldTable:
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.folds) or len(np.unique(self.ids)) != len(self.ids):
-            raise FoldError("every tile must stand in the fold table exactly once: compute the folds anew")
+            raise FoldError("every tile must stand in the fold table exactly once: it is no division into folds")
         missing = sorted(set(range(self.count)) ^ set(self.folds.tolist()))
         if missing:
-            raise FoldError(f"folds {missing} are empty or unknown with {self.count} folds: compute the folds anew")
+            raise FoldError(f"folds {missing} are empty or unknown with {self.count} folds: it is no division into folds")
 
     @property
     def digest(self) -> str:
@@ -78,7 +78,7 @@ def load_folds(path: Path, count: int) -> FoldTable:
         table = pd.read_csv(path, dtype={"id": str, "fold": np.int64}, keep_default_na=False)
         table = table.sort_values("id")
         return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count)
-    except (KeyError, ValueError, pd.errors.ParserError) as error:
+    except (FoldError, KeyError, ValueError, pd.errors.ParserError) as error:
         raise FoldError(f"{path} is not a table of {count} folds ({error}): delete it to compute it anew") from error
 
 

@@ -3,91 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import signal
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
+from road import SECONDS, Road, results, wait_for, workers
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment
-from salt_ray.survey.synthetic import write_survey
-
-ROOT = Path(__file__).parents[2]
-SECONDS = 240
-
-
-@pytest.fixture(scope="module")
-def ray_directory() -> Iterator[Path]:
-    """A short path of its own: Ray's socket names are limited, and no other Ray's files are in the way."""
-    with tempfile.TemporaryDirectory(prefix="salt") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("survey") / "tiles"
-    write_survey(directory, 60, seed=1, tile_px=33)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def experiment_file(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("experiment") / "tiny.json"
-    path.write_text(tiny.model_dump_json())
-    return path
-
-
-class Road:
-    """Runs ``python launch.py`` on one survey and experiment."""
-
-    def __init__(self, survey: Path, experiment: Path, ray_directory: Path) -> None:
-        self.options = ["--data", str(survey), "--experiment", str(experiment)]
-        self.environment = {**os.environ, "RAY_TMPDIR": str(ray_directory), "COLUMNS": "200"}
-        self.environment.pop("RAY_ADDRESS", None)
-
-    def start(self, command: str, run: Path, *more: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "launch.py", command, *self.options, "--run-dir", str(run), *more],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, command: str, run: Path, *more: str, code: int = 0) -> str:
-        process = self.start(command, run, *more)
-        output, _ = process.communicate(timeout=SECONDS)
-        assert process.returncode == code, output
-        return output
-
-
-@pytest.fixture(scope="module")
-def road(survey: Path, experiment_file: Path, ray_directory: Path) -> Road:
-    return Road(survey, experiment_file, ray_directory)
-
-
-def results(run: Path) -> dict[str, bytes]:
-    """Every byte of a run that must not depend on how it came about (Ray's own book-keeping is none)."""
-    kept = ("folds", "trainings", "predictions")
-    files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
-    files += [run / "submission.csv", run / "scores.json"]
-    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(road: Road, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    run = tmp_path_factory.mktemp("undisturbed")
-    return run, road.run("pipeline", run)
 
 
 def test_the_whole_road(undisturbed: tuple[Path, str], survey: Path) -> None:
@@ -129,25 +56,6 @@ def test_the_same_command_again_does_nothing(road: Road, undisturbed: tuple[Path
     assert time.monotonic() - started < 30
 
 
-def wait_for(condition, process: subprocess.Popen, seconds: float = SECONDS) -> None:
-    """Wait until ``condition()`` holds while the process runs."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
-
-
-def workers(ray_directory: Path) -> list[psutil.Process]:
-    """The training workers of our own Ray: processes that Ray has titled so, started from our directory."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        title, environment = " ".join(process.info["cmdline"] or []), process.info["environ"] or {}
-        if "RayTrainWorker" in title and environment.get("RAY_TMPDIR") == str(ray_directory):
-            found.append(process)
-    return found
-
-
 def test_the_driver_is_killed_then_a_worker_then_one_inside_a_checkpoint_write(
     road: Road, ray_directory: Path, undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -169,6 +77,21 @@ def test_the_driver_is_killed_then_a_worker_then_one_inside_a_checkpoint_write(
         victim.kill()
     output, _ = second.communicate(timeout=SECONDS)
     assert second.returncode == 0, output
+    assert results(tmp_path) == results(undisturbed[0])
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    """Five kills of the driver, wherever it is, each followed by the same command."""
+    moments = random.Random(4)
+    for _ in range(5):
+        process = road.start("pipeline", tmp_path)
+        try:
+            process.wait(timeout=moments.uniform(1, 40))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+    road.run("pipeline", tmp_path)
     assert results(tmp_path) == results(undisturbed[0])
 
 

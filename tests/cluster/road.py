@@ -1,0 +1,67 @@
+"""Runs the command line on a survey of its own, and looks at what a run left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 240
+
+
+class Road:
+    """Runs ``python launch.py`` on one survey and experiment."""
+
+    def __init__(self, survey: Path, experiment: Path, ray_directory: Path) -> None:
+        self.options = ["--data", str(survey), "--experiment", str(experiment)]
+        self.environment = {**os.environ, "RAY_TMPDIR": str(ray_directory), "COLUMNS": "200"}
+        self.environment.pop("RAY_ADDRESS", None)
+
+    def start(self, command: str, run: Path, *more: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "launch.py", command, *self.options, "--run-dir", str(run), *more],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, command: str, run: Path, *more: str, code: int = 0) -> str:
+        process = self.start(command, run, *more)
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == code, output
+        return output
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Every byte of a run that must not depend on how it came about (Ray's own book-keeping is none)."""
+    kept = ("folds", "trainings", "predictions")
+    files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
+    files += [run / "submission.csv", run / "scores.json"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = SECONDS) -> None:
+    """Wait until ``condition()`` holds while the process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+
+
+def workers(ray_directory: Path) -> list[psutil.Process]:
+    """The training workers of our own Ray: processes that Ray has titled so, started from our directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        title, environment = " ".join(process.info["cmdline"] or []), process.info["environ"] or {}
+        if "RayTrainWorker" in title and environment.get("RAY_TMPDIR") == str(ray_directory):
+            found.append(process)
+    return found

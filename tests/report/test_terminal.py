@@ -1,0 +1,83 @@
+"""Plain lines where nobody can see lines move, and a table that shows every score."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from salt_ray.report import terminal
+from salt_ray.report.terminal import Terminal
+from salt_ray.training.loop import Progress
+
+
+def progress(epoch: int, fold: int = 0) -> Progress:
+    return Progress("random", fold, "plateau", epoch, 3, 0.5, 0.6, 0.7, 0.8, 0.01, 123.4, 3725.0, 0.0)
+
+
+def captured(**options: bool) -> tuple[Terminal, io.StringIO]:
+    stream = io.StringIO()
+    return Terminal(Console(file=stream, width=160, **options)), stream
+
+
+def test_in_a_pipe_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    shown, stream = captured()
+    with shown.folds(["random-fold-0"]) as report:
+        for epoch, seconds in ((1, 0), (2, 1), (2, 30), (3, 1)):
+            now[0] += seconds
+            report(progress(epoch))
+    lines = stream.getvalue().splitlines()
+    assert [line.split("epoch ")[1][:3] for line in lines] == ["1/3", "2/3", "3/3"]  # soon after the first: left out
+    assert lines[0] == (
+        "random-fold-0  stage plateau  epoch 1/3  loss 0.5000  score 0.7000  best 0.8000  lr 1.00e-02  "
+        "tiles/s 123  left 1:02:05"
+    )
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_in_a_terminal_every_fold_has_one_live_line() -> None:
+    shown, stream = captured(force_terminal=True)
+    with shown.folds(["random-fold-0", "random-fold-1"]) as report:
+        report(progress(1))
+        report(progress(2, fold=1))
+    last = stream.getvalue().split("fold   ")[-1]
+    for words in ("random-fold-0", "random-fold-1", "1/3", "2/3", "1:02:05"):
+        assert words in last
+
+
+def test_a_bar_in_a_pipe_ends_with_everything_done() -> None:
+    shown, stream = captured()
+    with shown.bar("predicting", 10, "tiles") as advance:
+        for _ in range(5):
+            advance(2)
+    assert stream.getvalue().splitlines()[-1].startswith("predicting  10/10 tiles")
+
+
+def test_the_table_shows_every_score_and_says_when_there_is_none() -> None:
+    shown, stream = captured()
+    scores = {
+        "folds": {"0": 0.51, "1": 0.52}, "oof": 0.515, "oof_tiles": 3920, "holdout": 0.53, "holdout_tiles": 387,
+        "trivial": {"all_empty": 0.38, "best_constant": None},
+    }  # fmt: skip
+    shown.scores(scores)
+    text = stream.getvalue()
+    for words in (
+        "fold 1",
+        "0.5200",
+        "out of fold (3,920)",
+        "0.5150",
+        "hold-out (387)",
+        "all empty (out of fold)",
+        "none",
+    ):
+        assert words in text
+    assert "test truth" not in text
+
+
+def test_lines_are_shown_as_they_are() -> None:
+    shown, stream = captured()
+    shown.say("[bold] /a/very/long/path" + "x" * 300)
+    assert stream.getvalue() == "[bold] /a/very/long/path" + "x" * 300 + "\n"

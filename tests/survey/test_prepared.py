@@ -1,0 +1,92 @@
+"""A prepared survey: padded once, and what may be trained on kept apart from what may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salt_ray.artifacts import RunError
+from salt_ray.config import Experiment
+from salt_ray.survey.folds import FoldError
+from salt_ray.survey.padding import centre
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.synthetic import write_survey
+from salt_ray.survey.tiles import Survey, load_survey
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Survey:
+    directory = tmp_path_factory.mktemp("data") / "survey"
+    write_survey(directory, 60, seed=2, tile_px=32)
+    return load_survey(directory)
+
+
+@pytest.fixture(scope="module")
+def prepared(survey: Survey, tiny: Experiment) -> PreparedSurvey:
+    return prepare_survey(survey, tiny)
+
+
+def test_padding_leaves_every_tile_in_its_middle(prepared: PreparedSurvey) -> None:
+    assert (centre(prepared.images, prepared.frame) == prepared.survey.images).all()
+    assert (centre(prepared.masks, prepared.frame) == prepared.survey.masks).all()
+
+
+def test_the_second_time_nothing_is_padded_and_damage_is_mended(
+    survey: Survey, tiny: Experiment, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    first = prepare_survey(survey, tiny, lines.append, tmp_path)
+    assert len(lines) == 1
+    prepare_survey(survey, tiny, lines.append, tmp_path)
+    assert len(lines) == 1
+    (folder,) = tmp_path.iterdir()
+    content = (folder / "images.npy").read_bytes()
+    wanted = np.array(first.images)
+    (folder / "images.npy").write_bytes(content[:-100])
+    again = prepare_survey(survey, tiny, lines.append, tmp_path)
+    assert "damaged" in lines[1] and (again.images == wanted).all()
+
+
+def test_constant_and_held_out_tiles_are_not_trained_on(survey: Survey, tiny: Experiment, tmp_path: Path) -> None:
+    usable = np.flatnonzero(~survey.constant[: survey.labelled])
+    chosen = survey.ids[usable[:5]]
+    (tmp_path / "holdout.csv").write_text("id\n" + "\n".join(chosen) + "\n")
+    prepared = prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
+    assert prepared.trainable.tolist() == usable[5:].tolist()
+    table = prepared.folds(2)
+    assert not set(table.ids) & set(chosen)
+    assert survey.constant[: survey.labelled].any()
+    assert not set(table.ids) & set(survey.ids[survey.constant])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("name\na\n", "column id"), ("id\nnobody\n", "1 tiles .* not labelled here .first: nobody")]
+)
+def test_a_hold_out_that_does_not_fit_is_refused(
+    survey: Survey, tiny: Experiment, tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "holdout.csv").write_text(content)
+    with pytest.raises(RunError, match=words):
+        prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
+
+
+def test_saved_folds_are_kept_and_checked(prepared: PreparedSurvey, tmp_path: Path) -> None:
+    path = tmp_path / "folds.csv"
+    table = prepared.saved_folds(path, 3)
+    assert prepared.saved_folds(path, 3).digest == table.digest
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(rows[:-1]) + "\n")
+    with pytest.raises(RunError, match="other tiles"):
+        prepared.saved_folds(path, 3)
+    with pytest.raises(FoldError, match="delete it"):
+        prepared.saved_folds(path, 7)
+
+
+def test_training_tiles_are_the_labelled_ones(prepared: PreparedSurvey) -> None:
+    tiles = prepared.training_tiles()
+    labelled = prepared.survey.labelled
+    assert (tiles.ids == prepared.survey.ids[:labelled]).all()
+    assert (tiles.images == prepared.images[:labelled]).all()
+    assert type(tiles.images) is np.ndarray  # not a memory map: it goes into the object store
