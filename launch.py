@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray a
     from salt_ray.cluster.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent
+DEMO_TILES = 900  # as many as two cores learn from in minutes
 EXIT_ERROR = 1  # a sentence on standard error says what to do; 2 is a wrong command line
 
 app = typer.Typer(
@@ -56,14 +57,13 @@ Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
 @app.command()
 def demo(
     run_dir: Annotated[Path, typer.Option(help="Where everything of the run lies.")] = Path("runs/demo"),
-    tiles: Tiles = 900,
     set_: Set = None,
     address: Address = None,
 ) -> None:
     """The whole road on a small synthetic survey with a small encoder; minutes on two cores."""
     survey = run_dir / "survey"
     if not survey.exists():
-        synth(survey, tiles)
+        synth(survey, DEMO_TILES)
     pipeline(survey, ROOT / "experiments" / "demo.py", run_dir, set_, address)
 
 
@@ -199,9 +199,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}; free it, or name another place", file=sys.stderr)
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}: make room or name another place, then again", file=sys.stderr)
         sys.exit(EXIT_ERROR)
 
 

@@ -110,7 +110,7 @@ def run_benchmarks(names: Sequence[str], say: Callable[[str], None]) -> list[dic
 def _real(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     names = sorted(path.name for path in (root / "train" / "images").glob("*.png"))[:count]
     if not names:
-        raise FileNotFoundError(f"{root}/train/images holds no PNG: let SALT_TGS_DATA name the challenge's folder")
+        raise SaltRayError(f"{root}/train/images holds no PNG: let SALT_TGS_DATA name the challenge's folder")
     read = [
         [cv2.imread(str(root / "train" / kind / name), cv2.IMREAD_GRAYSCALE) for name in names]
         for kind in ("images", "masks")

@@ -28,7 +28,7 @@ def _measure_on(device: str) -> dict:
     assert masks.shape == (_BATCH, _SIDE, _SIDE)
     logits = torch.randn(masks.shape, generator=torch.Generator().manual_seed(0)).to(device) * 3
     ours, ours_gradient = _loss_and_gradient(losses.lovasz_hinge, logits, masks)
-    peer, peer_gradient = _loss_and_gradient(_one_by_one, logits, masks)
+    peer, peer_gradient = _loss_and_gradient(one_by_one, logits, masks)
     equal = torch.allclose(ours, peer, rtol=1e-6, atol=1e-6)
     equal &= torch.allclose(ours_gradient, peer_gradient, rtol=0, atol=1e-6)
 
@@ -38,7 +38,7 @@ def _measure_on(device: str) -> dict:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    seconds = alternate(lambda: repeat(losses.lovasz_hinge), lambda: repeat(_one_by_one), runs=9, warmup=2)
+    seconds = alternate(lambda: repeat(losses.lovasz_hinge), lambda: repeat(one_by_one), runs=9, warmup=2)
     ours_seconds, peer_seconds = ([value / _REPEATS for value in side] for side in seconds)
     return row(f"lovasz, loss and backward, {device}", ours_seconds, peer_seconds, "ms/batch", equal)
 
@@ -50,7 +50,7 @@ def _loss_and_gradient(loss, logits: torch.Tensor, masks: torch.Tensor) -> tuple
     return per_tile.detach(), leaf.grad
 
 
-def _one_by_one(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def one_by_one(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """The paper's algorithm for each tile in turn: sort with gradient, Jaccard index, difference, dot product."""
     values = []
     for logit, mask in zip(logits, masks, strict=True):

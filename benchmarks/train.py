@@ -16,17 +16,19 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.harness import row, survey
+from benchmarks.lovasz import one_by_one
 from experiments.demo import experiment as demo_experiment
 from experiments.random_folds import STAGE_1
 from experiments.random_folds import experiment as seed_experiment
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, Stage
 from salt_ray.model.network import build_network
 from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.folds import random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, train_fold
+from salt_ray.training.losses import combined_loss
 
 RUNS = 3
 
@@ -54,7 +56,10 @@ def measure() -> list[dict]:
     for _ in range(RUNS):
         ours.append(_ours(experiment, data, device))
         peer.append(_peer(experiment, data, device))
-    return [row(name, ours, peer, "ms/tile", equal=True)]  # equality of the steps: tests/training
+    logits, salt_logit = torch.randn(24, 128, 128, device=device), torch.randn(24, device=device)
+    truth = logits + torch.randn_like(logits) > 1
+    one, other = (loss(logits, salt_logit, truth, stage) for loss in (combined_loss, _plain_loss))
+    return [row(name, ours, peer, "ms/tile", equal=torch.allclose(one, other, rtol=1e-5))]
 
 
 def _ours(experiment: Experiment, data: TrainingTiles, device: torch.device) -> float:
@@ -84,6 +89,12 @@ class _Tiles(Dataset):
         return torch.from_numpy(image / np.float32(255)), torch.from_numpy(mask[0])
 
 
+def _plain_loss(mask_logits: torch.Tensor, salt_logit: torch.Tensor, masks: torch.Tensor, stage: Stage) -> torch.Tensor:
+    salt = masks.flatten(1).any(1).float()
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(salt_logit, salt)
+    return stage.lovasz_weight * one_by_one(mask_logits, masks).mean() + stage.bce_weight * bce
+
+
 def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device) -> float:
     """Seconds per tile in the second epoch of the plain loop."""
     stage = experiment.trainings[0].stages[0]
@@ -104,10 +115,7 @@ def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device) -> 
         for images, masks in loader:
             images, masks = images.to(device), masks.to(device)
             logits = network(images)
-            lovasz = torch.stack([_lovasz(*pair) for pair in zip(logits.mask_logits, masks, strict=True)]).mean()
-            salt = masks.flatten(1).any(1).float()
-            bce = torch.nn.functional.binary_cross_entropy_with_logits(logits.salt_logit, salt)
-            loss = stage.lovasz_weight * lovasz + stage.bce_weight * bce
+            loss = _plain_loss(*logits, masks, stage)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -115,15 +123,3 @@ def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device) -> 
             tiles += len(images)
         seconds = time.perf_counter() - started
     return seconds / tiles
-
-
-def _lovasz(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Lovasz hinge of one tile with elu + 1."""
-    signs = mask.flatten().float() * 2 - 1
-    errors, order = torch.sort(1 - logits.flatten() * signs, descending=True)
-    salt = mask.flatten()[order].float()
-    intersection = salt.sum() - salt.cumsum(0)
-    union = salt.sum() + (1 - salt).cumsum(0)
-    jaccard = 1 - intersection / union
-    steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-    return torch.dot(torch.nn.functional.elu(errors) + 1, steps)

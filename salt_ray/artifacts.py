@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,8 @@ import numpy as np
 import platformdirs
 
 from salt_ray.errors import SaltRayError
+
+ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
 
 
 @contextlib.contextmanager
@@ -55,6 +58,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends; where another process was first, its one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
@@ -82,6 +86,14 @@ def cache_folder(kind: str) -> Path:
     return (Path(base) if base else platformdirs.user_cache_path("salt-ray")) / kind
 
 
+def _sweep(parent: Path) -> None:
+    """Delete temporary folders that killed processes left behind."""
+    for folder in parent.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def _sync_directory(directory: Path) -> None:
     """Make a rename survive a power cut."""
     handle = os.open(directory, os.O_RDONLY)
@@ -103,7 +115,7 @@ class RunDirectory:
         experiment.json                          the experiment as it ran
         folds/TRAINING.csv                       id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
-        predictions/TRAINING/fold-K/             one model's probabilities: tiles.npy, masks.npy, salt.npy, done.json
+        predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, masks.npy, salt.npy, done.json
         submission.csv, scores.json              the results
         ray/                                     Ray Train's own book-keeping; nothing of the result depends on it
     """
@@ -133,8 +145,8 @@ class RunDirectory:
     def stage(self, training: str, fold: int, stage: str) -> Path:
         return self.path / "trainings" / training / f"fold-{fold}" / stage
 
-    def prediction(self, training: str, fold: int) -> Path:
-        return self.path / "predictions" / training / f"fold-{fold}"
+    def prediction(self, training: str, fold: int, stage: str) -> Path:
+        return self.path / "predictions" / training / f"fold-{fold}" / stage
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -208,4 +220,9 @@ def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
         for i, (a, b) in enumerate(zip(before, now, strict=True)):
             yield from _differences(a, b, f"{where}.{i}")
     elif before != now:
-        yield f"{where}: {before} there, {now} now"
+        yield f"{where}: {_short(before)} there, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

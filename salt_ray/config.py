@@ -10,13 +10,24 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from salt_ray.errors import SaltRayError
 
@@ -40,24 +51,24 @@ class Section(BaseModel):
 
 
 SectionT = TypeVar("SectionT", bound=Section)
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[StrictFloat, Field(ge=0, le=1)]
+Weight = Annotated[StrictFloat, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
 
 class Geometry(Section):
     """Sizes in pixels. ``None``: derived from the tile (101 -> padded 148, crop 128; see ``survey.padding``)."""
 
-    padded_px: Annotated[int, Field(gt=0)] | None = None
-    crop_px: Annotated[int, Field(gt=0, multiple_of=32)] | None = None
+    padded_px: Annotated[StrictInt, Field(gt=0)] | None = None
+    crop_px: Annotated[StrictInt, Field(gt=0, multiple_of=32)] | None = None
 
 
 class Augmentation(Section):
     """Training samples: random crop, left-right flip, random linear brightness and contrast (method section 2)."""
 
     flip_probability: Fraction = 0.5
-    brightness_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
-    contrast_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
+    brightness_limit: Annotated[StrictFloat, Field(ge=0, le=1)] = 0.2
+    contrast_limit: Annotated[StrictFloat, Field(ge=0, le=1)] = 0.2
     brightness_contrast_probability: Fraction = 0.5
 
 
@@ -66,13 +77,13 @@ class Network(Section):
 
     encoder: str = "seresnext50_32x4d"
     #: True: timm's ImageNet weights; False: random ones; a path: a local file of the encoder's weights.
-    pretrained: bool | Path = True
+    pretrained: StrictBool | Path = True
     #: Channels of the five decoder maps, deepest first; None: those of the skips, then 128 and 128.
-    decoder_widths: tuple[int, int, int, int, int] | None = None
+    decoder_widths: tuple[StrictInt, StrictInt, StrictInt, StrictInt, StrictInt] | None = None
     #: Channels that each decoder map contributes to the mask head, deepest first.
-    fpn_widths: tuple[int, int, int, int, int] = (128, 64, 32, 16, 8)
-    mask_head_width: Annotated[int, Field(gt=0)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    fpn_widths: tuple[StrictInt, StrictInt, StrictInt, StrictInt, StrictInt] = (128, 64, 32, 16, 8)
+    mask_head_width: Annotated[StrictInt, Field(gt=0)] = 32
+    dropout: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.2
 
     @field_validator("decoder_widths", "fpn_widths")
     @classmethod
@@ -86,33 +97,33 @@ class Folds(Section):
     """How labelled tiles are divided: ``random`` takes rank by depth modulo count (method section 4)."""
 
     kind: Literal["random"] = "random"
-    count: Annotated[int, Field(ge=2, le=100)] = 5
+    count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
 
 
 class Plateau(Section):
     """The learning rate falls by ``factor`` after ``patience`` epochs without a better score."""
 
     kind: Literal["plateau"] = "plateau"
-    patience: Annotated[int, Field(ge=0)] = 30
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.64
-    min_lr: Annotated[float, Field(ge=0)] = 1e-8
+    patience: Annotated[StrictInt, Field(ge=0)] = 30
+    factor: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.64
+    min_lr: Annotated[StrictFloat, Field(ge=0)] = 1e-8
 
 
 class Cosine(Section):
     """The learning rate falls from ``Stage.lr`` to ``min_lr`` along a half cosine, then restarts."""
 
     kind: Literal["cosine"] = "cosine"
-    epochs_per_cycle: Annotated[int, Field(ge=1)] = 50
-    min_lr: Annotated[float, Field(ge=0)] = 0.0005
+    epochs_per_cycle: Annotated[StrictInt, Field(ge=1)] = 50
+    min_lr: Annotated[StrictFloat, Field(ge=0)] = 0.0005
 
 
 class Stage(Section):
     """One training of a network: loss weights, SGD, schedule and stopping (method section 4)."""
 
     name: Name
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    lr: Annotated[float, Field(gt=0)]
+    epochs: Annotated[StrictInt, Field(ge=1)]
+    batch_size: Annotated[StrictInt, Field(ge=1)]
+    lr: Annotated[StrictFloat, Field(gt=0)]
     #: Lovász hinge of the mask.
     lovasz_weight: Weight
     #: Cross-entropy of the empty head.
@@ -120,10 +131,10 @@ class Stage(Section):
     #: Cross-entropy of the mask's pixels: for networks that start from random weights.
     pixel_bce_weight: Weight = 0.0
     schedule: Annotated[Plateau | Cosine, Field(discriminator="kind")]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    momentum: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 1e-4
     #: Epochs without a better score after which the stage ends; None: it runs all its epochs.
-    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    early_stopping: Annotated[StrictInt, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
@@ -141,7 +152,9 @@ class Training(Section):
 
     @field_validator("stages")
     @classmethod
-    def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    def _usable(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if stages and stages[0].bce_weight == 0:
+            raise ValueError(f"bce_weight of {stages[0].name} is 0: an empty head that never learnt would empty tiles")
         return _distinct_names(stages)
 
 
@@ -151,25 +164,25 @@ class Prediction(Section):
     mask_threshold: Fraction = 0.4
     #: A tile whose mean P(salt) is not above this is empty.
     salt_threshold: Fraction = 0.5
-    flip: bool = True
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    flip: StrictBool = True
+    batch_size: Annotated[StrictInt, Field(ge=1)] = 64
 
 
 class Resources(Section):
-    """What a fold and a prediction worker take. It changes no result's meaning and is no part of any hash."""
+    """What a fold and a prediction worker take. It changes no result's meaning and no folder's inputs."""
 
-    cpus_per_fold: Annotated[int, Field(ge=1)] = 1
-    #: Used where the cluster has GPUs; several folds share one when below 1.
-    gpus_per_fold: Annotated[float, Field(gt=0, le=1)] = 1.0
+    cpus_per_fold: Annotated[StrictInt, Field(ge=1)] = 1
+    #: Several folds share a GPU when below 1; 0: train on the CPU; None: 1 where the cluster has a GPU, else 0.
+    gpus_per_fold: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
     #: Restarts of one fold after a crash of its worker.
-    max_failures: Annotated[int, Field(ge=0)] = 3
+    max_failures: Annotated[StrictInt, Field(ge=0)] = 3
 
 
 class Experiment(Section):
     """Everything that decides a result."""
 
     name: Name
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
     #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
     holdout: Path | None = None
     geometry: Geometry = Geometry()
@@ -209,7 +222,10 @@ def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
         experiment = _validated(Experiment, fields)
     elif path.suffix == ".py":
         build = getattr(_imported(path), "experiment", None)
-        experiment = build() if callable(build) else None
+        try:
+            experiment = build() if callable(build) else None
+        except ValidationError as error:
+            raise ExperimentError(f"{path}: {_sentences(error)}") from error
         if not isinstance(experiment, Experiment):
             raise ExperimentError(f"{path} must define experiment() and return a salt_ray.config.Experiment")
     else:
@@ -240,6 +256,7 @@ def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
 
 
 def _assign(node: Any, steps: list[str], value: Any, path: str) -> None:
+    """Set a field deep inside nested dictionaries and lists, in place."""
     step, *rest = steps
     if isinstance(node, list | tuple):
         names = [member.get("name", str(i)) if isinstance(member, dict) else str(i) for i, member in enumerate(node)]
@@ -268,18 +285,28 @@ def _validated(kind: type[SectionT], fields: Any) -> SectionT:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        raise ExperimentError("; ".join(_sentence(kind, e) for e in error.errors())) from error
+        raise ExperimentError(_sentences(error)) from error
 
 
-def _sentence(kind: type[Section], error: Any) -> str:
-    where = ".".join(str(step) for step in error["loc"]) or kind.__name__.lower()
-    if error["type"] == "extra_forbidden":
-        parent = _section_at(kind, error["loc"][:-1])
-        return f"{where}: there is no such field{_near(str(error['loc'][-1]), parent.model_fields if parent else ())}"
-    if error["type"] == "missing":
+def _sentences(error: ValidationError) -> str:
+    """What is wrong with a section, each fault as field, value and what is allowed."""
+    (kind,) = [kind for kind in (Section, *Section.__subclasses__()) if kind.__name__ == error.title]
+    return "; ".join(dict.fromkeys(_sentence(kind, fault) for fault in error.errors()))
+
+
+def _sentence(kind: type[Section], fault: Any) -> str:
+    # A union adds the member that was tried to the place; only the tags of our own sections mean something to people.
+    steps = [str(step) for step in fault["loc"] if not re.search(r"^(bool|path|none)$|\[", str(step))]
+    where = ".".join(steps) or kind.__name__.lower()
+    if fault["type"] == "extra_forbidden":
+        parent = _section_at(kind, fault["loc"][:-1])
+        return f"{where}: there is no such field{_near(str(fault['loc'][-1]), parent.model_fields if parent else ())}"
+    if fault["type"] == "missing":
         return f"{where} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = "input should be a path" if fault["type"] == "path_type" else f"{message[0].lower()}{message[1:]}"
+    value = repr(fault["input"])
+    return f"{where} = {value if len(value) <= 60 else value[:57] + '…'}: {message}"
 
 
 def _section_at(kind: type[Section], location: tuple) -> type[Section] | None:
@@ -330,6 +357,8 @@ def _imported(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except ExperimentError:
         raise
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: {_sentences(error)}") from error
     except Exception as error:  # an experiment file is the user's code: anything can go wrong in it
         raise ExperimentError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return module

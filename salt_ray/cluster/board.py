@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from salt_ray.training.loop import Progress
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Board:
     """Keeps the newest progress of every fold, and lines for people, until the driver takes them."""
 
@@ -26,3 +27,9 @@ class Board:
         progress, self._progress = list(self._progress.values()), {}
         lines, self._lines = self._lines, []
         return progress, lines
+
+
+def new_board() -> ray.actor.ActorHandle:
+    """A board on the driver's own node: it lives as long as the driver, whatever happens to the others."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Board.options(scheduling_strategy=here).remote()

@@ -6,6 +6,8 @@ the training loop's own, in the run directory; Ray Train places, watches and res
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 from collections import deque
@@ -13,14 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from salt_ray.cluster.session import ClusterError, resources_per_fold, slots  # isort: skip (sets Ray's environment)
+from salt_ray.cluster.session import ClusterError, fold_resources, slots  # isort: skip (sets Ray's environment)
 import ray
 import ray.train
 import torch
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.board import Board
+from salt_ray.cluster.board import new_board
 from salt_ray.errors import SaltRayError
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, Progress, train_fold
@@ -50,13 +52,14 @@ def train_folds(
         report: gets every fold's newest progress.
         say: gets lines for people.
     """
-    board = Board.remote()
+    wanted = fold_resources(tasks[0].experiment.resources)  # once: folds of one run all train on the same kind
+    say(f"{len(tasks)} folds to train on {_words(wanted)} each, {slots(wanted)} at once")
+    board = new_board()
     shared = ray.put(tiles)  # once; workers on this node read it without a copy
-    waiting, running, outcomes = deque(tasks), {}, []
+    waiting, running, outcomes = deque(tasks), {}, {}
     while waiting or running:
-        while waiting and len(running) < slots(waiting[0].experiment.resources):
+        while waiting and len(running) < max(1, slots(wanted)):
             task = waiting.popleft()
-            wanted = resources_per_fold(task.experiment.resources)
             running[fit_fold.remote(task, [shared], run, board, wanted)] = task
         finished, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         progress, lines = ray.get(board.take.remote())
@@ -64,8 +67,14 @@ def train_folds(
             say(line)
         for row in progress:
             report(row)
-        outcomes += [_outcome(running.pop(reference), reference) for reference in finished]
-    return sorted(outcomes, key=lambda outcome: [task.name for task in tasks].index(outcome.task.name))
+        for reference in finished:
+            task = running.pop(reference)
+            outcomes[task.name] = _outcome(task, reference)
+    return [outcomes[task.name] for task in tasks]
+
+
+def _words(wanted: dict[str, float]) -> str:
+    return " and ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
 
 
 def _outcome(task: FoldTask, reference: ray.ObjectRef) -> Outcome:
@@ -73,7 +82,9 @@ def _outcome(task: FoldTask, reference: ray.ObjectRef) -> Outcome:
         result = ray.get(reference)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        return Outcome(task, None, f"{task.name} failed {task.experiment.resources.max_failures + 1} times: {reason}")
+        return Outcome(
+            task, None, f"{task.name} failed for good: {reason}; the same command goes on from its checkpoint"
+        )
     return Outcome(task, result.get("marker"), result.get("failure"))
 
 
@@ -83,7 +94,8 @@ def fit_fold(
     task: FoldTask, shared: list[ray.ObjectRef], run: RunDirectory, board: Any, resources: dict[str, float]
 ) -> dict[str, Any]:
     """Run one fold under Ray Train; returns what its worker returned."""
-    name = f"{task.name}-{task.experiment.digest()[:8]}"
+    digest = hashlib.sha256(json.dumps(task.inputs(len(task.training.stages), "")).encode()).hexdigest()
+    name = f"{task.experiment.name}-{task.name}-{digest[:8]}"
     # Ray Train's record of an earlier attempt holds no checkpoint of ours, and a torn one would block the run.
     shutil.rmtree(run.ray / name, ignore_errors=True)
     trainer = DataParallelTrainer(
@@ -106,7 +118,6 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
     task, board = config["task"], config["board"]
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     torch.set_num_threads(int(config["resources"]["CPU"]))
-    device = worker_device("GPU" in config["resources"])
 
     def report(progress: Progress) -> None:
         board.post.remote(progress)
@@ -116,6 +127,7 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
         board.say.remote(f"{task.name}: {line}")
 
     try:
+        device = worker_device("GPU" in config["resources"])
         tiles = ray.get(config["shared"][0])
         return {"marker": train_fold(task, tiles, config["run"], device, report, say)}
     except SaltRayError as error:
@@ -131,6 +143,6 @@ def worker_device(gpu: bool) -> torch.device:
     if gpu and not torch.cuda.is_available():
         raise ClusterError(
             f"Ray gave this worker a GPU, but PyTorch {torch.__version__} finds none: install its CUDA build there, "
-            "or start Ray with --num-gpus 0"
+            "or train on the CPU with --set resources.gpus_per_fold=0"
         )
     return torch.device("cuda" if gpu else "cpu")

@@ -17,7 +17,7 @@ from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.config import Experiment
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
-from salt_ray.model.encoder import build_encoder
+from salt_ray.model.encoder import build_encoder, weights_digest
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
@@ -73,8 +73,9 @@ class Pipeline:
     @functools.cached_property
     def tasks(self) -> list[FoldTask]:
         """Every fold of every training."""
+        weights = weights_digest(self.experiment.network.pretrained)
         return [
-            FoldTask(self.experiment, training, fold, self.tables[training.name])
+            FoldTask(self.experiment, training, fold, self.tables[training.name], weights)
             for training in self.experiment.trainings
             for fold in range(training.folds.count)
         ]
@@ -82,6 +83,9 @@ class Pipeline:
     def prepare(self) -> None:
         """Check, cache and pad the tiles, and save the folds."""
         self.terminal.survey(self.data, self.prepared)
+        for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
+            for stage in range(len(task.training.stages)):
+                _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
         for name, table in self.tables.items():
             self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {self.run.folds(name)}")
         write_atomically(self.run.experiment, self.experiment.model_dump_json(indent=1))
@@ -167,12 +171,12 @@ class Pipeline:
         stage = self._last_stage(task, key)
         if stage.done is None:
             raise RunError(f"{task.name} is not trained in {self.run.path}: run train first")
-        labelled = len(self.prepared.survey.masks)
+        labelled = self.prepared.survey.labelled
         _, own = task.folds.split(task.fold, self.prepared.survey.ids[:labelled])
         candidates = np.concatenate([own, np.flatnonzero(self.prepared.held_out), self.prepared.unlabelled])
         tiles = np.sort(candidates[~self.prepared.survey.constant[candidates]])
         inputs = {"model": stage.inputs, "flip": self.experiment.prediction.flip, "tiles": len(tiles)}
-        folder = Folder(self.run.prediction(task.training.name, task.fold), inputs)
+        folder = Folder(self.run.prediction(task.training.name, task.fold, task.training.stages[-1].name), inputs)
         return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, folder)
 
     def _predictions(self) -> dict[tuple[str, int], ModelPrediction]:

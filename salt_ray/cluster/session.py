@@ -44,7 +44,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     Raises:
         ClusterError: the cluster cannot be reached, or the local Ray does not start.
     """
-    wanted = address or ("auto" if _inside_cluster() else "local")
+    wanted = address or _own_cluster() or "local"
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -56,58 +56,70 @@ def connect(address: str | None = None) -> Iterator[str | None]:
             logging_config=ray.LoggingConfig(log_level="WARNING"),
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if wanted == "local":
             raise ClusterError(
                 f"a local Ray does not start ({error}): is RAY_TMPDIR a short, writable path?"
             ) from error
-        raise ClusterError(f"no Ray cluster answers at {wanted} ({error}): check --address, or leave it out") from error
+        raise ClusterError(
+            f"no Ray cluster lets us in at {wanted} ({_first_line(error)}): check --address and RAY_AUTH_TOKEN, "
+            "or use --address local"
+        ) from error
     try:
         yield context.dashboard_url or None
     finally:
         ray.shutdown()
 
 
-def _inside_cluster() -> bool:
-    """Whether this process runs on a cluster: Ray tells its jobs, and ``ray start`` leaves the address on its node.
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _own_cluster() -> str | None:
+    """The cluster that this process runs on: Ray tells its jobs, and ``ray start`` leaves the address on its node.
 
     That file outlives the cluster, so somebody must answer there.
     """
-    if os.environ.get("RAY_ADDRESS"):
-        return True
-    host, _, port = (read_ray_address() or "").rpartition(":")
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    address = read_ray_address()
+    host, _, port = (address or "").rpartition(":")
     if not host:
-        return False
+        return None
     try:
         with socket.create_connection((host, int(port)), timeout=2):
-            return True
+            return address
     except OSError:
-        return False
+        return None
 
 
-def resources_per_fold(resources: Resources) -> dict[str, float]:
-    """What Ray reserves for one fold or one prediction worker: a GPU (or a part) where the cluster has any.
+def fold_resources(resources: Resources) -> dict[str, float]:
+    """What Ray reserves for one fold or one prediction worker.
 
     Raises:
         ClusterError: no node has that much; Ray would wait for ever.
     """
     wanted = {"CPU": float(resources.cpus_per_fold)}
-    if ray.cluster_resources().get("GPU"):
-        wanted["GPU"] = resources.gpus_per_fold
-    if not _slots(wanted):
-        largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    gpus = resources.gpus_per_fold
+    if gpus is None:
+        gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
+    if gpus:
+        wanted["GPU"] = gpus
+    if not slots(wanted):
+        nodes = [{kind: node["Resources"].get(kind, 0) for kind in wanted} for node in ray.nodes() if node["Alive"]]
         raise ClusterError(
-            f"no node has the {wanted} that a fold asks for (the largest has {largest:g} CPUs): "
-            "lower resources.cpus_per_fold with --set"
+            f"no node has the {wanted} that a fold asks for (nodes have {nodes}): "
+            "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
         )
     return wanted
 
 
-def slots(resources: Resources) -> int:
-    """How many folds or prediction workers fit on the cluster at once, at least 1."""
-    return _slots(resources_per_fold(resources))
-
-
-def _slots(wanted: dict[str, float]) -> int:
+def slots(wanted: dict[str, float]) -> int:
+    """How many folds or prediction workers with these resources fit on the live nodes at once."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(min(int(node.get(kind, 0) / amount) for kind, amount in wanted.items()) for node in nodes)
+    return sum(min(_fit(node.get(kind, 0), amount) for kind, amount in wanted.items()) for node in nodes)
+
+
+def _fit(available: float, amount: float) -> int:
+    """Parts of ``amount`` in what a node has; a fraction must lie within one device."""
+    return int(available) * int(1 / amount) if amount < 1 else int(available / amount)

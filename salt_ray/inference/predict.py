@@ -16,7 +16,7 @@ from salt_ray.inference.tta import transforms
 from salt_ray.model.network import SaltNet, build_network
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.training.checkpoint import read_checkpoint
-from salt_ray.training.loop import mixed_precision
+from salt_ray.training.loop import mixed_precision, network_input
 
 
 class Probabilities(NamedTuple):
@@ -47,13 +47,13 @@ class Model:
     @torch.inference_mode()
     def predict(self, padded: np.ndarray) -> Probabilities:
         """Predict (n, P, P) uint8 padded tiles in batches, averaged over the views of each tile."""
-        crops = np.ascontiguousarray(centre_crop(padded, self.frame))
+        crops = centre_crop(padded, self.frame)
         masks = np.empty((len(crops), self.frame.tile_px, self.frame.tile_px), np.float16)
         salt = np.empty(len(crops), np.float32)
         views = transforms(self.settings.flip)
         for start in range(0, len(crops), self.settings.batch_size):
             batch = slice(start, start + self.settings.batch_size)
-            images = torch.from_numpy(crops[batch]).to(self.device).unsqueeze(1).float() / 255
+            images = network_input(crops[batch], self.device)
             mean_mask, mean_salt = 0, 0
             for view in views:
                 with self._amp:

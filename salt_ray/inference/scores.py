@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from salt_ray.artifacts import RunError
 from salt_ray.config import Prediction
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.survey.folds import FoldTable
@@ -44,9 +45,9 @@ def run_scores(
     oof = decided_masks(list(models.values()), tiles, settings)
     scores: dict[str, Any] = {"folds": {}}
     for (training, fold), model in models.items():
-        _, validation = tables[training].split(fold, prepared.survey.ids[: len(truth)])
+        validation = np.sort(tables[training].split(fold, prepared.survey.ids[: len(truth)])[1])
         name = f"{training}/{fold}" if len(tables) > 1 else str(fold)
-        scores["folds"][name] = score(truth[validation], decided_masks([model], np.sort(validation), settings))
+        scores["folds"][name] = score(truth[validation], decided_masks([model], validation, settings))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
     judged = truth[tiles]
     if prepared.held_out.any():
@@ -77,6 +78,10 @@ def survey_masks(
 def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
     """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None."""
     folder = directory / "truth" / "masks"
-    if not folder.is_dir():
+    if not folder.is_dir() or not len(ids):
         return None
-    return np.stack([cv2.imread(str(folder / f"{tile}.png"), cv2.IMREAD_GRAYSCALE) > 0 for tile in ids])
+    masks = [cv2.imread(str(folder / f"{tile}.png"), cv2.IMREAD_GRAYSCALE) for tile in ids]
+    missing = [tile for tile, mask in zip(ids, masks, strict=True) if mask is None]
+    if missing:
+        raise RunError(f"{folder} lacks {len(missing)} readable masks (first: {missing[0]}.png): restore or remove it")
+    return np.stack(masks) > 0

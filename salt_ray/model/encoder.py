@@ -8,6 +8,7 @@ N images, H, W pixels; feature maps go from the shallowest (fine) to the deepest
 from __future__ import annotations
 
 import difflib
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -97,6 +98,14 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
         return Encoder(body, name)
     except (RuntimeError, *UNSUITED) as error:
         raise _unsuited(name, error) from error
+
+
+def weights_digest(pretrained: bool | Path) -> str | None:
+    """SHA-256 (hex) of a local file of weights; None where there is no file, or none that can be read."""
+    if isinstance(pretrained, bool) or not pretrained.is_file():
+        return None
+    with open(pretrained, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_name(name: str) -> None:

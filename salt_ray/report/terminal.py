@@ -32,10 +32,10 @@ class Terminal:
     def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
         """What a survey holds."""
         survey = prepared.survey
-        labelled, constant = len(survey.masks), survey.constant
+        labelled, constant = survey.labelled, survey.constant
         frame = prepared.frame
         self.say(
-            f"{directory}: {labelled:,} labelled and {len(survey.ids) - labelled:,} unlabelled tiles of "
+            f"{directory}: {labelled:,} labelled and {survey.unlabelled:,} unlabelled tiles of "
             f"{frame.tile_px} x {frame.tile_px} px, {constant.sum():,} of one colour set aside "
             f"({constant[:labelled].sum():,} labelled), {prepared.held_out.sum():,} held out; "
             f"{labelled - survey.masks.any(axis=(1, 2)).sum():,} masks are empty"
@@ -49,7 +49,7 @@ class Terminal:
             spoken: dict[str, float] = {}
 
             def speak(progress: FoldProgress) -> None:
-                name = f"{progress.training}-fold-{progress.fold}"
+                name = progress.name
                 last = progress.epoch == progress.epochs
                 if last or time.monotonic() - spoken.get(name, 0) >= PLAIN_SECONDS:
                     spoken[name] = time.monotonic()
@@ -61,7 +61,7 @@ class Terminal:
         with Live(_fold_table(names, newest), console=self.console, refresh_per_second=4) as live:
 
             def show(progress: FoldProgress) -> None:
-                newest[f"{progress.training}-fold-{progress.fold}"] = progress
+                newest[progress.name] = progress
                 live.update(_fold_table(names, newest))
 
             yield show

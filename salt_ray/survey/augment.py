@@ -33,8 +33,14 @@ class Augmenter:
         )
 
     def seed(self, seed: int) -> None:
-        """Start the random numbers anew."""
+        """Start the random numbers anew.
+
+        Compose would give the same seed to every transform, and their first draws would go together.
+        """
         self._transform.set_random_seed(seed)
+        children = np.random.SeedSequence(seed).generate_state(len(self._transform.transforms))
+        for transform, child in zip(self._transform.transforms, children, strict=True):
+            transform.set_random_seed(int(child))
 
     def batch(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Crop and change a batch.

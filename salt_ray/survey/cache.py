@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,6 @@ from salt_ray.artifacts import atomic_folder, write_atomically
 
 #: Raised when the meaning of the arrays changes: older folders are then built anew.
 FORMAT = 1
-#: A temporary folder this old, in seconds, belongs to a process that was killed.
-_ABANDONED_S = 24 * 3600
 
 
 class CacheDamage(Exception):
@@ -71,7 +68,6 @@ def load(cache: Path, key: str) -> CachedSurvey | None:
 
 def store(cache: Path, key: str, arrays: dict[str, np.ndarray], lines: list[str]) -> None:
     """Put arrays under ``key``, unless whole ones are there already; damaged ones are replaced."""
-    _sweep(cache)
     try:
         if load(cache, key) is not None:
             return  # another process was first, or the files were only touched
@@ -94,11 +90,3 @@ def _map(path: Path, shape: list[int], dtype: str) -> np.ndarray:
     if list(array.shape) != shape or array.dtype.str != dtype:
         raise CacheDamage(f"{path.name} is {array.dtype.str} {array.shape}, expected {dtype} {tuple(shape)}")
     return array
-
-
-def _sweep(cache: Path) -> None:
-    """Delete what killed processes left behind."""
-    for folder in cache.glob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(folder, ignore_errors=True)

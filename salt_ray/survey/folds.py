@@ -36,7 +36,9 @@ class FoldTable:
             raise FoldError("every tile must stand in the fold table exactly once: it is no division into folds")
         missing = sorted(set(range(self.count)) ^ set(self.folds.tolist()))
         if missing:
-            raise FoldError(f"folds {missing} are empty or unknown with {self.count} folds: it is no division into folds")
+            raise FoldError(
+                f"folds {missing} are empty or unknown with {self.count} folds: it is no division into folds"
+            )
 
     @property
     def digest(self) -> str:
@@ -91,7 +93,9 @@ def random_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
         count: K, at most L.
     """
     if len(ids) < count:
-        raise FoldError(f"{len(ids)} labelled tiles cannot make {count} folds: lower folds.count or add tiles")
+        raise FoldError(
+            f"{len(ids)} labelled tiles cannot make {count} folds: lower the training's folds.count or add tiles"
+        )
     order = np.lexsort((ids, np.nan_to_num(depths, nan=np.inf)))
     folds = np.empty(len(ids), np.int64)
     folds[order] = np.arange(len(ids)) % count

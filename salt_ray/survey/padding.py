@@ -237,6 +237,11 @@ class PaddingOperator:
         return fill
 
 
+def operator_name(tile_px: int, padded_px: int) -> str:
+    """The name under which an operator, and what was padded by it, are cached: whatever changes its values is in it."""
+    return f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}-skimage-{skimage.__version__}"
+
+
 def operator(tile_px: int, padded_px: int, cache: Path | None = None) -> PaddingOperator:
     """The padding operator of a geometry, from the cache or else built (seconds) and put there.
 
@@ -255,8 +260,7 @@ def operator(tile_px: int, padded_px: int, cache: Path | None = None) -> Padding
     if padded_px < tile_px:
         raise GeometryError(f"padded_px = {padded_px} is below the tile's {tile_px} px: set geometry.padded_px higher")
     shape = (2, len(_triangle(_near_edge(tile_px))[0]), len(_triangle(_outside(tile_px, padded_px))[0]))
-    name = f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}-skimage-{skimage.__version__}.npz"
-    path = (cache or cache_folder("padding")) / name
+    path = (cache or cache_folder("padding")) / f"{operator_name(tile_px, padded_px)}.npz"
     halves = _stored(path, shape)
     if halves is None:
         halves = _from_skimage(tile_px, padded_px)

@@ -16,7 +16,7 @@ import pandas as pd
 from salt_ray.artifacts import RunError, atomic_folder, cache_folder
 from salt_ray.config import Experiment
 from salt_ray.survey.folds import FoldTable, load_folds, random_folds
-from salt_ray.survey.padding import Frame, frame_for, operator
+from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
 from salt_ray.survey.tiles import Survey
 
 
@@ -60,17 +60,17 @@ class PreparedSurvey:
     @property
     def trainable(self) -> np.ndarray:
         """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64."""
-        labelled = len(self.survey.masks)
+        labelled = self.survey.labelled
         return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out)
 
     @property
     def unlabelled(self) -> np.ndarray:
         """Positions of the unlabelled tiles, those of one colour included, (U,) int64."""
-        return np.arange(len(self.survey.masks), len(self.survey.ids))
+        return np.arange(self.survey.labelled, len(self.survey.ids))
 
     def training_tiles(self) -> TrainingTiles:
         """The labelled part, for the object store."""
-        labelled = len(self.survey.masks)
+        labelled = self.survey.labelled
         ids = self.survey.ids[:labelled]
         return TrainingTiles(
             self.survey.key, ids, np.asarray(self.images[:labelled]), np.asarray(self.masks), self.frame
@@ -104,10 +104,10 @@ def prepare_survey(
 
     Raises:
         RunError: the hold-out list cannot be read or names tiles that are not labelled.
-        ValueError: the geometry does not fit the tile.
+        GeometryError: the geometry does not fit the tile.
     """
-    frame = frame_for(survey.images.shape[-1], experiment.geometry)
-    folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{frame.tile_px}-{frame.padded_px}"
+    frame = frame_for(survey.tile_px, experiment.geometry)
+    folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame.tile_px, frame.padded_px)}"
     if not folder.exists():
         report(f"padding {len(survey.ids):,} tiles from {frame.tile_px} to {frame.padded_px} px")
         padding = operator(frame.tile_px, frame.padded_px)
@@ -125,7 +125,7 @@ def prepare_survey(
 
 def held_out(survey: Survey, path: Path | None) -> np.ndarray:
     """(L,) bool: which labelled tiles stand in the hold-out CSV (column ``id``)."""
-    ids = survey.ids[: len(survey.masks)]
+    ids = survey.ids[: survey.labelled]
     if path is None:
         return np.zeros(len(ids), bool)
     try:

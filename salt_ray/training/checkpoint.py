@@ -43,8 +43,7 @@ class CheckpointFolder:
         write_atomically(self._path(epoch), content)
         if best:
             write_atomically(self.best_path, content)
-        for path in self._epochs()[:-KEPT]:
-            path.unlink()
+        self._prune()
 
     def newest(self, report: Callable[[str], None]) -> dict[str, Any] | None:
         """The newest usable state; None when no epoch was ever saved. What a crash interrupted is put in order.
@@ -53,21 +52,26 @@ class CheckpointFolder:
             CheckpointError: there are checkpoints, but none is usable. It never starts over by itself.
         """
         for leftover in self.directory.glob(".*.tmp"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         for path in reversed(self._epochs()):
             try:
                 state = read_checkpoint(path)
             except CheckpointError as error:
-                report(f"{error}; going on from the one before it")
+                report(f"{path} is damaged; going on from the one before it ({error})")
                 continue
             if state["is_best"]:  # a crash may have come between the two writes
                 write_atomically(self.best_path, path.read_bytes())
+            self._prune()
             return state
         if self._epochs() or self.best_path.exists():
             raise CheckpointError(
                 f"no usable checkpoint is left in {self.directory}: restore one, or delete the folder to start over"
             )
         return None
+
+    def _prune(self) -> None:
+        for path in self._epochs()[:-KEPT]:
+            path.unlink(missing_ok=True)
 
     def _path(self, epoch: int) -> Path:
         return self.directory / f"epoch-{epoch:05d}.pt"
@@ -109,7 +113,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is missing: train this fold first") from error
     content, tag, digest = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:-32], data[-32:]
     if tag != SEAL_TAG or hashlib.sha256(content).digest() != digest:
-        raise CheckpointError(f"{path} is damaged (its checksum does not fit)")
+        raise CheckpointError(
+            f"{path} is damaged (its checksum does not fit): restore it, or delete its folder to train that stage again"
+        )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is sealed and yet no checkpoint

@@ -29,7 +29,7 @@ from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.padding import centre, centre_crop
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.checkpoint import CheckpointFolder, read_checkpoint
+from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.metrics import score
 from salt_ray.training.schedule import Stopping, build_schedule
@@ -60,6 +60,16 @@ class Progress:
     #: When the epoch ended, in seconds since 1970.
     time: float
 
+    @property
+    def name(self) -> str:
+        """The fold's name in messages, runs and tables."""
+        return fold_name(self.training, self.fold)
+
+
+def fold_name(training: str, fold: int) -> str:
+    """How a fold is called in messages, runs and tables."""
+    return f"{training}-fold-{fold}"
+
 
 @dataclass(frozen=True)
 class FoldTask:
@@ -69,10 +79,12 @@ class FoldTask:
     training: Training
     fold: int
     folds: FoldTable
+    #: SHA-256 of the file that the encoder's first weights come from; None where there is no file.
+    weights: str | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.training.name}-fold-{self.fold}"
+        return fold_name(self.training.name, self.fold)
 
     def inputs(self, stages: int, survey_key: str) -> dict[str, Any]:
         """What the first ``stages`` stages depend on, for ``artifacts.Folder``."""
@@ -83,6 +95,7 @@ class FoldTask:
             "fold": self.fold,
             "folds": self.folds.digest,
             "survey": survey_key,
+            "weights": self.weights,
         }
 
     def stage_folder(self, run: RunDirectory, stage: int, survey_key: str) -> Folder:
@@ -138,19 +151,21 @@ def train_stage(
     report: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> None:
-    """Train one stage from ``starting_point``'s best weights (or random ones) and write its marker."""
+    """Train one stage from ``starting_point``'s best weights (or the encoder's first ones) and write its marker."""
     training, validation = task.folds.split(task.fold, tiles.ids)
-    network = new_network(task, device)
-    if starting_point is not None:
+    checkpoints = CheckpointFolder(folder.path)
+    state = checkpoints.newest(say)
+    network = new_network(task, device, first_start=state is None and starting_point is None)
+    if state is None and starting_point is not None:
         network.load_state_dict(read_checkpoint(starting_point.best_path)["network"])
     optimizer = torch.optim.SGD(
         network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
     )
     schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
     history: list[dict[str, float]] = []
-    checkpoints = CheckpointFolder(folder.path)
-    state = checkpoints.newest(say)
     if state is not None:
+        if state["inputs"] != folder.inputs:
+            raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.restore(state["schedule"])
@@ -158,6 +173,7 @@ def train_stage(
         history = state["history"]
     augmenter = Augmenter(task.experiment.augmentation, tiles.frame.crop_px)
     amp = mixed_precision(task.experiment, device)
+    later_epochs = sum(later.epochs for later in task.training.stages[index + 1 :])
 
     while stopping.epoch < stage.epochs and not stopping.stop:
         epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
@@ -169,7 +185,8 @@ def train_stage(
         network.train()
         losses = []
         for batch in batches(training, stage.batch_size, np.random.default_rng(seed)):
-            images, masks = on_device(*augmenter.batch(tiles.images[batch], tiles.masks[batch]), device)
+            crops, cropped_masks = augmenter.batch(tiles.images[batch], tiles.masks[batch])
+            images, masks = network_input(crops, device), torch.from_numpy(cropped_masks).to(device)
             with amp:
                 logits = network(images)
             loss = combined_loss(*logits, masks, stage)
@@ -179,12 +196,13 @@ def train_stage(
             losses.append(loss.detach())
         mean_loss = torch.stack(losses).mean().item()
         trained = time.monotonic()
-        if not math.isfinite(mean_loss):
-            raise TrainingFailed(
-                f"{task.name}, stage {stage.name}: the loss is {mean_loss} in epoch {epoch}; lower the stage's lr "
-                f"(now {lr:g}) and use another --run-dir"
-            )
         validation_loss, epoch_score = validate(network, stage, tiles, validation, device, amp)
+        for name, value in (("loss", mean_loss), ("validation loss", validation_loss)):
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    f"{task.name}, stage {stage.name}: the {name} is {value} in epoch {epoch}; lower the stage's lr "
+                    f"(now {lr:g}) and use another --run-dir"
+                )
         better = stopping.step(epoch_score)
         schedule.step(epoch_score)
         history.append(
@@ -196,7 +214,6 @@ def train_stage(
             "schedule": schedule.state(),
             "stopping": stopping.state(),
             "history": history,
-            "epoch": epoch,
             "inputs": folder.inputs,
         }
         checkpoints.save(epoch, state, best=better)
@@ -214,7 +231,7 @@ def train_stage(
                 best_score=stopping.best_score,
                 lr=lr,
                 tiles_per_second=len(losses) * min(stage.batch_size, len(training)) / (trained - started),
-                seconds_left=(now - started) * (stage.epochs - epoch),
+                seconds_left=(now - started) * (stage.epochs - epoch + later_epochs),
                 time=time.time(),
             )
         )
@@ -223,10 +240,11 @@ def train_stage(
     folder.finish(epochs=stopping.epoch, best_epoch=stopping.best_epoch, best_score=stopping.best_score)
 
 
-def new_network(task: FoldTask, device: torch.device) -> SaltNet:
-    """The fold's network with its first weights, the same on every call."""
+def new_network(task: FoldTask, device: torch.device, first_start: bool) -> SaltNet:
+    """The fold's network; on its first start with its first weights, otherwise to be filled from a checkpoint."""
     torch.manual_seed(task.seed())
-    return build_network(task.experiment.network).to(device, memory_format=torch.channels_last)
+    config = task.experiment.network if first_start else task.experiment.network.replace(pretrained=False)
+    return build_network(config).to(device, memory_format=torch.channels_last)
 
 
 def mixed_precision(experiment: Experiment, device: torch.device) -> torch.autocast:
@@ -243,10 +261,9 @@ def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> It
         yield order[start : start + size]
 
 
-def on_device(images: np.ndarray, masks: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, C, C) uint8 and bool arrays as network input (B, 1, C, C) float32 in 0 … 1 and masks (B, C, C) bool."""
-    grey = torch.from_numpy(images).to(device).unsqueeze(1).float() / 255
-    return grey, torch.from_numpy(masks).to(device)
+def network_input(crops: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B, C, C) uint8 crops as (B, 1, C, C) float32 in 0 … 1 on the device."""
+    return torch.from_numpy(np.ascontiguousarray(crops)).to(device).unsqueeze(1).float() / 255
 
 
 @torch.inference_mode()
@@ -263,8 +280,8 @@ def validate(
     total, predicted = 0.0, []
     for start in range(0, len(positions), VALIDATION_BATCH):
         batch = positions[start : start + VALIDATION_BATCH]
-        crops = (centre_crop(array[batch], tiles.frame) for array in (tiles.images, tiles.masks))
-        images, masks = on_device(*(np.ascontiguousarray(crop) for crop in crops), device)
+        images = network_input(centre_crop(tiles.images[batch], tiles.frame), device)
+        masks = torch.from_numpy(centre_crop(tiles.masks[batch], tiles.frame)).to(device)
         with amp:
             logits = network(images)
         loss = combined_loss(*logits, masks, stage)

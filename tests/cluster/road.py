@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -23,18 +23,23 @@ class Road:
         self.environment = {**os.environ, "RAY_TMPDIR": str(ray_directory), "COLUMNS": "200"}
         self.environment.pop("RAY_ADDRESS", None)
 
-    def start(self, command: str, run: Path, *more: str) -> subprocess.Popen:
+    def start(
+        self, command: str, run: Path, *more: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "launch.py", command, *self.options, "--run-dir", str(run), *more],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, command: str, run: Path, *more: str, code: int = 0) -> str:
-        process = self.start(command, run, *more)
+    def run(
+        self, command: str, run: Path, *more: str, code: int = 0, environment: Mapping[str, str] | None = None
+    ) -> str:
+        """What the command printed; it must end with this exit code."""
+        process = self.start(command, run, *more, environment=environment)
         output, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == code, output
         return output

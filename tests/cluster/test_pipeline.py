@@ -56,28 +56,61 @@ def test_the_same_command_again_does_nothing(road: Road, undisturbed: tuple[Path
     assert time.monotonic() - started < 30
 
 
-def test_the_driver_is_killed_then_a_worker_then_one_inside_a_checkpoint_write(
+def test_the_driver_is_killed(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    stage = RunDirectory(tmp_path).stage("random", 0, "plateau")
+    process = road.start("pipeline", tmp_path)
+    wait_for((stage / "epoch-00001.pt").exists, process)
+    process.kill()
+    process.communicate()
+    assert not (stage / "done.json").exists()
+    road.run("pipeline", tmp_path)
+    assert results(tmp_path) == results(undisturbed[0])
+
+
+def test_training_workers_are_killed(
     road: Road, ray_directory: Path, undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:
     stage = RunDirectory(tmp_path).stage("random", 0, "plateau")
-
-    first = road.start("train", tmp_path)
-    wait_for((stage / "epoch-00001.pt").exists, first)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    wait_for(lambda: not workers(ray_directory), subprocess.Popen(["sleep", str(SECONDS)]), 30)
-    assert not (stage / "done.json").exists()
-
-    # A worker that dies in the middle of writing: killed the moment its temporary file is seen.
-    second = road.start("pipeline", tmp_path)
-    wait_for(lambda: any(stage.glob(".*.tmp")) or (stage / "done.json").exists(), second)
+    process = road.start("pipeline", tmp_path)
+    wait_for((stage / "epoch-00001.pt").exists, process)
     victims = workers(ray_directory)
     assert victims
     for victim in victims:
         victim.kill()
-    output, _ = second.communicate(timeout=SECONDS)
-    assert second.returncode == 0, output
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
     assert results(tmp_path) == results(undisturbed[0])
+
+
+KILL_IN_WRITE = '''
+"""Loaded by every Python process: the one that writes the {file} of fold 0 dies in the middle of it, once."""
+import os, signal
+from pathlib import Path
+
+whole = os.fsync
+
+def torn(handle):
+    name = Path(os.readlink(f"/proc/self/fd/{{handle}}")) if isinstance(handle, int) else Path()
+    if "fold-0/plateau/.{file}" in str(name) and not Path({flag!r}).exists():
+        Path({flag!r}).write_text(str(name))
+        os.truncate(name, name.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(handle)
+
+os.fsync = torn
+'''
+
+
+@pytest.mark.parametrize("file", ["epoch-00002.pt", "best.pt"])
+def test_a_worker_is_killed_inside_a_checkpoint_write(
+    road: Road, undisturbed: tuple[Path, str], tmp_path: Path, file: str
+) -> None:
+    flag, run = tmp_path / "killed", tmp_path / "run"
+    (tmp_path / "sitecustomize.py").write_text(KILL_IN_WRITE.format(file=file, flag=str(flag)))
+    road.run("pipeline", run, environment={"PYTHONPATH": str(tmp_path)})
+    torn = Path(flag.read_text())  # it did happen, in a temporary file
+    assert torn.name.startswith(f".{file}.") and not torn.exists()
+    assert results(run) == results(undisturbed[0])
 
 
 @pytest.mark.slow

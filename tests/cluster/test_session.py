@@ -17,13 +17,32 @@ def own_ray_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_alone_it_is_outside_and_in_a_job_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not session._inside_cluster()
+    assert session._own_cluster() is None
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert session._inside_cluster()
+    assert session._own_cluster() == "10.0.0.1:6379"
 
 
 def test_a_nodes_address_file_counts_only_while_somebody_answers(own_ray_files: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         own_ray_files.write_text(f"127.0.0.1:{server.getsockname()[1]}")
-        assert session._inside_cluster()
-    assert not session._inside_cluster()
+        assert session._own_cluster() == own_ray_files.read_text()
+    assert session._own_cluster() is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "count"),
+    [
+        ({"CPU": 1.0}, [{"CPU": 8.0}], 8),
+        ({"CPU": 3.0}, [{"CPU": 8.0}, {"CPU": 2.0}], 2),
+        ({"CPU": 1.0, "GPU": 1.0}, [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 16.0}], 4),
+        ({"CPU": 1.0, "GPU": 0.5}, [{"CPU": 3.0, "GPU": 4.0}], 3),
+        ({"CPU": 1.0, "GPU": 0.6}, [{"CPU": 16.0, "GPU": 2.0}], 2),  # a fraction lies within one GPU
+        ({"CPU": 1.0, "GPU": 0.4}, [{"CPU": 16.0, "GPU": 2.0}], 4),
+    ],
+)
+def test_slots_are_what_nodes_can_hold(
+    wanted: dict, nodes: list[dict], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(session.ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    assert session.slots(wanted) == count

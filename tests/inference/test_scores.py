@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from salt_ray.artifacts import RunError
 from salt_ray.config import Prediction
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
@@ -97,3 +98,6 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "truth" / "masks" / "a.png"), mask * np.uint8(255))
     truth = read_test_truth(tmp_path, np.array(["a"]))
     assert score(mask[None], truth) == 1.0
+    assert read_test_truth(tmp_path, np.array([], str)) is None
+    with pytest.raises(RunError, match=r"lacks 1 readable masks \(first: b.png\)"):
+        read_test_truth(tmp_path, np.array(["a", "b"]))
