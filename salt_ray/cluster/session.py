@@ -45,6 +45,8 @@ def connect(address: str | None = None) -> Iterator[str | None]:
         ClusterError: the cluster cannot be reached, or the local Ray does not start.
     """
     wanted = address or _own_cluster() or "local"
+    if ":" in wanted and not _somebody_answers(wanted):  # Ray would try for many minutes
+        raise ClusterError(f"nobody answers at {wanted}: check --address, or use --address local")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -83,14 +85,17 @@ def _own_cluster() -> str | None:
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     address = read_ray_address()
-    host, _, port = (address or "").rpartition(":")
-    if not host:
-        return None
+    return address if address and _somebody_answers(address) else None
+
+
+def _somebody_answers(address: str) -> bool:
+    """Whether a connection to ``host:port`` (or ``ray://host:port``) opens within two seconds."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=2):
-            return address
-    except OSError:
-        return None
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def fold_resources(resources: Resources) -> dict[str, float]:

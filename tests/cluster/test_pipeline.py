@@ -40,7 +40,7 @@ def test_out_of_fold_predictions_come_from_models_that_never_saw_the_tile(
     table = pd.read_csv(run / "folds" / "random.csv", dtype={"id": str})
     labelled = sorted(path.stem for path in (survey / "train" / "images").iterdir())
     for fold in (0, 1):
-        tiles = np.load(run / "predictions" / "random" / f"fold-{fold}" / "tiles.npy")
+        tiles = np.load(RunDirectory(run).prediction("random", fold, "cosine") / "tiles.npy")
         predicted = {labelled[i] for i in tiles if i < len(labelled)}
         assert predicted == set(table["id"][table["fold"] == fold])
 
@@ -101,7 +101,7 @@ os.fsync = torn
 '''
 
 
-@pytest.mark.parametrize("file", ["epoch-00002.pt", "best.pt"])
+@pytest.mark.parametrize("file", ["epoch-00002.pt", pytest.param("best.pt", marks=pytest.mark.slow)])
 def test_a_worker_is_killed_inside_a_checkpoint_write(
     road: Road, undisturbed: tuple[Path, str], tmp_path: Path, file: str
 ) -> None:
