@@ -26,7 +26,7 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, Progress, train_fold
 
-TILES, EPOCHS, RUNS = 240, 5, 3
+TILES, EPOCHS, RUNS = 240, 6, 3
 
 
 def measure() -> list[dict]:

@@ -12,7 +12,7 @@ import logging
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from salt_ray.cluster.session import ClusterError, fold_resources, slots  # isort: skip (sets Ray's environment)
@@ -27,7 +27,7 @@ from salt_ray.errors import SaltRayError
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, Progress, train_fold
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,7 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(int(config["resources"]["CPU"]))
 
     def report(progress: Progress) -> None:
-        board.post.remote(progress)
-        ray.train.report(asdict(progress))
+        board.post.remote(progress)  # not ray.train.report, which would hold the loop until the controller's next poll
 
     def say(line: str) -> None:
         board.say.remote(f"{task.name}: {line}")
@@ -129,7 +128,9 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
     try:
         device = worker_device("GPU" in config["resources"])
         tiles = ray.get(config["shared"][0])
-        return {"marker": train_fold(task, tiles, config["run"], device, report, say)}
+        marker = train_fold(task, tiles, config["run"], device, report, say)
+        ray.train.report(marker)
+        return {"marker": marker}
     except SaltRayError as error:
         return {"failure": str(error)}
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from salt_ray.config import ExperimentError
-from salt_ray.model.encoder import build_encoder, timm
+from salt_ray.model.encoder import build_encoder, timm, weights_digest
 
 
 def on_meta(name):
@@ -148,3 +148,13 @@ def test_weights_that_cannot_be_downloaded_name_the_remedy(monkeypatch, error):
     monkeypatch.setattr(timm, "create_model", create_model)
     with pytest.raises(ExperimentError, match=rf"{error}.*set network.pretrained to false, or to a local file"):
         build_encoder("test_resnet", pretrained=True)
+
+
+def test_a_file_of_weights_has_a_digest_that_follows_its_content(tmp_path):
+    file = tmp_path / "weights.pt"
+    assert weights_digest(True) is None
+    assert weights_digest(file) is None
+    file.write_bytes(b"a")
+    first = weights_digest(file)
+    file.write_bytes(b"b")
+    assert weights_digest(file) != first

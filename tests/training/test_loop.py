@@ -184,6 +184,31 @@ def test_the_second_stage_starts_from_the_first_ones_best(
             assert torch.allclose(first[name], second[name], atol=1e-7), name
 
 
+def test_a_longer_recipe_takes_over_the_stages_it_shares(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, undisturbed: tuple
+) -> None:
+    (training,) = tiny.trainings
+    shorter = tiny.replace(name="shorter", trainings=(training.replace(stages=training.stages[:1]),))
+    run, seen = RunDirectory(tmp_path), []
+    train_fold(task_of(shorter, tiny_folds), tiny_tiles, run, CPU)
+    train_fold(task_of(tiny, tiny_folds), tiny_tiles, run, CPU, seen.append)
+    assert {progress.stage for progress in seen} == {"cosine"}
+    assert result_of(task_of(tiny, tiny_folds), run) == undisturbed[0]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    run, other = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "other")
+    train_fold(task_of(tiny, tiny_folds, 0), tiny_tiles, run, CPU)
+    train_fold(task_of(tiny, tiny_folds, 1), tiny_tiles, other, CPU)
+    mine, theirs = run.stage("random", 0, "cosine"), other.stage("random", 1, "cosine")
+    (mine / "done.json").unlink()
+    (mine / "epoch-00002.pt").write_bytes((theirs / "epoch-00002.pt").read_bytes())
+    with pytest.raises(CheckpointError, match="other settings"):
+        train_fold(task_of(tiny, tiny_folds, 0), tiny_tiles, run, CPU)
+
+
 def test_validation_tiles_never_reach_the_weights(
     tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
 ) -> None:
@@ -215,6 +240,17 @@ def test_a_loss_that_is_not_finite_fails_the_fold_and_leaves_no_marker(
     with pytest.raises(TrainingFailed, match=r"random-fold-0, stage plateau: the loss is .* in epoch 1; lower"):
         train_fold(task, tiny_tiles, run, CPU)
     assert sorted(path.name for path in run.stage("random", 0, "plateau").iterdir()) == ["inputs.json"]
+
+
+def test_a_network_that_diverges_in_the_last_step_is_noticed(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    """One batch an epoch: the loss is still that of the first weights, the validation loss that of the ruined ones."""
+    experiment = override(tiny, ["trainings.0.stages.plateau.lr=1e30", "trainings.0.stages.plateau.batch_size=99"])
+    run = RunDirectory(tmp_path)
+    with pytest.raises(TrainingFailed, match="the validation loss is"):
+        train_fold(task_of(experiment, tiny_folds), tiny_tiles, run, CPU)
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_other_settings_in_the_same_run_are_refused(
