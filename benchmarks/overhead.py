@@ -1,6 +1,6 @@
 """What Ray costs: folds under Ray Train against the same ``train_fold`` called in plain processes.
 
-Seconds per epoch in the steady state: validation, checkpoint and reporting included, the first epoch and the start of
+Seconds per epoch in the steady state: validation, checkpoint and reporting included, the first epochs and the start of
 processes left out. Each fold has one thread. The second row runs two folds at once on both sides, so that what two
 cores share (caches, memory) is the same for both.
 """
@@ -26,7 +26,8 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, Progress, train_fold
 
-TILES, EPOCHS, RUNS = 240, 6, 3
+TILES, EPOCHS, RUNS = 240, 9, 3
+STEADY_FROM = 3  # the epochs before it share the cores with Ray's starting processes
 
 
 def measure() -> list[dict]:
@@ -84,11 +85,11 @@ def _train(task: FoldTask, data: TrainingTiles, run: Path) -> list[Progress]:
 
 
 def _steady(reports: Sequence[Progress]) -> float:
-    """Mean seconds per epoch after the first, over folds."""
+    """Mean seconds per epoch in the steady state, over folds."""
     folds = {report.fold for report in reports}
     seconds = []
     for fold in folds:
-        ends = {report.epoch: report.time for report in reports if report.fold == fold}
+        ends = {r.epoch: r.time for r in reports if r.fold == fold and r.epoch >= STEADY_FROM}
         first, last = min(ends), max(ends)
         seconds.append((ends[last] - ends[first]) / (last - first))
     return sum(seconds) / len(seconds)
