@@ -103,9 +103,8 @@ class Pipeline:
             self.terminal.say(f"{skipped} of {len(self.tasks)} folds are trained already")
         if not unfinished:
             return
-        build_encoder(
-            self.experiment.network.encoder, self.experiment.network.pretrained
-        )  # fail here, not on K workers
+        network = self.experiment.network
+        build_encoder(network.encoder, network.pretrained)  # what is wrong with it is said here, not by K workers
         self._connect()
         with self.terminal.folds([task.name for task in unfinished]) as report:
             outcomes = train_folds(unfinished, self.prepared.training_tiles(), self.run, report, self.terminal.say)
