@@ -67,7 +67,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if wanted == "local":
             raise ClusterError(
-                f"a local Ray does not start ({error}): is RAY_TMPDIR a short, writable path?"
+                f"a local Ray does not start ({_first_line(error)}): is RAY_TMPDIR a short, writable path?"
             ) from error
         raise ClusterError(
             f"no Ray cluster lets us in at {wanted} ({_first_line(error)}): check --address and RAY_AUTH_TOKEN, "

@@ -56,8 +56,8 @@ class CheckpointFolder:
         for path in reversed(self._epochs()):
             try:
                 state = read_checkpoint(path)
-            except CheckpointError as error:
-                report(f"{path} is damaged; going on from the one before it ({error})")
+            except CheckpointError:
+                report(f"{path} is damaged; going on from the one before it")
                 continue
             if state["is_best"]:  # a crash may have come between the two writes
                 write_atomically(self.best_path, path.read_bytes())
