@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,11 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, Progress, train_fold
 
-TILES, EPOCHS, RUNS = 240, 9, 3
-STEADY_FROM = 3  # the epochs before it share the cores with Ray's starting processes
+TILES, EPOCHS, RUNS = 240, 24, 3
+STEADY_FROM = 4  # the epochs before it share the cores with Ray's starting processes
 
 
-def measure() -> list[dict]:
+def measure() -> Iterator[dict]:
     """Rows for one fold, for two at once, and for two at once against one alone (all under Ray)."""
     experiment = demo_experiment()
     training = experiment.trainings[0]
@@ -43,7 +43,7 @@ def measure() -> list[dict]:
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
     folds = random_folds(ids, np.arange(TILES), 2)
     tasks = [FoldTask(experiment, experiment.trainings[0], fold, folds) for fold in (0, 1)]
-    rows, alone, together, all_equal = [], [], [], True
+    alone, together, all_equal = [], [], True
     with connect("local"), tempfile.TemporaryDirectory() as folder:
         for name, chosen, ours in (
             ("one fold under Ray Train", tasks[:1], alone),
@@ -55,10 +55,9 @@ def measure() -> list[dict]:
                 ours.append(_under_ray(chosen, data, under_ray))
                 plain.append(_plain(chosen, data, direct))
                 equal &= all(_weights(task, under_ray) == _weights(task, direct) for task in chosen)
-            rows.append(row(f"overhead: {name}", ours, plain, "s/epoch", equal))
+            yield row(f"overhead: {name}", ours, plain, "s/epoch", equal)
             all_equal &= equal
-    rows.append(row("overhead: two folds at once against one alone", together, alone, "s/epoch", all_equal))
-    return rows
+    yield row("overhead: two folds at once against one alone", together, alone, "s/epoch", all_equal)
 
 
 def _under_ray(tasks: Sequence[FoldTask], data: TrainingTiles, run: Path) -> float:
