@@ -118,6 +118,33 @@ def predict(
 
 
 @app.command()
+def mosaic(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+        road.assemble()
+
+
+@app.command()
+def postprocess(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
+    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+        road.postprocess()
+
+
+@app.command()
 def submit(
     data: Data = Path("data"),
     experiment: ExperimentFile = None,
@@ -125,7 +152,7 @@ def submit(
     set_: Set = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Average the models, apply the thresholds and write submission.csv."""
+    """Average the models, apply thresholds and the rules' corrections, and write submission.csv."""
     with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
         road.submit()
 
@@ -152,7 +179,7 @@ def pipeline(
     address: Address = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Prepare, train, predict, submit and score, skipping what is done."""
+    """Prepare, train, predict, post-process, submit and score, skipping what is done."""
     with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
         road.all()
 

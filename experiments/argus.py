@@ -1,14 +1,21 @@
-"""The seed's full recipe: the first training with both stages, averaged with a second one on mosaic folds.
+"""The seed's full recipe: both trainings, eleven models averaged, thresholds, and all seven mosaic rules.
 
-Hypothesis: the averaged models of both trainings reach the seed's place.
+Hypothesis: the averaged models of both trainings, corrected by their neighbours, reach the seed's place.
 Command:    python launch.py pipeline --experiment experiments/argus.py
-Cost:       random_folds_cosine; the second training needs mosaics, which salt-ray does not assemble yet.
+Cost:       random_folds_cosine and mosaic_folds.
 Score:      not yet measured with ImageNet weights on a GPU; see README.md beside this file.
 """
 
-from experiments.random_folds_cosine import experiment as parent
-from salt_ray.config import Experiment, Prediction
+from experiments.mosaic_folds import experiment as mosaic_folds
+from experiments.random_folds_cosine import experiment as random_folds_cosine
+from salt_ray.config import Experiment, Postprocessing, Prediction
 
 
 def experiment() -> Experiment:
-    return parent().replace(name="argus", prediction=Prediction(mask_threshold=0.4, salt_threshold=0.5, flip=True))
+    parent = random_folds_cosine()
+    return parent.replace(
+        name="argus",
+        trainings=(*parent.trainings, *mosaic_folds().trainings),
+        prediction=Prediction(mask_threshold=0.4, salt_threshold=0.5, flip=True),
+        postprocessing=Postprocessing(rules="seed"),  # rules="evidence" keeps only those that help
+    )

@@ -54,6 +54,17 @@ def save_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
+def save_zeros(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
+    """Save an array of zeros as .npy, to be mapped and filled; a full disk shows here and not in the middle of that."""
+    with atomic_file(path) as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start, size = file.tell(), int(np.prod(shape)) * np.dtype(dtype).itemsize
+        file.flush()
+        if size:
+            os.posix_fallocate(file.fileno(), start, size)
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends; where another process was first, its one stays."""
@@ -113,9 +124,11 @@ class RunDirectory:
     ::
 
         experiment.json                          the experiment as it ran
-        folds/TRAINING.csv                       id, fold
+        folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, masks.npy, salt.npy, done.json
+        mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
+        postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures/, done.json
         submission.csv, scores.json              the results
         ray/                                     Ray Train's own book-keeping; nothing of the result depends on it
     """
@@ -140,13 +153,21 @@ class RunDirectory:
         return self.path / "ray"
 
     def folds(self, training: str) -> Path:
-        return self.path / "folds" / f"{training}.csv"
+        return self.path / "folds" / training
 
     def stage(self, training: str, fold: int, stage: str) -> Path:
         return self.path / "trainings" / training / f"fold-{fold}" / stage
 
     def prediction(self, training: str, fold: int, stage: str) -> Path:
         return self.path / "predictions" / training / f"fold-{fold}" / stage
+
+    @property
+    def mosaics(self) -> Path:
+        return self.path / "mosaics"
+
+    @property
+    def postprocessing(self) -> Path:
+        return self.path / "postprocessing"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -94,10 +94,22 @@ class Network(Section):
 
 
 class Folds(Section):
-    """How labelled tiles are divided: ``random`` takes rank by depth modulo count (method section 4)."""
+    """How labelled tiles are divided (method section 4).
 
-    kind: Literal["random"] = "random"
+    ``random`` takes rank by depth modulo count; ``mosaic`` keeps the tiles of a mosaic together and puts lone tiles to
+    the ones that they resemble.
+    """
+
+    kind: Literal["random", "mosaic"] = "random"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
+    #: A trained checkpoint whose encoder says what lone tiles resemble; None: their histogram-matched image does.
+    checkpoint: Path | None = None
+
+    @model_validator(mode="after")
+    def _uses_its_checkpoint(self) -> Self:
+        if self.checkpoint is not None and self.kind != "mosaic":
+            raise ValueError(f"checkpoint = {str(self.checkpoint)!r} is for folds of kind 'mosaic' only")
+        return self
 
 
 class Plateau(Section):
@@ -168,6 +180,34 @@ class Prediction(Section):
     batch_size: Annotated[StrictInt, Field(ge=1)] = 64
 
 
+class Mosaics(Section):
+    """Which edges of tiles are taken for neighbours (method section 6)."""
+
+    #: Smallest correlation of two touching edges; 0.505 is the seed's distance of 10 at 101 px.
+    min_correlation: Fraction = 0.505
+    #: Smallest compatibility 1 - d1 / d2, both ways, of a pair that nothing else supports.
+    compatibility: Fraction = 0.15
+    #: The same for a pair in a closed 2 x 2 loop.
+    loop_compatibility: Fraction = 0.05
+
+
+#: The rules of method section 6, in the order in which they are applied.
+RuleName = Literal[
+    "fill_holes", "join_labels", "copy_down", "copy_up", "join_predictions", "fill_corners", "empty_below_closed"
+]
+
+
+class Postprocessing(Section):
+    """Which rules correct predictions from their neighbours in a mosaic (method section 6)."""
+
+    #: evidence: those that raise the score of hidden labels by more than its spread; seed: all seven; none; or a list.
+    rules: Literal["evidence", "seed", "none"] | tuple[RuleName, ...] = "evidence"
+    #: Share of the labelled tiles that is hidden at a time to try a rule on them.
+    hidden_share: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.25
+    #: How often another random share is hidden.
+    repeats: Annotated[StrictInt, Field(ge=2)] = 10
+
+
 class Resources(Section):
     """What a fold and a prediction worker take. It changes no result's meaning and no folder's inputs."""
 
@@ -188,10 +228,12 @@ class Experiment(Section):
     geometry: Geometry = Geometry()
     augmentation: Augmentation = Augmentation()
     network: Network = Network()
-    #: bf16: mixed precision on CUDA; the CPU computes in fp32 either way.
+    #: bf16: mixed precision where the hardware has units for it (CUDA, CPUs with AMX), fp32 elsewhere.
     precision: Literal["bf16", "fp32"] = "bf16"
     trainings: tuple[Training, ...]
     prediction: Prediction = Prediction()
+    mosaics: Mosaics = Mosaics()
+    postprocessing: Postprocessing = Postprocessing()
     resources: Resources = Resources()
 
     @field_validator("trainings")

@@ -5,19 +5,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 import numpy as np
+import torch
 
 from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
 from salt_ray.cluster.folds import train_folds
+from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, Folds, Training
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.model.encoder import build_encoder, weights_digest
+from salt_ray.mosaic.assemble import assemble
+from salt_ray.mosaic.corrections import Corrections, correct_with_each
+from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
+from salt_ray.mosaic.folds import mosaic_folds
+from salt_ray.mosaic.histogram import histograms, match, matching_tables
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
+from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
@@ -25,6 +35,7 @@ from salt_ray.survey.submission import write_submission
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, TrainingFailed
+from salt_ray.training.metrics import score
 
 
 class Pipeline:
@@ -63,12 +74,50 @@ class Pipeline:
         return prepare_survey(survey, self.experiment, self.terminal.say)
 
     @functools.cached_property
+    def mosaics(self) -> MosaicTable:
+        """The tiles' places, assembled once per run."""
+        survey, settings = self.prepared.survey, self.experiment.mosaics
+        folder = Folder(self.run.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
+        path = folder.path / "mosaics.csv"
+        if folder.done is None:
+            folder.open()
+            self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
+            table = assemble(np.asarray(survey.images), survey.ids, survey.constant, settings, self.terminal.say)
+            table.save(path)
+            folder.finish(tiles=len(table.ids), mosaics=table.count)
+        return load_mosaics(path)
+
+    @functools.cached_property
     def tables(self) -> dict[str, FoldTable]:
         """The fold table of every training."""
-        return {
-            training.name: self.prepared.saved_folds(self.run.folds(training.name), training.folds.count)
-            for training in self.experiment.trainings
-        }
+        return {training.name: self._fold_table(training) for training in self.experiment.trainings}
+
+    def _fold_table(self, training: Training) -> FoldTable:
+        inputs = training.folds.model_dump(mode="json") | {"survey": self.prepared.survey.key}
+        if training.folds.kind == "mosaic":
+            inputs["mosaics"] = self.mosaics.digest
+        folder = Folder(self.run.folds(training.name), inputs)
+        path = folder.path / "folds.csv"
+        if folder.done is None:
+            folder.open()
+            self._new_folds(training.folds).save(path)
+            folder.finish()
+        return self.prepared.load_folds(path, training.folds.count)
+
+    def _new_folds(self, folds: Folds) -> FoldTable:
+        prepared = self.prepared
+        if folds.kind == "random":
+            return prepared.random_folds(folds.count)
+        trainable, survey = prepared.trainable, prepared.survey
+        if folds.checkpoint is None:
+            varied = np.flatnonzero(~survey.constant)
+            tables = matching_tables(histograms(survey.images[varied]))
+            embeddings = image_embeddings(match(tables[np.searchsorted(varied, trainable)], survey.images[trainable]))
+        else:
+            crops, device = prepared.images[trainable], torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, device)
+        coverage = survey.masks[trainable].mean(axis=(1, 2))
+        return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
     @functools.cached_property
     def tasks(self) -> list[FoldTask]:
@@ -87,8 +136,18 @@ class Pipeline:
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
         for name, table in self.tables.items():
-            self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {self.run.folds(name)}")
+            path = self.run.folds(name) / "folds.csv"
+            self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
         write_atomically(self.run.experiment, self.experiment.model_dump_json(indent=1))
+
+    def assemble(self) -> None:
+        """Find the tiles' places, and say what came out."""
+        table, sizes = self.mosaics, np.bincount(self.mosaics.mosaics)
+        self.terminal.say(
+            f"{len(table.ids):,} of {len(self.prepared.survey.ids):,} tiles lie in {table.count:,} mosaics"
+            + (f", the largest of {sizes.max()}" if len(sizes) else "")
+            + f": {self.run.mosaics / 'mosaics.csv'}"
+        )
 
     def train(self) -> None:
         """Train every fold that is not finished.
@@ -112,9 +171,18 @@ class Pipeline:
         if failures:
             raise TrainingFailed("; ".join(failures))
 
-    def predict(self) -> None:
-        """Predict with every fold's best model: all unlabelled and held-out tiles, and those of its own fold."""
-        pending = [task for task in map(self._prediction_task, self.tasks) if task.folder.done is None]
+    def predict(self, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
+        """Predict with every fold's best model: all unlabelled and held-out tiles, and those of its own fold.
+
+        Args:
+            arrived: called with positions of tiles that one model has predicted, also in an earlier run.
+        """
+        pending = []
+        for task in self._prediction_tasks:
+            if task.folder.done is None:
+                pending.append(task)
+            else:
+                arrived(task.tiles)
         if len(pending) < len(self.tasks):
             self.terminal.say(f"{len(self.tasks) - len(pending)} of {len(self.tasks)} models have predicted already")
         if not pending:
@@ -122,12 +190,50 @@ class Pipeline:
         total = sum(len(task.tiles) for task in pending)
         self._connect()
         with self.terminal.bar("predicting", total, "tiles") as advance:
-            predict_models(pending, np.asarray(self.prepared.images), self.prepared.frame, self.experiment, advance)
+
+            def follow(tiles: np.ndarray) -> None:
+                advance(len(tiles))
+                arrived(tiles)
+
+            predict_models(pending, np.asarray(self.prepared.images), self.prepared.frame, self.experiment, follow)
+
+    def postprocess(self) -> None:
+        """Let mosaic neighbours correct the predictions; needs all of them.
+
+        Raises:
+            RunError: a model has not predicted yet.
+            PostprocessingFailed: naming the mosaics that keep their masks as predicted.
+        """
+        _ = self._predictions
+        self._predict_and_postprocess()
+        self._check_postprocessing()
+
+    def _predict_and_postprocess(self) -> None:
+        """Predict what is missing, and post-process every mosaic as soon as its tiles are predicted."""
+        if self.experiment.postprocessing.rules == "none":
+            self.predict()
+            self.terminal.say("masks stay as predicted: postprocessing.rules is none")
+            return
+        folder = self._postprocessing_folder
+        if folder.done is not None and not folder.done["failed"]:
+            self.predict()
+            self.terminal.say(f"the masks are post-processed already: {folder.path}")
+            return
+        folder.open()
+        missing = np.zeros(len(self.prepared.survey.ids), np.int64)
+        for task in self._prediction_tasks:
+            missing[task.tiles] += 1
+        self._connect()
+        models = [task.folder.path for task in self._prediction_tasks]
+        work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
+        self.predict(work.arrived)
+        self.terminal.rules(work.finish(), folder.path)
 
     def submit(self) -> Path:
-        """Average, decide and write ``submission.csv``."""
+        """Average, decide, correct and write ``submission.csv``."""
         unlabelled, survey = self.prepared.unlabelled, self.prepared.survey
-        masks = survey_masks(self.prepared, self._predictions().values(), unlabelled, self.experiment.prediction)
+        masks = survey_masks(self.prepared, self._predictions.values(), unlabelled, self.experiment.prediction)
+        masks = self._corrections.apply(unlabelled, masks)
         ids = survey.ids[unlabelled]
         left_out = np.setdiff1d(survey.submission_ids, ids) if self._skip_bad else ids[:0]
         if len(left_out):
@@ -139,21 +245,52 @@ class Pipeline:
         return self.run.submission
 
     def score(self) -> dict[str, Any]:
-        """Score the predictions, write ``scores.json`` and show the table."""
-        survey = self.prepared.survey
+        """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
+        survey, settings = self.prepared.survey, self.experiment.prediction
         truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled])
-        scores = run_scores(self.prepared, self._predictions(), self.tables, self.experiment.prediction, truth)
+        models, corrections = self._predictions, self._corrections
+        scores = run_scores(self.prepared, models, self.tables, settings, truth, corrections.apply)
+        if self.experiment.postprocessing.rules != "none":
+            rules = json.loads((self._postprocessing_folder.path / "rules.json").read_text())
+            scores["rules"] |= rules | {"changed_tiles": len(corrections.tiles)}
+            if truth is not None:
+                scores["rules"]["test_of_each"] = self._test_of_each_rule(truth)
         write_atomically(self.run.scores, json.dumps(scores, indent=1))
         self.terminal.scores(scores)
         return scores
+
+    def _test_of_each_rule(self, truth: np.ndarray) -> dict[str, float]:
+        """The score on a known test truth after each rule alone; nothing is chosen by it."""
+        prepared, settings = self.prepared, self.experiment.prediction
+        models = list(self._predictions.values())
+        masks = survey_masks(prepared, models, prepared.unlabelled, settings)
+        mosaics = (
+            PredictedMosaic.gather(MosaicTiles.gather(number, members, self.mosaics, prepared), models)
+            for number, members in enumerate(self.mosaics.members())
+        )
+        alone = correct_with_each(mosaics, settings, prepared.frame.tile_px)
+        return {name: score(truth, corrected.apply(prepared.unlabelled, masks)) for name, corrected in alone.items()}
 
     def all(self) -> dict[str, Any]:
         """The whole road in order."""
         self.prepare()
         self.train()
-        self.predict()
+        self._predict_and_postprocess()
         self.submit()
-        return self.score()
+        scores = self.score()
+        self._check_postprocessing()
+        return scores
+
+    def _check_postprocessing(self) -> None:
+        if self.experiment.postprocessing.rules == "none":
+            return
+        failed = self._postprocessing_folder.done["failed"]
+        if failed:
+            number, reason = next(iter(failed.items()))
+            raise PostprocessingFailed(
+                f"mosaics {', '.join(failed)} keep their masks as predicted (mosaic {number}: {reason}): "
+                "the same command tries them again"
+            )
 
     def _connect(self) -> None:
         """Connect to Ray when the first stage needs it; the connection ends with the block."""
@@ -165,7 +302,16 @@ class Pipeline:
     def _last_stage(self, task: FoldTask, key: str) -> Folder:
         return task.stage_folder(self.run, len(task.training.stages) - 1, key)
 
-    def _prediction_task(self, task: FoldTask) -> PredictionTask:
+    @functools.cached_property
+    def _prediction_tasks(self) -> list[PredictionTask]:
+        """What every model predicts, mosaic by mosaic so that they are complete early, and lone tiles last."""
+        survey_ids = self.prepared.survey.ids
+        priority = np.full(len(survey_ids), np.iinfo(np.int64).max)
+        if self.experiment.postprocessing.rules != "none":
+            priority[positions(self.mosaics.ids, survey_ids)] = self.mosaics.mosaics
+        return [self._prediction_task(task, priority) for task in self.tasks]
+
+    def _prediction_task(self, task: FoldTask, priority: np.ndarray) -> PredictionTask:
         key = self.prepared.survey.key
         stage = self._last_stage(task, key)
         if stage.done is None:
@@ -176,18 +322,44 @@ class Pipeline:
         tiles = np.sort(candidates[~self.prepared.survey.constant[candidates]])
         inputs = {"model": stage.inputs, "flip": self.experiment.prediction.flip, "tiles": len(tiles)}
         folder = Folder(self.run.prediction(task.training.name, task.fold, task.training.stages[-1].name), inputs)
-        return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, folder)
+        order = np.argsort(priority[tiles], kind="stable")
+        return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, order, folder)
 
+    @property
     def _predictions(self) -> dict[tuple[str, int], ModelPrediction]:
-        """Every model's predictions, by (training, fold).
+        """Every model's predictions by (training, fold).
 
         Raises:
             RunError: a model has not predicted yet.
         """
         predictions = {}
-        for task in self.tasks:
-            folder = self._prediction_task(task).folder
-            if folder.done is None:
+        for task, prediction in zip(self.tasks, self._prediction_tasks, strict=True):
+            if prediction.folder.done is None:
                 raise RunError(f"{task.name} has not predicted in {self.run.path}: run predict first")
-            predictions[task.training.name, task.fold] = ModelPrediction.load(folder.path)
+            predictions[task.training.name, task.fold] = ModelPrediction.load(prediction.folder.path)
         return predictions
+
+    @property
+    def _postprocessing_folder(self) -> Folder:
+        inputs = {
+            "predictions": [prediction.folder.inputs for prediction in self._prediction_tasks],
+            "mosaics": self.mosaics.digest,
+            "held out": int(self.prepared.held_out.sum()),
+            "prediction": self.experiment.prediction.model_dump(mode="json", exclude={"batch_size"}),
+            "postprocessing": self.experiment.postprocessing.model_dump(mode="json"),
+        }
+        return Folder(self.run.postprocessing, inputs)
+
+    @property
+    def _corrections(self) -> Corrections:
+        """What the rules changed.
+
+        Raises:
+            RunError: the mosaics are not post-processed yet.
+        """
+        if self.experiment.postprocessing.rules == "none":
+            return Corrections.none(self.prepared.frame.tile_px)
+        folder = self._postprocessing_folder
+        if folder.done is None:
+            raise RunError(f"the masks in {self.run.path} are not post-processed: run postprocess first")
+        return Corrections.load(folder.path)

@@ -24,7 +24,7 @@ class ModelPrediction:
     Attributes:
         tiles: (n,) int64, increasing: positions in the survey.
         masks: (n, S, S) float16; memory-mapped.
-        salt: (n,) float32.
+        salt: (n,) float32; memory-mapped. NaN where the model has not predicted a tile yet.
     """
 
     tiles: np.ndarray
@@ -36,7 +36,7 @@ class ModelPrediction:
         return cls(
             np.load(directory / "tiles.npy"),
             np.load(directory / "masks.npy", mmap_mode="r"),
-            np.load(directory / "salt.npy"),
+            np.load(directory / "salt.npy", mmap_mode="r"),
         )
 
 

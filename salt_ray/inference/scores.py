@@ -6,7 +6,7 @@ Letters: L labelled tiles, S tile edge in px.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,21 @@ def run_scores(
     tables: Mapping[str, FoldTable],
     settings: Prediction,
     test_truth: np.ndarray | None,
+    correct: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda positions, masks: masks,
 ) -> dict[str, Any]:
-    """Every score of a run, all from the same final masks (mean of the models that may judge a tile, thresholds).
+    """Every score of a run: means of the models that may judge a tile, thresholds, and rules where no label is seen.
 
     Args:
         models: predictions by (training, fold).
         tables: fold tables by training.
         test_truth: (U, S, S) bool masks of the unlabelled tiles where they are known.
+        correct: gives the masks (n, S, S) of tiles at positions (n,) after post-processing.
 
     Returns:
         ``folds`` (per fold; by "training/fold" when there are several trainings), ``oof``, ``oof_tiles``, ``trivial``
         (on the test truth where it is known, else on the out-of-fold tiles; None where there is no such answer), and
-        ``test``, ``holdout`` with their ``_tiles`` where there are such tiles.
+        ``test``, ``holdout`` with their ``_tiles`` where there are such tiles: after post-processing. ``rules`` has
+        their ``before`` and ``after``. Folds and ``oof`` are before it: it copies from the labels that they judge by.
     """
     truth = prepared.survey.masks
     tiles = prepared.trainable
@@ -49,16 +52,16 @@ def run_scores(
         name = f"{training}/{fold}" if len(tables) > 1 else str(fold)
         scores["folds"][name] = score(truth[validation], decided_masks([model], validation, settings))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
-    judged = truth[tiles]
-    if prepared.held_out.any():
-        positions = np.flatnonzero(prepared.held_out)
-        scores["holdout"] = score(truth[positions], survey_masks(prepared, models.values(), positions, settings))
-        scores["holdout_tiles"] = len(positions)
-    if test_truth is not None:
-        predicted = survey_masks(prepared, models.values(), prepared.unlabelled, settings)
-        scores["test"], scores["test_tiles"] = score(test_truth, predicted), len(predicted)
-        judged = test_truth
-    trivial = trivial_scores(truth[tiles], judged)
+    held_out = np.flatnonzero(prepared.held_out)
+    unseen = {"holdout": (held_out, truth[held_out]), "test": (prepared.unlabelled, test_truth)}
+    scores["rules"] = {}
+    for name, (positions, known) in unseen.items():
+        if known is not None and len(known):
+            before = survey_masks(prepared, models.values(), positions, settings)
+            after = score(known, correct(positions, before))
+            scores[name], scores[f"{name}_tiles"] = after, len(positions)
+            scores["rules"][name] = {"before": score(known, before), "after": after}
+    trivial = trivial_scores(truth[tiles], truth[tiles] if test_truth is None else test_truth)
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
     return scores
 

@@ -91,6 +91,12 @@ class Terminal:
             task = progress.add_task(title, total=total)
             yield lambda count: progress.advance(task, count)
 
+    def rules(self, rules: Mapping[str, Any], folder: Path) -> None:
+        """What post-processing chose, and where it lies."""
+        kept = ", ".join(rules["kept"]) or "none"
+        tried = f" of {len(rules['alone'])} tried on hidden labels" if rules["alone"] else ""
+        self.say(f"mosaic rules kept: {kept}{tried}; pictures and changes: {folder}")
+
     def scores(self, scores: Mapping[str, Any]) -> None:
         """The table at the end of a run."""
         table = Table("tiles judged", "score", title="score: mean over IoU thresholds 0.50 … 0.95")
@@ -106,6 +112,31 @@ class Terminal:
             value = scores["trivial"][name]
             table.add_row(f"{title} ({where})", "none" if value is None else f"{value:.4f}")
         self.console.print(table)
+        rules = scores["rules"]
+        if rules.get("alone") or rules.get("test_of_each"):
+            self.console.print(_rule_table(rules))
+
+
+def _rule_table(rules: Mapping[str, Any]) -> Table:
+    """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
+    table = Table("mosaic rule", "hidden labels", "kept", title="what each rule alone adds to the score")
+    before, each = rules.get("test", {}).get("before"), rules.get("test_of_each", {})
+    if each:
+        table.add_column("test truth")
+    for name in rules["alone"] or each:
+        evidence = rules["alone"].get(name)
+        cells = [f"{evidence['gain']:+.4f} ± {evidence['spread']:.4f}" if evidence else "not tried"]
+        cells.append("yes" if name in rules["kept"] else "")
+        if each:
+            cells.append(f"{each[name] - before:+.4f}")
+        table.add_row(name, *cells)
+    together = rules["together"]
+    cells = [f"{together['gain']:+.4f} ± {together['spread']:.4f}" if together else "", ""]
+    if each:
+        cells.append(f"{rules['test']['after'] - before:+.4f}")
+    table.add_section()
+    table.add_row("kept ones together", *cells, style="bold")
+    return table
 
 
 def _cells(progress: FoldProgress) -> dict[str, str]:

@@ -76,19 +76,17 @@ class PreparedSurvey:
             self.survey.key, ids, np.asarray(self.images[:labelled]), np.asarray(self.masks), self.frame
         )
 
-    def folds(self, count: int) -> FoldTable:
+    def random_folds(self, count: int) -> FoldTable:
         """Depth-ordered random folds of the trainable tiles."""
         return random_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
 
-    def saved_folds(self, path: Path, count: int) -> FoldTable:
-        """The folds in a file, or new ones saved there; they must hold exactly the trainable tiles.
+    def load_folds(self, path: Path, count: int) -> FoldTable:
+        """The folds in a file, which must hold exactly the trainable tiles.
 
         Raises:
             RunError: the file's tiles are others.
             FoldError: the file is no table of that many folds.
         """
-        if not path.exists():
-            self.folds(count).save(path)
         table = load_folds(path, count)
         if not np.array_equal(table.ids, np.sort(self.survey.ids[self.trainable])):
             raise RunError(

@@ -47,7 +47,7 @@ class Road:
 
 def results(run: Path) -> dict[str, bytes]:
     """Every byte of a run that must not depend on how it came about (Ray's own book-keeping is none)."""
-    kept = ("folds", "trainings", "predictions")
+    kept = ("folds", "trainings", "predictions", "mosaics", "postprocessing")
     files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
     files += [run / "submission.csv", run / "scores.json"]
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}

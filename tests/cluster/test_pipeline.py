@@ -37,7 +37,7 @@ def test_out_of_fold_predictions_come_from_models_that_never_saw_the_tile(
     undisturbed: tuple[Path, str], survey: Path
 ) -> None:
     run, _ = undisturbed
-    table = pd.read_csv(run / "folds" / "random.csv", dtype={"id": str})
+    table = pd.read_csv(run / "folds" / "random" / "folds.csv", dtype={"id": str})
     labelled = sorted(path.stem for path in (survey / "train" / "images").iterdir())
     for fold in (0, 1):
         tiles = np.load(RunDirectory(run).prediction("random", fold, "cosine") / "tiles.npy")

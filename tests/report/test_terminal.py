@@ -60,7 +60,7 @@ def test_the_table_shows_every_score_and_says_when_there_is_none() -> None:
     shown, stream = captured()
     scores = {
         "folds": {"0": 0.51, "1": 0.52}, "oof": 0.515, "oof_tiles": 3920, "holdout": 0.53, "holdout_tiles": 387,
-        "trivial": {"all_empty": 0.38, "best_constant": None},
+        "trivial": {"all_empty": 0.38, "best_constant": None}, "rules": {},
     }  # fmt: skip
     shown.scores(scores)
     text = stream.getvalue()
@@ -74,7 +74,38 @@ def test_the_table_shows_every_score_and_says_when_there_is_none() -> None:
         "none",
     ):
         assert words in text
-    assert "test truth" not in text
+    assert "test truth" not in text and "mosaic rule" not in text
+
+
+def evidence(gain: float, kept: bool) -> dict:
+    return {"before": 0.5, "after": 0.5 + gain, "gain": gain, "spread": 0.004, "kept": kept}
+
+
+def test_every_rule_is_shown_with_its_evidence() -> None:
+    shown, stream = captured()
+    rules = {
+        "alone": {"fill_holes": evidence(-0.0021, False), "copy_down": evidence(0.0123, True)},
+        "kept": ["copy_down"],
+        "together": evidence(0.0123, True),
+        "test": {"before": 0.5, "after": 0.52},
+        "test_of_each": {"fill_holes": 0.4985, "copy_down": 0.52},
+    }
+    scores = {"folds": {}, "oof": 0.5, "oof_tiles": 1, "trivial": {"all_empty": 0.3, "best_constant": 0.1}}
+    shown.scores(scores | {"test": 0.52, "test_tiles": 9, "rules": rules})
+    lines = stream.getvalue().splitlines()
+    (holes,) = [line for line in lines if "fill_holes" in line]
+    assert "-0.0021 ± 0.0040" in holes and "-0.0015" in holes and "yes" not in holes
+    (copies,) = [line for line in lines if "copy_down" in line]
+    assert "+0.0123 ± 0.0040" in copies and "+0.0200" in copies and "yes" in copies
+    assert any("together" in line and "+0.0200" in line for line in lines)
+
+
+def test_rules_that_were_given_are_shown_with_the_test_truth_alone() -> None:
+    shown, stream = captured()
+    rules = {"alone": {}, "kept": ["fill_holes"], "together": None, "test": {"before": 0.5, "after": 0.49}}
+    scores = {"folds": {}, "oof": 0.5, "oof_tiles": 1, "trivial": {"all_empty": 0.3, "best_constant": 0.1}}
+    shown.scores(scores | {"test": 0.49, "test_tiles": 9, "rules": rules | {"test_of_each": {"fill_holes": 0.49}}})
+    assert "not tried" in stream.getvalue() and "-0.0100" in stream.getvalue()
 
 
 def test_lines_are_shown_as_they_are() -> None:

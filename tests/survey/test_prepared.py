@@ -55,7 +55,7 @@ def test_constant_and_held_out_tiles_are_not_trained_on(survey: Survey, tiny: Ex
     (tmp_path / "holdout.csv").write_text("id\n" + "\n".join(chosen) + "\n")
     prepared = prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
     assert prepared.trainable.tolist() == usable[5:].tolist()
-    table = prepared.folds(2)
+    table = prepared.random_folds(2)
     assert not set(table.ids) & set(chosen)
     assert survey.constant[: survey.labelled].any()
     assert not set(table.ids) & set(survey.ids[survey.constant])
@@ -72,16 +72,17 @@ def test_a_hold_out_that_does_not_fit_is_refused(
         prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
 
 
-def test_saved_folds_are_kept_and_checked(prepared: PreparedSurvey, tmp_path: Path) -> None:
+def test_saved_folds_are_checked(prepared: PreparedSurvey, tmp_path: Path) -> None:
     path = tmp_path / "folds.csv"
-    table = prepared.saved_folds(path, 3)
-    assert prepared.saved_folds(path, 3).digest == table.digest
+    table = prepared.random_folds(3)
+    table.save(path)
+    assert prepared.load_folds(path, 3).digest == table.digest
     rows = path.read_text().splitlines()
     path.write_text("\n".join(rows[:-1]) + "\n")
     with pytest.raises(RunError, match="other tiles"):
-        prepared.saved_folds(path, 3)
+        prepared.load_folds(path, 3)
     with pytest.raises(FoldError, match="delete it"):
-        prepared.saved_folds(path, 7)
+        prepared.load_folds(path, 7)
 
 
 def test_training_tiles_are_the_labelled_ones(prepared: PreparedSurvey) -> None:

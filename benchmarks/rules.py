@@ -1,0 +1,149 @@
+"""Post-processing of all mosaics as Ray tasks, against the same work in one process and in plain processes.
+
+Both sides gather predictions, decide, apply all seven rules and draw every mosaic. The peer's time is divided by the
+number of cores: a ratio of 1 is perfect scaling. What cores share (caches, memory) keeps plain processes below it too,
+so that they are the second row.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from benchmarks.harness import row
+from experiments.demo import experiment as demo_experiment
+from salt_ray.artifacts import Folder
+from salt_ray.cluster.postprocessing import Postprocessing
+from salt_ray.cluster.session import connect
+from salt_ray.config import Experiment
+from salt_ray.config import Postprocessing as Settings
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.scores import read_test_truth
+from salt_ray.mosaic.corrections import CorrectedMosaic, Corrections, correct, gather
+from salt_ray.mosaic.draw import draw_mosaic, write_png
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
+from salt_ray.mosaic.rules import RULES
+from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.report.sheets import picture_path, write_sheets
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.synthetic import write_survey
+from salt_ray.survey.tiles import load_survey
+
+TILES, MODELS, RUNS = 3000, 11, 3
+
+
+def measure() -> Iterator[dict]:
+    """One row against one process, one against as many plain processes as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        _write(root)
+        work = _load(root)
+        ray_seconds, one_seconds, plain_seconds, equal = [], [], [], True
+        with connect("local"):
+            _under_ray(work, root, root / "warm-up")
+            for run in range(RUNS):
+                seconds, under_ray = _under_ray(work, root, root / f"ray-{run}")
+                ray_seconds.append(seconds)
+                seconds, alone = _in_processes(1, work, root, root / f"one-{run}")
+                one_seconds.append(seconds / cores)
+                seconds, plain = _in_processes(cores, work, root, root / f"plain-{run}")
+                plain_seconds.append(seconds)
+                equal &= all(_same(under_ray, other) for other in (alone, plain))
+        yield row(f"rules: Ray on {cores} cores against one process / {cores}", ray_seconds, one_seconds, "s", equal)
+        yield row(f"rules: Ray against {cores} plain processes", ray_seconds, plain_seconds, "s", equal)
+
+
+Work = tuple[Experiment, PreparedSurvey, MosaicTable, list[ModelPrediction]]
+
+
+def _under_ray(work: Work, root: Path, folder: Path) -> tuple[float, Corrections]:
+    experiment, prepared, table, _ = work
+    missing = np.zeros(len(prepared.survey.ids), np.int64)
+    models = [root / f"model-{k}" for k in range(MODELS)]
+    started = time.perf_counter()
+    Postprocessing(experiment, prepared, table, models, missing, Folder(folder, {})).finish()
+    return time.perf_counter() - started, Corrections.load(folder)
+
+
+def _in_processes(count: int, work: Work, root: Path, folder: Path) -> tuple[float, Corrections]:
+    """Seconds from the moment at which every process is ready."""
+    folder.mkdir()
+    tile_px = work[1].frame.tile_px
+    with multiprocessing.get_context("spawn").Pool(count) as pool:
+        pool.map(_ready, range(count), chunksize=1)
+        started = time.perf_counter()
+        parts = pool.starmap(_correct_and_draw, [(root, folder, first, count) for first in range(count)], chunksize=1)
+        mosaics = sorted((mosaic for part in parts for mosaic in part), key=lambda mosaic: mosaic.tiles.number)
+        write_sheets(folder, mosaics, work[1].survey.ids)
+        corrections = gather(mosaics, tile_px)
+        corrections.save(folder)
+        seconds = time.perf_counter() - started
+    return seconds, corrections
+
+
+def _ready(number: int) -> int:
+    return number
+
+
+def _load(root: Path) -> Work:
+    """Everything mapped from the disk."""
+    experiment = demo_experiment().replace(postprocessing=Settings(rules="seed"))
+    survey = load_survey(root / "survey", cache=root / "cache")
+    prepared = prepare_survey(survey, experiment, cache=root / "cache")
+    models = [ModelPrediction.load(root / f"model-{k}") for k in range(MODELS)]
+    return experiment, prepared, load_mosaics(root / "mosaics.csv"), models
+
+
+def _correct_and_draw(root: Path, folder: Path, first: int, step: int) -> list[CorrectedMosaic]:
+    """Every ``step``-th mosaic."""
+    experiment, prepared, table, models = _load(root)
+    members, found = list(table.members()), []
+    for number in range(first, table.count, step):
+        tiles = MosaicTiles.gather(number, members[number], table, prepared)
+        corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), experiment.prediction)
+        before, after = corrected.before, corrected.after
+        picture = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after)
+        write_png(picture_path(folder, number), picture)
+        found.append(corrected)
+    return found
+
+
+def _same(first: Corrections, second: Corrections) -> bool:
+    return np.array_equal(first.tiles, second.tiles) and np.array_equal(first.masks, second.masks)
+
+
+def _true_places(directory: Path, ids: np.ndarray) -> MosaicTable:
+    """The sections as mosaics, the largest first."""
+    places = pd.read_csv(directory / "truth" / "places.csv", dtype={"id": str})
+    places = places[places["id"].isin(ids)]
+    size = places.groupby("section")["id"].transform("size")
+    places = places.assign(size=-size).sort_values(["size", "section", "row", "col"])
+    mosaics = pd.factorize(places["section"])[0].astype(np.int64)
+    columns = (places[name].to_numpy() for name in ("row", "col"))
+    return MosaicTable(places["id"].to_numpy(str), mosaics, *columns, np.ones(len(places)))
+
+
+def _write(root: Path) -> None:
+    """A survey, its true places, and models that see the truth through a blur; each labelled tile has one judge."""
+    write_survey(root / "survey", TILES)
+    survey = load_survey(root / "survey", cache=root / "cache")
+    _true_places(root / "survey", survey.ids[~survey.constant]).save(root / "mosaics.csv")
+    test_truth = read_test_truth(root / "survey", survey.ids[survey.labelled :])
+    truth = np.concatenate([survey.masks, test_truth]).astype(np.float32)
+    for k in range(MODELS):
+        tiles = np.array([t for t in range(len(truth)) if t >= survey.labelled or t % MODELS == k])
+        masks = ndimage.gaussian_filter(truth[tiles], (0, 4 + k, 4 + k))
+        folder = root / f"model-{k}"
+        folder.mkdir()
+        np.save(folder / "tiles.npy", tiles)
+        np.save(folder / "masks.npy", masks.astype(np.float16))
+        np.save(folder / "salt.npy", masks.max(axis=(1, 2)))

@@ -1,0 +1,233 @@
+"""Mosaic post-processing as Ray tasks, one per mosaic, each as soon as the mosaic's tiles are predicted.
+
+The tasks take CPUs only, so that they run beside inference on GPUs. Where rules are chosen by evidence, every mosaic
+with labels first tries them on hidden ones; when all have answered, the rules that convinced are applied.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from salt_ray.cluster.session import ClusterError  # isort: skip (sets Ray's environment)
+import numpy as np
+import ray
+
+from salt_ray.artifacts import Folder, write_atomically
+from salt_ray.config import Experiment, Prediction, RuleName
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
+from salt_ray.mosaic.draw import draw_mosaic, write_png
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
+from salt_ray.mosaic.rules import MIN_TILES, RULES
+from salt_ray.mosaic.selection import Evidence, Trial, choose, hidden_tiles, report, try_rules, weigh
+from salt_ray.mosaic.table import MosaicTable
+from salt_ray.report.sheets import picture_path, write_sheets
+from salt_ray.survey.prepared import PreparedSurvey
+
+TASKS_PER_CPU = 2  # in flight: enough that no CPU waits for the driver, few enough that memory does not fill
+
+
+class PostprocessingFailed(ClusterError):
+    """Mosaics that keep their masks as predicted, because their task failed."""
+
+
+@functools.lru_cache(maxsize=64)
+def _mapped(folder: Path) -> ModelPrediction:
+    """A model's predictions, mapped from the disk once per worker; what is written later shows in them."""
+    return ModelPrediction.load(folder)
+
+
+@ray.remote(num_cpus=1, max_retries=3)
+def try_in_mosaic(
+    tiles: MosaicTiles,
+    models: Sequence[Path],
+    hidden: np.ndarray,
+    candidates: Sequence[Sequence[RuleName]],
+    settings: Prediction,
+) -> Trial:
+    """``try_rules`` on a worker."""
+    return try_rules(PredictedMosaic.gather(tiles, [*map(_mapped, models)]), hidden, candidates, settings)
+
+
+@ray.remote(num_cpus=1, max_retries=3)
+def correct_mosaic(
+    tiles: MosaicTiles, models: Sequence[Path], rules: Sequence[RuleName], settings: Prediction, picture: Path
+) -> CorrectedMosaic:
+    """``correct`` on a worker, which also draws the mosaic."""
+    corrected = correct(PredictedMosaic.gather(tiles, [*map(_mapped, models)]), rules, settings)
+    before, after = corrected.before, corrected.after
+    write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
+    return corrected
+
+
+class _Calls:
+    """Remote calls of which a few are in flight at a time; the others wait, so that their data need no memory."""
+
+    def __init__(self) -> None:
+        self._limit = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._waiting: deque[tuple[int, Callable[[], ray.ObjectRef]]] = deque()
+        self._flying: dict[ray.ObjectRef, int] = {}
+
+    def add(self, number: int, submit: Callable[[], ray.ObjectRef]) -> None:
+        self._waiting.append((number, submit))
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._flying)
+
+    def answers(self, timeout: float | None) -> Iterator[tuple[int, Any]]:
+        """Those that have come, each the answer or the RayError in its place; None waits for at least one."""
+        while self._waiting and len(self._flying) < self._limit:
+            number, submit = self._waiting.popleft()
+            self._flying[submit()] = number
+        finished, _ = ray.wait(list(self._flying), timeout=timeout) if self._flying else ([], [])
+        for reference in finished:
+            try:
+                answer = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                answer = error
+            yield self._flying.pop(reference), answer
+
+
+class Postprocessing:
+    """Follows predictions as they arrive, and keeps free CPUs busy with the mosaics that are complete.
+
+    Args:
+        table: the mosaics.
+        models: the folders of all models' predictions, on a disk that every worker sees.
+        missing: (N,) int64: how many models have yet to predict each tile of the survey.
+        folder: where the results go; whole once it has its marker.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        prepared: PreparedSurvey,
+        table: MosaicTable,
+        models: Sequence[Path],
+        missing: np.ndarray,
+        folder: Folder,
+    ) -> None:
+        self._experiment, self._prepared, self._table = experiment, prepared, table
+        self._models, self._folder = models, folder
+        self._members = list(table.members())
+        tiles = positions(table.ids, prepared.survey.ids)
+        self._mosaic_of = np.full(len(missing), -1)
+        self._mosaic_of[tiles] = table.mosaics
+        self._missing = np.bincount(table.mosaics, missing[tiles], table.count).astype(np.int64)
+        self._calls = _Calls()
+        self._corrected: dict[int, CorrectedMosaic] = {}
+        self._failures: dict[int, str] = {}
+
+        settings = experiment.postprocessing
+        large = tiles[np.bincount(table.mosaics, minlength=table.count)[table.mosaics] >= MIN_TILES]
+        judged = np.isin(np.arange(len(missing)), np.intersect1d(large, prepared.trainable))
+        self._hidden = hidden_tiles(judged, settings, experiment.seed)
+        self._alone: dict[RuleName, Evidence] = {}
+        self._together: Evidence | None = None
+        self._trials: dict[int, Trial] = {}
+        self._held: list[int] = []  # complete, but the rules are not known yet
+        self._untried: set[int] = set()
+        self._rules: tuple[RuleName, ...] | None = {"seed": tuple(RULES), "none": (), "evidence": None}.get(
+            settings.rules, settings.rules
+        )
+        if self._rules is None:
+            self._untried = set(np.unique(self._mosaic_of[self._hidden.any(axis=0)]).tolist())
+            self._candidates: list[tuple[RuleName, ...]] = [(name,) for name in RULES]
+            if not self._untried:
+                self._rules = ()
+        for number in np.flatnonzero(self._missing == 0).tolist():
+            self._begin(number)
+
+    def arrived(self, tiles: np.ndarray) -> None:
+        """One model has predicted the tiles at these positions."""
+        mosaics = self._mosaic_of[tiles]
+        mosaics = mosaics[mosaics >= 0]
+        self._missing -= np.bincount(mosaics, minlength=self._table.count)
+        for number in np.unique(mosaics).tolist():
+            if self._missing[number] == 0:
+                self._begin(number)
+        self._collect(timeout=0)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for what is left and write the results; the marker names mosaics that failed.
+
+        Returns:
+            The content of ``rules.json``.
+        """
+        while self._calls:
+            self._collect(timeout=None)
+        mosaics = [self._corrected[number] for number in sorted(self._corrected)]
+        path = self._folder.path
+        gather(mosaics, self._prepared.frame.tile_px).save(path)
+        save_changes(path / "changes.csv", mosaics, self._prepared.survey.ids)
+        rules = report(
+            self._alone, self._together, self._rules, self._experiment.postprocessing, int(self._hidden[0].sum())
+        )
+        write_atomically(path / "rules.json", json.dumps(rules, indent=1))
+        write_sheets(path, mosaics, self._prepared.survey.ids)
+        self._folder.finish(failed={str(number): reason for number, reason in sorted(self._failures.items())})
+        return rules
+
+    def _begin(self, number: int) -> None:
+        """Give a complete mosaic its next task."""
+        settings = self._experiment.prediction
+        if self._rules is not None:
+            rules, picture = self._rules, picture_path(self._folder.path, number)
+            self._calls.add(
+                number, lambda: correct_mosaic.remote(self._tiles(number), self._models, rules, settings, picture)
+            )
+        elif number in self._untried:
+            candidates = self._candidates
+
+            def submit() -> ray.ObjectRef:
+                tiles = self._tiles(number)
+                hidden = self._hidden[:, tiles.tiles]
+                return try_in_mosaic.remote(tiles, self._models, hidden, candidates, settings)
+
+            self._calls.add(number, submit)
+        else:
+            self._held.append(number)
+
+    def _collect(self, timeout: float | None) -> None:
+        """Take in what has been answered, and go on from there."""
+        for number, answer in self._calls.answers(timeout):
+            if isinstance(answer, ray.exceptions.RayError):
+                self._failures[number] = str(answer).strip().splitlines()[-1]
+            elif isinstance(answer, Trial):
+                self._trials[number] = answer
+            else:
+                self._corrected[number] = answer
+            if self._rules is None:
+                self._untried.discard(number)
+                self._held.append(number)
+                if not self._untried:
+                    self._decide()
+
+    def _decide(self) -> None:
+        """All trials of a round have answered: first those of each rule alone, then those of the kept ones together."""
+        evidence = weigh([self._trials[number] for number in sorted(self._trials)])
+        if not self._alone:
+            self._alone = dict(zip(RULES, evidence, strict=bool(evidence)))
+            kept = choose(self._alone)
+            if len(kept) > 1:
+                self._candidates, self._untried = [kept], set(self._trials)
+                self._trials = {}
+            else:
+                self._rules, self._together = kept, self._alone[kept[0]] if kept else None
+        else:
+            (self._together,) = evidence
+            (self._rules,) = self._candidates
+            if not self._together.convincing:  # they undo each other's gains: keep the best one
+                best = max(self._alone, key=lambda name: self._alone[name].gain)
+                self._rules, self._together = (best,), self._alone[best]
+        held, self._held = self._held, []
+        for number in held:
+            self._begin(number)
+
+    def _tiles(self, number: int) -> MosaicTiles:
+        return MosaicTiles.gather(number, self._members[number], self._table, self._prepared)

@@ -1,0 +1,118 @@
+"""What the rules made of the predictions: masks that changed, and what changed them (method section 6).
+
+Letters: N tiles of the survey, c corrected tiles, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.artifacts import save_array, write_atomically
+from salt_ray.config import Prediction, RuleName
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
+from salt_ray.mosaic.rules import RULES, Change, apply_rules
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Tiles whose mask the rules changed.
+
+    Attributes:
+        tiles: (c,) int64, increasing: positions in the survey.
+        masks: (c, S, S) bool.
+    """
+
+    tiles: np.ndarray
+    masks: np.ndarray
+
+    def apply(self, positions: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """A copy of the masks (n, S, S) of the tiles at ``positions`` in which the corrected ones are replaced."""
+        corrected = masks.copy()
+        _, here, there = np.intersect1d(positions, self.tiles, assume_unique=True, return_indices=True)
+        corrected[here] = self.masks[there]
+        return corrected
+
+    def save(self, folder: Path) -> None:
+        """Write ``tiles.npy`` and ``masks.npy``."""
+        save_array(folder / "tiles.npy", self.tiles)
+        save_array(folder / "masks.npy", self.masks)
+
+    @classmethod
+    def none(cls, tile_px: int) -> Corrections:
+        """No tile is changed."""
+        return cls(np.empty(0, np.int64), np.empty((0, tile_px, tile_px), bool))
+
+    @classmethod
+    def load(cls, folder: Path) -> Corrections:
+        return cls(np.load(folder / "tiles.npy"), np.load(folder / "masks.npy"))
+
+
+@dataclass(frozen=True)
+class CorrectedMosaic:
+    """One mosaic before and after the rules.
+
+    Attributes:
+        tiles: what the survey knows of it.
+        before, after: (n, S, S) bool: labels where there are labels, predictions elsewhere.
+        changes: what the rules did, in the order in which they did it.
+    """
+
+    tiles: MosaicTiles
+    before: np.ndarray
+    after: np.ndarray
+    changes: tuple[Change, ...]
+
+    @property
+    def corrected(self) -> np.ndarray:
+        """(n,) bool: the tiles that the rules changed."""
+        return (self.before != self.after).any(axis=(1, 2))
+
+
+def correct(mosaic: PredictedMosaic, rules: Sequence[RuleName], settings: Prediction) -> CorrectedMosaic:
+    """Apply rules to a mosaic with all its labels."""
+    seen = final_view(mosaic, settings)
+    masks, changes = apply_rules(seen, rules)
+    return CorrectedMosaic(mosaic.tiles, seen.masks, masks, tuple(changes))
+
+
+def correct_with_each(
+    mosaics: Iterable[PredictedMosaic], settings: Prediction, tile_px: int
+) -> dict[RuleName, Corrections]:
+    """What each rule does alone."""
+    found: dict[RuleName, list[CorrectedMosaic]] = {name: [] for name in RULES}
+    for mosaic in mosaics:
+        for name, corrected in found.items():
+            corrected.append(correct(mosaic, (name,), settings))
+    return {name: gather(corrected, tile_px) for name, corrected in found.items()}
+
+
+def gather(mosaics: Sequence[CorrectedMosaic], tile_px: int) -> Corrections:
+    """The changed tiles of many mosaics."""
+    if not mosaics:
+        return Corrections.none(tile_px)
+    tiles = [mosaic.tiles.tiles[mosaic.corrected] for mosaic in mosaics]
+    masks = [mosaic.after[mosaic.corrected] for mosaic in mosaics]
+    positions = np.concatenate(tiles)
+    order = np.argsort(positions)
+    return Corrections(positions[order], np.concatenate(masks)[order])
+
+
+def save_changes(path: Path, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
+    """Write ``changes.csv``: id, rule, pixels added and removed, and the ids of the tiles they came from.
+
+    Args:
+        ids: (N,) str, of all tiles of the survey.
+    """
+    rows = [
+        (names[change.tile], change.rule, change.added, change.removed, " ".join(names[list(change.sources)]))
+        for mosaic in mosaics
+        for names in [ids[mosaic.tiles.tiles]]
+        for change in mosaic.changes
+    ]
+    table = pd.DataFrame(rows, columns=["id", "rule", "added", "removed", "sources"])
+    write_atomically(path, table.to_csv(index=False))

@@ -1,0 +1,163 @@
+"""The edges of tiles as vectors, and the two edges that fit each of them best (method section 6).
+
+Two tiles that touch continue each other: each edge, extrapolated by half a pixel to the line between them, should look
+like the other. Likeness is the correlation r of two such lines of S px. The distance of method section 6 between lines
+of unit variance is d = sqrt(2 S (1 - r)), so the nearest edge is the one of highest correlation.
+
+Legend: n tiles, S tile edge px; an array over the four sides has them in the order of ``Side``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+from salt_ray.mosaic.histogram import match
+
+#: An edge whose deviation is below this, in grey values, shows nothing that could be recognised.
+FLAT_GREYS = 1.0
+#: Products of edges are looked through in blocks (rows, columns; multiples of _GROUP) that stay in the processor's cache.
+_BLOCK = {"cpu": (1024, 2048), "cuda": (4096, 32768)}
+#: Only the largest of so many products is kept at first.
+_GROUP = 32
+_SEARCHED_AT_ONCE = 256
+
+#: Two tiles for each edge, the better one first (n, 2), and their correlations (n, 2).
+Best = tuple[torch.Tensor, torch.Tensor]
+
+
+class Side(IntEnum):
+    """A side of a tile. Rows of a mosaic count downwards."""
+
+    LEFT = 0
+    RIGHT = 1
+    TOP = 2
+    BOTTOM = 3
+
+    @property
+    def opposite(self) -> Side:
+        """The side that faces this one in the tile next to it."""
+        return Side(self ^ 1)
+
+    @property
+    def step(self) -> tuple[int, int]:
+        """Rows and columns from a tile to the one at this side."""
+        return ((0, -1), (0, 1), (-1, 0), (1, 0))[self]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The two tiles that fit each side of each tile best, the better one first; a tile is never its own neighbour.
+
+    Attributes:
+        tiles: (4, n, 2) int64.
+        correlations: (4, n, 2) float32 in -1 … 1; 0 where an edge is flat.
+    """
+
+    tiles: np.ndarray
+    correlations: np.ndarray
+
+
+def edge_vectors(images: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Edges as vectors whose scalar product is their correlation.
+
+    The matched grey values of the outer two lines are extrapolated (2 x outermost - second), standardised over tiles at
+    each position, then to mean 0 and length 1 for each edge. A flat edge becomes a vector of zeros.
+
+    Args:
+        images: (n, S, S) uint8, S at least 2.
+        tables: (n, 256) float32, from ``histogram.matching_tables``.
+
+    Returns:
+        (4, n, S) float32.
+    """
+    lines = {
+        Side.LEFT: (images[:, :, 0], images[:, :, 1]),
+        Side.RIGHT: (images[:, :, -1], images[:, :, -2]),
+        Side.TOP: (images[:, 0], images[:, 1]),
+        Side.BOTTOM: (images[:, -1], images[:, -2]),
+    }
+    return np.stack([_normalised(2 * match(tables, lines[side][0]) - match(tables, lines[side][1])) for side in Side])
+
+
+def _normalised(edges: np.ndarray) -> np.ndarray:
+    """Standardise (n, S) edges over tiles, then each for itself."""
+    # A flat edge would otherwise become the pattern of the mean edge, and be like every other flat edge.
+    flat = edges.std(axis=1, keepdims=True) < FLAT_GREYS
+    spread = edges.std(axis=0)
+    vectors = (edges - edges.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    length = np.sqrt(np.einsum("ns,ns->n", vectors, vectors))[:, None]
+    return np.where(flat | (length == 0), 0, vectors / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def turned(vectors: np.ndarray) -> np.ndarray:
+    """The same edges (4, n, S), those at the left and at the top turned end for end: none fits its true neighbour now."""
+    return np.stack([edges if side in (Side.RIGHT, Side.BOTTOM) else edges[:, ::-1] for side, edges in zip(Side, vectors)])
+
+
+def find_neighbours(vectors: np.ndarray, device: str = "cpu") -> Neighbours:
+    """Search all tiles for the two that fit each side best; exact, up to the rounding of float32 products.
+
+    Right edges times left edges give the neighbours at the right (rows) and at the left (columns) of every tile; bottom
+    edges times top edges those below and above.
+
+    Args:
+        vectors: (4, n, S) float32, from ``edge_vectors``; n at least 3.
+        device: "cpu" or "cuda".
+    """
+    found = {}
+    for side in (Side.RIGHT, Side.BOTTOM):
+        edges, facing = (torch.from_numpy(vectors[s]).to(device) for s in (side, side.opposite))
+        found[side], found[side.opposite] = _two_largest(edges, facing)
+    tiles, correlations = (np.stack([found[side][part].cpu().numpy() for side in Side]) for part in (0, 1))
+    return Neighbours(tiles, correlations)
+
+
+def _two_largest(edges: torch.Tensor, facing: torch.Tensor) -> tuple[Best, Best]:
+    """Of the products edges @ facing.T without its diagonal, the two largest of each row and of each column.
+
+    The maximum of a group of products is far cheaper than the place of one. A row's two largest products lie in the two
+    groups with the largest maxima: only these are computed again, and searched.
+    """
+    n = len(edges)
+    height, width = _BLOCK[edges.device.type]
+    of_rows = edges.new_empty(n, -(-n // width), width // _GROUP)
+    of_columns = edges.new_empty(n, -(-n // height), height // _GROUP)
+    product = edges.new_empty(height, width)
+    for i, top in enumerate(range(0, n, height)):
+        for j, left in enumerate(range(0, n, width)):
+            rows, columns = edges[top : top + height], facing[left : left + width]
+            if len(rows) == height and len(columns) == width:
+                torch.mm(rows, columns.T, out=product)
+            else:
+                product.fill_(-torch.inf)
+                product[: len(rows), : len(columns)] = rows @ columns.T
+            product.diagonal(top - left).fill_(-torch.inf)
+            # Members of a group lie apart, so that the maxima are taken over whole lines of memory.
+            of_rows[top : top + height, j] = product.view(height, _GROUP, -1).amax(1)[: len(rows)]
+            of_columns[left : left + width, i] = product.view(_GROUP, -1, width).amax(0).T[: len(columns)]
+    return _search_groups(edges, facing, of_rows, width), _search_groups(facing, edges, of_columns, height)
+
+
+def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tensor, block: int) -> Best:
+    """The two best ``others`` of each edge, from the groups of the largest maxima (n, blocks, groups of a block)."""
+    n, blocks, groups = maxima.shape
+    number = torch.arange(blocks * block, device=edges.device)
+    # The members of a group lie apart in a block; here they are brought together, so that a group is read in one go.
+    number = number.view(blocks, _GROUP, groups).transpose(1, 2).reshape(-1, _GROUP)
+    gathered = others[number.clamp(max=n - 1)]
+    tiles, correlations = [], []
+    for own in torch.arange(n, device=edges.device).split(_SEARCHED_AT_ONCE):
+        best = maxima[own].flatten(1).topk(2).indices
+        candidates = number[best].flatten(1)
+        vectors = gathered.index_select(0, best.flatten()).view(len(own), 2 * _GROUP, -1)
+        products = torch.bmm(vectors, edges[own, :, None])[:, :, 0]
+        products.masked_fill_((candidates == own[:, None]) | (candidates >= n), -torch.inf)
+        places = products.topk(2).indices
+        tiles.append(candidates.gather(1, places).clamp_(max=n - 1))
+        correlations.append(products.gather(1, places))
+    return torch.cat(tiles), torch.cat(correlations)

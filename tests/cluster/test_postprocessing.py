@@ -1,0 +1,181 @@
+"""Post-processing on a real local Ray: tasks that die, mosaics that fail, and work that begins before the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from road import Road, results
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.cluster.postprocessing import Postprocessing
+from salt_ray.cluster.session import connect
+from salt_ray.config import Experiment
+from salt_ray.config import Postprocessing as Settings
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.tiles import load_survey
+
+ALL_RULES = ["--set", "postprocessing.rules=seed"]
+KILL_IN_TASK = '''
+"""Loaded by every Python process: the first worker that is about to draw a mosaic dies, once."""
+import builtins, os, signal, sys
+from pathlib import Path
+
+whole, flag = builtins.__import__, Path({flag!r})
+
+def torn(name, *rest, **more):
+    if name == "salt_ray.mosaic.draw" and "default_worker" in sys.argv[0] and not flag.exists():
+        flag.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(name, *rest, **more)
+
+builtins.__import__ = torn
+'''
+
+
+@pytest.fixture
+def predicted(undisturbed: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the undisturbed run as it was before post-processing."""
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    shutil.rmtree(run / "postprocessing")
+    (run / "submission.csv").unlink()
+    return run
+
+
+def test_a_task_that_dies_is_retried(road: Road, undisturbed: tuple[Path, str], predicted: Path) -> None:
+    flag = predicted.parent / "killed"
+    (predicted.parent / "sitecustomize.py").write_text(KILL_IN_TASK.format(flag=str(flag)))
+    road.run("postprocess", predicted, environment={"PYTHONPATH": str(predicted.parent)})
+    assert flag.exists()
+    road.run("submit", predicted)
+    assert results(predicted) == results(undisturbed[0])
+
+
+def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
+    road: Road, undisturbed: tuple[Path, str], predicted: Path
+) -> None:
+    """One tile's prediction is lost behind the program's back: its mosaic cannot be decided, the others can."""
+    table = load_mosaics(predicted / "mosaics" / "mosaics.csv")
+    model = RunDirectory(predicted).prediction("random", 0, "cosine")
+    labelled = sorted(path.stem for path in (Path(road.options[1]) / "train" / "images").iterdir())
+    number, lost = next((m, i) for m, i in zip(table.mosaics, table.ids, strict=True) if i not in labelled)
+    ids = np.array(labelled + sorted(path.stem for path in (Path(road.options[1]) / "test" / "images").iterdir()))
+    salt = np.load(model / "salt.npy", mmap_mode="r+")
+    kept = salt[np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]].copy()
+    salt[np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = np.nan
+    salt.flush()
+    output = road.run("postprocess", predicted, *ALL_RULES, code=1)
+    assert f"error: mosaics {number} keep their masks as predicted" in output
+    assert "Traceback" not in output
+    done = json.loads((predicted / "postprocessing" / "done.json").read_text())
+    assert list(done["failed"]) == [str(number)]
+    changed = pd.read_csv(predicted / "postprocessing" / "changes.csv", dtype={"id": str})["id"]
+    assert not set(changed) & set(table.ids[table.mosaics == number])
+    pictures = {path.stem for path in (predicted / "postprocessing" / "pictures").iterdir()}
+    assert pictures == {f"mosaic-{m:04d}" for m in range(table.count)} - {f"mosaic-{number:04d}"}
+
+    salt[np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = kept
+    salt.flush()
+    road.run("postprocess", predicted, *ALL_RULES)  # the same command tries it again
+    assert json.loads((predicted / "postprocessing" / "done.json").read_text())["failed"] == {}
+
+
+def test_a_known_mosaic_table_is_used_by_every_command(road: Road, predicted: Path) -> None:
+    message = road.run("submit", predicted, code=1)
+    assert "run postprocess first" in message
+    message = road.run("postprocess", predicted, "--set", "mosaics.compatibility=0.3", code=1)
+    assert "compatibility: 0.15 there, 0.3 now" in message
+
+
+@pytest.fixture(scope="module")
+def local_ray(ray_directory: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(ray_directory))
+        with connect("local"):
+            yield
+
+
+@pytest.fixture(scope="module")
+def prepared(survey: Path, tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> PreparedSurvey:
+    cache = tmp_path_factory.mktemp("cache")
+    return prepare_survey(load_survey(survey, cache=cache), tiny, cache=cache)
+
+
+@pytest.fixture(scope="module")
+def table(prepared: PreparedSurvey) -> MosaicTable:
+    """Rows of four tiles as they come: places need not be true for this."""
+    count = len(prepared.survey.ids) // 4
+    mosaics, cols = np.repeat(np.arange(count), 4), np.tile(np.arange(4), count)
+    ids = prepared.survey.ids[np.random.default_rng(0).permutation(4 * count)]
+    return MosaicTable(ids, mosaics, np.zeros_like(cols), cols, np.ones(len(cols)))
+
+
+def model_folder(path: Path, tiles: np.ndarray, edge: int, seed: int) -> ModelPrediction:
+    path.mkdir()
+    random = np.random.default_rng(seed)
+    np.save(path / "tiles.npy", tiles)
+    np.save(path / "masks.npy", random.random((len(tiles), edge, edge)).astype(np.float16))
+    np.save(path / "salt.npy", np.ones(len(tiles), np.float32))
+    return ModelPrediction.load(path)
+
+
+def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
+    local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+) -> None:
+    """Predictions trickle in; the pictures of complete mosaics appear while others are still missing."""
+    everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
+    folders = [tmp_path / f"model-{fold}" for fold in (0, 1)]
+    models = [
+        model_folder(folder, everything[(everything >= labelled) | (everything % 2 == fold)], 33, fold)
+        for fold, folder in enumerate(folders)
+    ]
+    missing = np.zeros(len(everything), np.int64)
+    for model in models:
+        missing[model.tiles] += 1
+    experiment = tiny.replace(postprocessing=Settings(rules="seed"))
+    work = Postprocessing(experiment, prepared, table, folders, missing, Folder(tmp_path / "out", {}))
+    first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members())
+    pictures = tmp_path / "out" / "pictures"
+    for model in models:
+        work.arrived(np.intersect1d(model.tiles, first))
+    deadline = time.monotonic() + 60
+    while not list(pictures.glob("*.png")) and time.monotonic() < deadline:
+        work.arrived(everything[:0])  # a chunk of tiles that lie in no mosaic
+        time.sleep(0.05)
+    assert [path.name for path in pictures.glob("mosaic-*.png")] == ["mosaic-0000.png"]
+    for tiles in rest:
+        for model in models:
+            work.arrived(np.intersect1d(model.tiles, tiles))
+    work.finish()
+    assert len(list(pictures.iterdir())) == table.count
+    corrections = Corrections.load(tmp_path / "out")
+    assert len(corrections.tiles) and not (corrections.tiles < labelled).any()
+
+
+def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
+    local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+) -> None:
+    everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
+    folders = [tmp_path / f"model-{fold}" for fold in (0, 1)]
+    for fold, folder in enumerate(folders):
+        model_folder(folder, everything[(everything >= labelled) | (everything % 2 == fold)], 33, fold)
+    work = Postprocessing(
+        tiny, prepared, table, folders, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {})
+    )
+    rules = work.finish()
+    assert set(rules["alone"]) and rules["hidden_tiles_per_repeat"] > 0
+    for name, evidence in rules["alone"].items():
+        assert evidence["after"] - evidence["before"] == pytest.approx(evidence["gain"]), name
+        assert (name in rules["kept"]) <= (evidence["gain"] > evidence["spread"])
+    assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
+    assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
