@@ -49,8 +49,10 @@ def _tiles() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         real = load_survey(Path(root))
         return np.array(real.images), real.ids, real.constant
     images, _ = survey(_TILES)
+    # Repeated tiles would tie; a little noise makes them differ.
     noise = np.random.default_rng(0).integers(0, 9, images.shape, np.uint8)
-    return (images.astype(np.uint16) * 247 // 255).astype(np.uint8) + noise, np.array([f"{i:05d}" for i in range(_TILES)]), np.zeros(_TILES, bool)
+    ids = np.array([f"{i:05d}" for i in range(_TILES)])
+    return (images.astype(np.uint16) * 247 // 255).astype(np.uint8) + noise, ids, np.zeros(_TILES, bool)
 
 
 def _peer(vectors: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

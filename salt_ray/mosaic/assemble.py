@@ -1,7 +1,7 @@
 """Mosaics from tiles alone: match their greys, compare all edges, and put the tiles together (method section 6).
 
-Evidence is used best first, and a join that would put two tiles in one place or bring edges together that disagree is not
-made. So what is certain is never spoilt by what is not, and no place is taken twice.
+Evidence is used best first, and a join that would put two tiles in one place or bring edges together that disagree is
+not made. So what is certain is never spoilt by what is not, and no place is taken twice.
 
 Legend: N tiles, n of them not constant, S tile edge px.
 """
@@ -63,7 +63,8 @@ def assemble(
     pairs = mutual_pairs(find_neighbours(vectors, device), *criteria)
     chance = mutual_pairs(find_neighbours(turned(vectors), device), *criteria)
     likelihood = probabilities(pairs.gaps, chance.gaps)
-    report(f"{len(tiles):,} tiles: {len(pairs.first):,} pairs, {int((pairs.loops > 0).sum()):,} of them in closed loops")
+    closed = int((pairs.loops > 0).sum())
+    report(f"{len(tiles):,} tiles: {len(pairs.first):,} pairs of nearest edges, {closed:,} of them in closed loops")
     grids = place(vectors, pairs, likelihood, settings)
     doubts, arbitrary = pair_doubts(pairs, likelihood), arbitrary_correlations(vectors)
     table = _table(grids, tiles, [confidences(grid, vectors, doubts, arbitrary) for grid in grids])

@@ -1,9 +1,9 @@
 """How well the edges that touch a tile support its place.
 
-Doubt is the probability that an edge fits by chance; doubts of one tile's edges multiply, and its confidence is what they
-leave of 1. A pair that the search over all tiles found is as doubtful as its gap says. Where four tiles fill a square,
-three pairs place them and the fourth is a test: its doubt is the share of arbitrary edges that would pass it, and the
-weakest of the four is taken for it.
+Doubt is the probability that an edge fits by chance; doubts of one tile's edges multiply, and its confidence is what
+they leave of 1. A pair that the search over all tiles found is as doubtful as its gap says. Where four tiles fill a
+square, three pairs place them and the fourth is a test: its doubt is the share of arbitrary edges that would pass it,
+and the weakest of the four is taken for it.
 
 Legend: n tiles, S tile edge px.
 """
@@ -17,14 +17,17 @@ from salt_ray.mosaic.pairs import AXES, Pairs
 from salt_ray.mosaic.places import Contact, Grid, beside, correlations
 
 
-def confidences(grid: Grid, vectors: np.ndarray, doubts: dict[Contact, float], arbitrary: np.ndarray) -> dict[int, float]:
+def confidences(
+    grid: Grid, vectors: np.ndarray, doubts: dict[Contact, float], arbitrary: np.ndarray
+) -> dict[int, float]:
     """Confidence 0 … 1 of each tile of a mosaic.
 
     Args:
         grid: the mosaic.
         vectors: (4, n, S) float32 edges.
         doubts: of the pairs that were found, from ``pair_doubts``; other edges that touch have a doubt of 1.
-        arbitrary: sorted correlations of edges that have nothing to do with each other, from ``arbitrary_correlations``.
+        arbitrary: sorted correlations of edges that have nothing to do with each other, from
+            ``arbitrary_correlations``.
     """
     contacts = [
         (tile, side, grid[beside(place, side)])

@@ -19,7 +19,7 @@ from salt_ray.mosaic.histogram import match
 
 #: An edge whose deviation is below this, in grey values, shows nothing that could be recognised.
 FLAT_GREYS = 1.0
-#: Products of edges are looked through in blocks (rows, columns; multiples of _GROUP) that stay in the processor's cache.
+#: Products of edges are looked through in blocks (rows, columns; multiples of _GROUP) that stay in the cache.
 _BLOCK = {"cpu": (1024, 2048), "cuda": (4096, 32768)}
 #: Only the largest of so many products is kept at first.
 _GROUP = 32
@@ -95,8 +95,10 @@ def _normalised(edges: np.ndarray) -> np.ndarray:
 
 
 def turned(vectors: np.ndarray) -> np.ndarray:
-    """The same edges (4, n, S), those at the left and at the top turned end for end: none fits its true neighbour now."""
-    return np.stack([edges if side in (Side.RIGHT, Side.BOTTOM) else edges[:, ::-1] for side, edges in zip(Side, vectors)])
+    """The same edges (4, n, S), those at the left and top turned end for end: none fits its true neighbour now."""
+    ends = vectors.copy()
+    ends[[Side.LEFT, Side.TOP]] = vectors[[Side.LEFT, Side.TOP], :, ::-1]
+    return ends
 
 
 def find_neighbours(vectors: np.ndarray, device: str = "cpu") -> Neighbours:
@@ -125,22 +127,23 @@ def _two_largest(edges: torch.Tensor, facing: torch.Tensor) -> tuple[Best, Best]
     """
     n = len(edges)
     height, width = _BLOCK[edges.device.type]
-    of_rows = edges.new_empty(n, -(-n // width), width // _GROUP)
-    of_columns = edges.new_empty(n, -(-n // height), height // _GROUP)
+    down, across = -(-n // height), -(-n // width)  # blocks; the last ones are filled up
+    all_rows, all_columns = (edges.new_zeros(count, edges.shape[1]) for count in (down * height, across * width))
+    all_rows[:n], all_columns[:n] = edges, facing
+    of_rows = edges.new_empty(len(all_rows), across, width // _GROUP)
+    of_columns = edges.new_empty(len(all_columns), down, height // _GROUP)
     product = edges.new_empty(height, width)
-    for i, top in enumerate(range(0, n, height)):
-        for j, left in enumerate(range(0, n, width)):
-            rows, columns = edges[top : top + height], facing[left : left + width]
-            if len(rows) == height and len(columns) == width:
-                torch.mm(rows, columns.T, out=product)
-            else:
-                product.fill_(-torch.inf)
-                product[: len(rows), : len(columns)] = rows @ columns.T
+    for i, rows in enumerate(all_rows.split(height)):
+        for j, columns in enumerate(all_columns.split(width)):
+            top, left = i * height, j * width
+            torch.mm(rows, columns.T, out=product)
+            product[max(n - top, 0) :] = -torch.inf
+            product[:, max(n - left, 0) :] = -torch.inf
             product.diagonal(top - left).fill_(-torch.inf)
             # Members of a group lie apart, so that the maxima are taken over whole lines of memory.
-            of_rows[top : top + height, j] = product.view(height, _GROUP, -1).amax(1)[: len(rows)]
-            of_columns[left : left + width, i] = product.view(_GROUP, -1, width).amax(0).T[: len(columns)]
-    return _search_groups(edges, facing, of_rows, width), _search_groups(facing, edges, of_columns, height)
+            of_rows[top : top + height, j] = product.view(height, _GROUP, -1).amax(1)
+            of_columns[left : left + width, i] = product.view(_GROUP, -1, width).amax(0).T
+    return _search_groups(edges, facing, of_rows[:n], width), _search_groups(facing, edges, of_columns[:n], height)
 
 
 def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tensor, block: int) -> Best:
@@ -150,12 +153,13 @@ def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tens
     # The members of a group lie apart in a block; here they are brought together, so that a group is read in one go.
     number = number.view(blocks, _GROUP, groups).transpose(1, 2).reshape(-1, _GROUP)
     gathered = others[number.clamp(max=n - 1)]
+    read = edges.new_empty(2 * _SEARCHED_AT_ONCE, _GROUP, edges.shape[1])
     tiles, correlations = [], []
     for own in torch.arange(n, device=edges.device).split(_SEARCHED_AT_ONCE):
         best = maxima[own].flatten(1).topk(2).indices
         candidates = number[best].flatten(1)
-        vectors = gathered.index_select(0, best.flatten()).view(len(own), 2 * _GROUP, -1)
-        products = torch.bmm(vectors, edges[own, :, None])[:, :, 0]
+        torch.index_select(gathered, 0, best.flatten(), out=read[: 2 * len(own)])
+        products = torch.bmm(read[: 2 * len(own)].view(len(own), 2 * _GROUP, -1), edges[own, :, None])[:, :, 0]
         products.masked_fill_((candidates == own[:, None]) | (candidates >= n), -torch.inf)
         places = products.topk(2).indices
         tiles.append(candidates.gather(1, places).clamp_(max=n - 1))

@@ -4,7 +4,7 @@ Most tiles of a survey lack most of their neighbours, and their edges find a nea
 chance pairs look is measured in the survey itself: turned end for end, an edge keeps its look and loses its true
 neighbour, so every pair that it finds is chance.
 
-Legend: n tiles, m pairs; d1 and d2 are distances of an edge to its nearest and second nearest one, for lines of length 1.
+Legend: n tiles, m pairs; d1 and d2 are distances of an edge of length 1 to its nearest and second nearest one.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def mutual_pairs(neighbours: Neighbours, min_correlation: float, compatibility: 
 def probabilities(gaps: np.ndarray, chance_gaps: np.ndarray) -> np.ndarray:
     """How likely pairs are more than chance, never falling as the gap grows.
 
-    Where as many pairs as chance pairs have such gaps, none is believed; this errs on the safe side, as edges with a true
-    neighbour leave fewer to chance.
+    Where as many pairs as chance pairs have such gaps, none is believed; this errs on the safe side, as edges with a
+    true neighbour leave fewer to chance.
 
     Args:
         gaps: (m,) of the pairs in question.

@@ -1,6 +1,6 @@
 """Tiles on grids: components that grow by joins, each of which is checked before it is made.
 
-Legend: n tiles, m contacts, S tile edge px; a place is (row, column) in the grid of a component, rows counting downwards.
+Legend: n tiles, m contacts, S tile edge px; a place is (row, column) in the grid of a component, rows from the top.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class Patchwork:
         if not grid.keys().isdisjoint(moved):
             return False
         touching = list(_contacts(moved, grid))
-        agreement = correlations(self._vectors, touching)
-        if agreement.min() < _CONTRADICTION or agreement.mean() < self._min_correlation:
+        if supported and len(touching) < 2:
             return False
-        if supported and (len(touching) < 2 or agreement.min() < self._min_correlation):
+        agreement = correlations(self._vectors, touching)
+        lowest = self._min_correlation if supported else _CONTRADICTION
+        if agreement.min() < lowest or agreement.mean() < self._min_correlation:
             return False
         grid.update(moved)
         for place, tile in moved.items():

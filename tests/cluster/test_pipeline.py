@@ -15,6 +15,9 @@ import pytest
 from road import SECONDS, Road, results, wait_for, workers
 
 from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment
+from salt_ray.mosaic.rules import RULES
+from salt_ray.mosaic.table import load_mosaics
 
 
 def test_the_whole_road(undisturbed: tuple[Path, str], survey: Path) -> None:
@@ -160,3 +163,26 @@ def test_what_a_person_can_put_right_is_one_sentence(
     assert "Traceback" not in output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert words in line
+
+
+def test_the_seeds_whole_recipe(road: Road, survey: Path, tiny: Experiment, tmp_path: Path) -> None:
+    """Both trainings, the average of all their models, all seven rules; only the network and the numbers are small."""
+    options = {
+        "network": tiny.network.model_dump_json(),
+        "precision": "fp32",
+        "trainings.all.folds.count": 2,
+        "trainings.all.stages.all.epochs": 1,
+        "trainings.all.stages.all.batch_size": 4,
+    }
+    sets = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    output = road.run("pipeline", tmp_path, "--experiment", "experiments/argus.py", *sets)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert set(scores["folds"]) == {"random/0", "random/1", "mosaic/0", "mosaic/1"}
+    assert scores["rules"]["kept"] == list(RULES) and not scores["rules"]["alone"]
+    assert "4 folds to train" in output
+    table = load_mosaics(tmp_path / "mosaics" / "mosaics.csv")
+    folds = pd.read_csv(tmp_path / "folds" / "mosaic" / "folds.csv", dtype={"id": str}).set_index("id")["fold"]
+    for members in table.members():
+        assert folds.reindex(table.ids[members]).dropna().nunique() <= 1  # no mosaic is split
+    submission = pd.read_csv(tmp_path / "submission.csv", keep_default_na=False)
+    assert submission["id"].tolist() == pd.read_csv(survey / "sample_submission.csv")["id"].tolist()

@@ -26,7 +26,7 @@ def section_neighbours() -> Neighbours:
 
 def test_pairs_are_mutual_and_loops_are_counted() -> None:
     pairs = mutual_pairs(section_neighbours(), 0.5, 0.15)
-    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.sides.tolist(), pairs.loops.tolist()))
+    found = set(map(tuple, np.stack([pairs.first, pairs.second, pairs.sides, pairs.loops], axis=1).tolist()))
     along = {(a, a + 1, Side.RIGHT, 2 if 4 <= a < 8 else 1) for a in SECTION[:, :-1].ravel().tolist()}
     down = {(a, a + 4, Side.BOTTOM, 1 if a % 4 in (0, 3) else 2) for a in SECTION[:-1].ravel().tolist()}
     assert found == along | down
@@ -56,7 +56,7 @@ def test_probabilities_rise_with_the_gap_and_match_the_mixture() -> None:
     gaps = np.concatenate([true, chance])
     likelihood = probabilities(gaps, reference)
     assert (np.diff(likelihood[np.argsort(gaps)]) >= 0).all()
-    assert 0 <= likelihood.min() and likelihood.max() < 1
+    assert likelihood.min() >= 0 and likelihood.max() < 1
     # Of the pairs that are believed at p, the share p is true.
     is_true = np.arange(len(gaps)) < len(true)
     for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 0.99), (0.99, 1.0)):
