@@ -82,7 +82,9 @@ class Pipeline:
         if folder.done is None:
             folder.open()
             self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
-            table = assemble(np.asarray(survey.images), survey.ids, survey.constant, settings, self.terminal.say)
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            images = np.asarray(survey.images)
+            table = assemble(images, survey.ids, survey.constant, settings, self.terminal.say, device)
             table.save(path)
             folder.finish(tiles=len(table.ids), mosaics=table.count)
         return load_mosaics(path)

@@ -20,7 +20,7 @@ from salt_ray.mosaic.histogram import match
 #: An edge whose deviation is below this, in grey values, shows nothing that could be recognised.
 FLAT_GREYS = 1.0
 #: Products of edges are looked through in blocks (rows, columns; multiples of _GROUP) that stay in the cache.
-_BLOCK = {"cpu": (1024, 2048), "cuda": (4096, 32768)}
+_BLOCK = {"cpu": (2048, 2048), "cuda": (4096, 32768)}
 #: Only the largest of so many products is kept at first.
 _GROUP = 32
 _SEARCHED_AT_ONCE = 256
@@ -127,41 +127,52 @@ def _two_largest(edges: torch.Tensor, facing: torch.Tensor) -> tuple[Best, Best]
     """
     n = len(edges)
     height, width = _BLOCK[edges.device.type]
-    down, across = -(-n // height), -(-n // width)  # blocks; the last ones are filled up
-    all_rows, all_columns = (edges.new_zeros(count, edges.shape[1]) for count in (down * height, across * width))
-    all_rows[:n], all_columns[:n] = edges, facing
-    of_rows = edges.new_empty(len(all_rows), across, width // _GROUP)
-    of_columns = edges.new_empty(len(all_columns), down, height // _GROUP)
+    rows, columns = _filled_up(edges, height), _filled_up(facing, width)
+    of_rows = edges.new_empty(n, len(columns) // width, width // _GROUP)
+    of_columns = edges.new_empty(n, len(rows) // height, height // _GROUP)
     product = edges.new_empty(height, width)
-    for i, rows in enumerate(all_rows.split(height)):
-        for j, columns in enumerate(all_columns.split(width)):
-            top, left = i * height, j * width
-            torch.mm(rows, columns.T, out=product)
-            product[max(n - top, 0) :] = -torch.inf
-            product[:, max(n - left, 0) :] = -torch.inf
+    for i, top in enumerate(range(0, n, height)):
+        for j, left in enumerate(range(0, n, width)):
+            torch.mm(rows[top : top + height], columns[left : left + width].T, out=product)
+            product[n - top :] = -torch.inf
+            product[:, n - left :] = -torch.inf
             product.diagonal(top - left).fill_(-torch.inf)
             # Members of a group lie apart, so that the maxima are taken over whole lines of memory.
-            of_rows[top : top + height, j] = product.view(height, _GROUP, -1).amax(1)
-            of_columns[left : left + width, i] = product.view(_GROUP, -1, width).amax(0).T
-    return _search_groups(edges, facing, of_rows[:n], width), _search_groups(facing, edges, of_columns[:n], height)
+            of_rows[top : top + height, j] = product.view(height, _GROUP, -1).amax(1)[: n - top]
+            of_columns[left : left + width, i] = product.view(_GROUP, -1, width).amax(0).T[: n - left]
+    return _search_groups(edges, columns, of_rows), _search_groups(facing, rows, of_columns)
 
 
-def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tensor, block: int) -> Best:
-    """The two best ``others`` of each edge, from the groups of the largest maxima (n, blocks, groups of a block)."""
+def _filled_up(edges: torch.Tensor, block: int) -> torch.Tensor:
+    """(n, S) edges and then as many of zeros as make whole blocks."""
+    return torch.nn.functional.pad(edges, (0, 0, 0, -len(edges) % block))
+
+
+def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tensor) -> Best:
+    """The two best others of each edge, from the groups of the largest maxima.
+
+    Args:
+        edges: (n, S).
+        others: (blocks * groups * _GROUP, S), of which the first n are edges.
+        maxima: (n, blocks, groups of a block).
+    """
     n, blocks, groups = maxima.shape
-    number = torch.arange(blocks * block, device=edges.device)
-    # The members of a group lie apart in a block; here they are brought together, so that a group is read in one go.
-    number = number.view(blocks, _GROUP, groups).transpose(1, 2).reshape(-1, _GROUP)
-    gathered = others[number.clamp(max=n - 1)]
-    read = edges.new_empty(2 * _SEARCHED_AT_ONCE, _GROUP, edges.shape[1])
+    # What belongs to a group lies apart in a block; here it is brought together, to be read in one go.
+    members = others.view(blocks, _GROUP, groups, -1).transpose(1, 2).reshape(blocks * groups, _GROUP, -1)
+    numbers = torch.arange(len(others), device=edges.device).view(blocks, _GROUP, groups).transpose(1, 2)
+    numbers = numbers.reshape(blocks * groups, _GROUP)
+    read = members.new_empty(2 * _SEARCHED_AT_ONCE, *members.shape[1:])
     tiles, correlations = [], []
-    for own in torch.arange(n, device=edges.device).split(_SEARCHED_AT_ONCE):
-        best = maxima[own].flatten(1).topk(2).indices
-        candidates = number[best].flatten(1)
-        torch.index_select(gathered, 0, best.flatten(), out=read[: 2 * len(own)])
-        products = torch.bmm(read[: 2 * len(own)].view(len(own), 2 * _GROUP, -1), edges[own, :, None])[:, :, 0]
-        products.masked_fill_((candidates == own[:, None]) | (candidates >= n), -torch.inf)
+    for first in range(0, n, _SEARCHED_AT_ONCE):
+        own = edges[first : first + _SEARCHED_AT_ONCE]
+        best = maxima[first : first + len(own)].flatten(1).topk(2).indices
+        candidates = numbers[best].flatten(1)
+        torch.index_select(members, 0, best.flatten(), out=read[: 2 * len(own)])
+        products = torch.bmm(read[: 2 * len(own)].view(len(own), 2 * _GROUP, -1), own[:, :, None])[:, :, 0]
+        itself = torch.arange(first, first + len(own), device=edges.device)[:, None]
+        products.masked_fill_((candidates == itself) | (candidates >= n), -torch.inf)
         places = products.topk(2).indices
+        # Of fewer than three tiles there is no second one: its correlation is minus infinity.
         tiles.append(candidates.gather(1, places).clamp_(max=n - 1))
         correlations.append(products.gather(1, places))
     return torch.cat(tiles), torch.cat(correlations)

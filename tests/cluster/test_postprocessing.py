@@ -94,7 +94,7 @@ def test_a_known_mosaic_table_is_used_by_every_command(road: Road, predicted: Pa
     message = road.run("submit", predicted, code=1)
     assert "run postprocess first" in message
     message = road.run("postprocess", predicted, "--set", "mosaics.compatibility=0.3", code=1)
-    assert "compatibility: 0.15 there, 0.3 now" in message
+    assert "compatibility: 0.1 there, 0.3 now" in message
 
 
 @pytest.fixture(scope="module")
