@@ -137,7 +137,7 @@ def test_a_fold_that_fails_is_named_and_the_others_finish(road: Road, tmp_path: 
     assert "error: random-fold-0, stage plateau: the loss is" in output
     assert "random-fold-1, stage plateau: the loss is" in output
     assert "Traceback" not in output
-    assert not list(tmp_path.rglob("done.json"))
+    assert not list((tmp_path / "trainings").rglob("done.json"))
     assert not (tmp_path / "submission.csv").exists()
     message = road.run("predict", tmp_path, "--set", "trainings.0.stages.plateau.lr=1e30", code=1)
     assert "run train first" in message
