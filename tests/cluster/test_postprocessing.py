@@ -179,3 +179,18 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         assert (name in rules["kept"]) <= (evidence["gain"] > evidence["spread"])
     assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
+
+
+def test_a_survey_without_mosaics_goes_its_way(
+    local_ray: None, prepared: PreparedSurvey, tiny: Experiment, tmp_path: Path
+) -> None:
+    count = len(prepared.survey.ids)
+    nothing = np.empty(0, np.int64)
+    table = MosaicTable(np.empty(0, str), nothing, nothing, nothing, np.empty(0))
+    missing = np.ones(count, np.int64)
+    work = Postprocessing(tiny, prepared, table, [tmp_path / "model"], missing, Folder(tmp_path / "out", {}))
+    work.arrived(np.arange(count))
+    rules = work.finish()
+    assert rules["kept"] == [] and rules["alone"] == {}
+    assert len(Corrections.load(tmp_path / "out").tiles) == 0
+    assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
