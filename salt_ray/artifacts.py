@@ -128,7 +128,7 @@ class RunDirectory:
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, masks.npy, salt.npy, done.json
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
-        postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures/, done.json
+        postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, scores.json              the results
         ray/                                     Ray Train's own book-keeping; nothing of the result depends on it
     """
@@ -215,6 +215,12 @@ class Folder:
         """
         if not self._check():
             write_atomically(self.path / "inputs.json", json.dumps(self.inputs, indent=1))
+
+    def reopen(self) -> None:
+        """``open``, to do the work anew: an earlier marker goes first, so that none stands beside half of the new."""
+        self.open()
+        (self.path / "done.json").unlink(missing_ok=True)
+        _sync_directory(self.path)
 
     def _check(self) -> bool:
         path = self.path / "inputs.json"

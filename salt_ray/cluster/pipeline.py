@@ -97,7 +97,9 @@ class Pipeline:
     def _fold_table(self, training: Training) -> FoldTable:
         inputs = training.folds.model_dump(mode="json") | {"survey": self.prepared.survey.key}
         if training.folds.kind == "mosaic":
-            inputs["mosaics"] = self.mosaics.digest
+            inputs |= {"mosaics": self.mosaics.digest, "checkpoint": None}
+            if training.folds.checkpoint is not None:  # by content: its place does not matter
+                inputs["checkpoint"] = weights_digest(training.folds.checkpoint)
         folder = Folder(self.run.folds(training.name), inputs)
         path = folder.path / "folds.csv"
         if folder.done is None:
@@ -137,6 +139,10 @@ class Pipeline:
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
+        if all(self._last_stage(task, self.prepared.survey.key).done for task in self.tasks):
+            _ = [prediction.folder.done for prediction in self._prediction_tasks]
+            if self.experiment.postprocessing.rules != "none" and self.run.postprocessing.exists():
+                _ = self._postprocessing_folder.done
         for name, table in self.tables.items():
             path = self.run.folds(name) / "folds.csv"
             self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
@@ -221,7 +227,7 @@ class Pipeline:
             self.predict()
             self.terminal.say(f"the masks are post-processed already: {folder.path}")
             return
-        folder.open()
+        folder.reopen()
         missing = np.zeros(len(self.prepared.survey.ids), np.int64)
         for task in self._prediction_tasks:
             missing[task.tiles] += 1
@@ -290,7 +296,7 @@ class Pipeline:
         if failed:
             number, reason = next(iter(failed.items()))
             raise PostprocessingFailed(
-                f"mosaics {', '.join(failed)} keep their masks as predicted (mosaic {number}: {reason}): "
+                f"{len(failed)} mosaics keep their masks as predicted (mosaic {number}: {reason}): "
                 "the same command tries them again"
             )
 

@@ -6,7 +6,6 @@ with labels first tries them on hidden ones; when all have answered, the rules t
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_c
 from salt_ray.mosaic.draw import draw_mosaic, write_png
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.rules import MIN_TILES, RULES
-from salt_ray.mosaic.selection import Evidence, Trial, choose, hidden_tiles, report, try_rules, weigh
+from salt_ray.mosaic.selection import Evidence, LeakError, Trial, choose, hidden_tiles, report, try_rules, weigh
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.survey.prepared import PreparedSurvey
@@ -36,12 +35,6 @@ class PostprocessingFailed(ClusterError):
     """Mosaics that keep their masks as predicted, because their task failed."""
 
 
-@functools.lru_cache(maxsize=64)
-def _mapped(folder: Path) -> ModelPrediction:
-    """A model's predictions, mapped from the disk once per worker; what is written later shows in them."""
-    return ModelPrediction.load(folder)
-
-
 @ray.remote(num_cpus=1, max_retries=3)
 def try_in_mosaic(
     tiles: MosaicTiles,
@@ -51,7 +44,7 @@ def try_in_mosaic(
     settings: Prediction,
 ) -> Trial:
     """``try_rules`` on a worker."""
-    return try_rules(PredictedMosaic.gather(tiles, [*map(_mapped, models)]), hidden, candidates, settings)
+    return try_rules(_predicted(tiles, models), hidden, candidates, settings)
 
 
 @ray.remote(num_cpus=1, max_retries=3)
@@ -59,10 +52,15 @@ def correct_mosaic(
     tiles: MosaicTiles, models: Sequence[Path], rules: Sequence[RuleName], settings: Prediction, picture: Path
 ) -> CorrectedMosaic:
     """``correct`` on a worker, which also draws the mosaic."""
-    corrected = correct(PredictedMosaic.gather(tiles, [*map(_mapped, models)]), rules, settings)
+    corrected = correct(_predicted(tiles, models), rules, settings)
     before, after = corrected.before, corrected.after
     write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
     return corrected
+
+
+def _predicted(tiles: MosaicTiles, models: Sequence[Path]) -> PredictedMosaic:
+    """The predictions as the disk has them now: a file that stays open may show old pages on a network's disk."""
+    return PredictedMosaic.gather(tiles, [ModelPrediction.load(model) for model in models])
 
 
 class _Calls:
@@ -81,16 +79,24 @@ class _Calls:
 
     def answers(self, timeout: float | None) -> Iterator[tuple[int, Any]]:
         """Those that have come, each the answer or the RayError in its place; None waits for at least one."""
-        while self._waiting and len(self._flying) < self._limit:
-            number, submit = self._waiting.popleft()
-            self._flying[submit()] = number
-        finished, _ = ray.wait(list(self._flying), timeout=timeout) if self._flying else ([], [])
+        self._fill()
+        if not self._flying:
+            return
+        if timeout is None:
+            ray.wait(list(self._flying))
+        finished, _ = ray.wait(list(self._flying), num_returns=len(self._flying), timeout=timeout or 0)
         for reference in finished:
             try:
                 answer = ray.get(reference)
             except ray.exceptions.RayError as error:
                 answer = error
             yield self._flying.pop(reference), answer
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._flying) < self._limit:
+            number, submit = self._waiting.popleft()
+            self._flying[submit()] = number
 
 
 class Postprocessing:
@@ -166,7 +172,11 @@ class Postprocessing:
         gather(mosaics, self._prepared.frame.tile_px).save(path)
         save_changes(path / "changes.csv", mosaics, self._prepared.survey.ids)
         rules = report(
-            self._alone, self._together, self._rules, self._experiment.postprocessing, int(self._hidden[0].sum())
+            self._alone,
+            self._together,
+            self._rules,
+            self._experiment.postprocessing,
+            int(self._hidden[0].sum()) if self._alone else 0,
         )
         write_atomically(path / "rules.json", json.dumps(rules, indent=1))
         write_sheets(path, mosaics, self._prepared.survey.ids)
@@ -197,14 +207,16 @@ class Postprocessing:
         """Take in what has been answered, and go on from there."""
         for number, answer in self._calls.answers(timeout):
             if isinstance(answer, ray.exceptions.RayError):
+                if isinstance(getattr(answer, "cause", None), LeakError):
+                    raise answer
                 self._failures[number] = str(answer).strip().splitlines()[-1]
             elif isinstance(answer, Trial):
                 self._trials[number] = answer
+                self._held.append(number)
             else:
                 self._corrected[number] = answer
             if self._rules is None:
                 self._untried.discard(number)
-                self._held.append(number)
                 if not self._untried:
                     self._decide()
 
@@ -219,6 +231,8 @@ class Postprocessing:
                 self._trials = {}
             else:
                 self._rules, self._together = kept, self._alone[kept[0]] if kept else None
+        elif not evidence:  # the mosaics that hid labels have failed
+            self._rules = ()
         else:
             (self._together,) = evidence
             (self._rules,) = self._candidates

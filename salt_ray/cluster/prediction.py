@@ -20,7 +20,8 @@ from salt_ray.inference.predict import Model, Probabilities
 from salt_ray.survey.padding import Frame
 
 CHUNK = 128  # tiles a call: 2.6 MB of float16 masks on the way back, seconds of work on a CPU
-MODELS = 16  # kept by a worker: the seed's 11 take 2.8 GB
+BLOCK = 8  # chunks that one model predicts before the next one does
+MODELS_ON_GPU = 16  # kept by a worker: the seed's 11 take 2.8 GB. On CPUs, with a worker a core, one has to do
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Predictor:
     def predict(self, checkpoint: Path, padded: np.ndarray, tiles: np.ndarray) -> Probabilities:
         """Predict ``padded[tiles]``; ``padded`` is mapped from the object store, not copied."""
         if checkpoint not in self._models:
-            if len(self._models) == MODELS:
+            if len(self._models) == (MODELS_ON_GPU if self._gpu else 1):
                 del self._models[next(iter(self._models))]
             self._models[checkpoint] = Model(self._experiment, checkpoint, self._frame, worker_device(self._gpu))
         return self._models[checkpoint].predict(padded[tiles])
@@ -80,7 +81,7 @@ class Results:
         self._masks, self._salt = np.load(masks, mmap_mode="r+"), np.load(salt, mmap_mode="r+")
 
     def chunks(self) -> Iterator[tuple[np.ndarray, bool]]:
-        """The rows of each chunk and whether it is done; an interrupted run and another have the same chunks."""
+        """The rows of each chunk and whether it is done; an interrupted run has the same chunks again."""
         for start in range(0, len(self._task.order), CHUNK):
             rows = self._task.order[start : start + CHUNK]
             yield rows, bool(np.isfinite(self._salt[rows]).all())
@@ -130,7 +131,7 @@ def predict_models(
             else:
                 chunks.append((number, i, rows))
         result.finish_if_whole()
-    chunks.sort(key=lambda chunk: chunk[:2])  # all models of a tile at about the same time
+    chunks.sort(key=lambda chunk: (chunk[0] // BLOCK, chunk[1], chunk[0]))  # all models of a tile soon after another
     options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0)}
     actors = [
         Predictor.options(**options).remote(experiment, frame, int(wanted["CPU"]), "GPU" in wanted)

@@ -61,7 +61,7 @@ def mean_blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterato
             count[here] += 1
         if not count.all():
             raise ValueError(f"{(count == 0).sum()} tiles were predicted by no model: run predict again")
-        yield block, Probabilities(masks / count[:, None, None], salt / count)
+        yield block, Probabilities(masks / count[:, None, None].astype(np.float32), salt / count.astype(np.float32))
 
 
 def decide(probabilities: Probabilities, settings: Prediction) -> np.ndarray:

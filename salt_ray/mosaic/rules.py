@@ -86,7 +86,11 @@ def apply_rules(mosaic: Mosaic, names: Sequence[RuleName]) -> tuple[np.ndarray, 
                 masks[tile] = mask
             # Settled from other tiles, even where the prediction already was what they say.
             corrected[tile] |= bool(sources)
-    for tile in {change.tile for change in changes}:
-        if masks[tile].all():
-            masks[tile] = False
+    for tile in {change.tile for change in changes if masks[change.tile].all()}:
+        masks[tile] = False
+        *others, last = [change for change in changes if change.tile == tile]
+        for change in others:
+            changes.remove(change)
+        emptied = last._replace(added=0, removed=int(np.count_nonzero(mosaic.masks[tile])))
+        changes[changes.index(last) : changes.index(last) + 1] = [emptied] if emptied.removed else []
     return masks, changes

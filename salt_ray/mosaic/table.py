@@ -84,4 +84,6 @@ def load_mosaics(path: Path) -> MosaicTable:
         table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
         return MosaicTable(*(table[name].to_numpy(str if kind is str else kind) for name, kind in COLUMNS.items()))
     except (MosaicError, KeyError, OSError, ValueError) as error:
-        raise MosaicError(f"{path} is not a table of mosaics ({error}): delete it to assemble them anew") from error
+        raise MosaicError(
+            f"{path} is not a table of mosaics ({error}): delete {path.parent} to assemble them anew"
+        ) from error

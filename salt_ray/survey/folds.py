@@ -80,8 +80,10 @@ def load_folds(path: Path, count: int) -> FoldTable:
         table = pd.read_csv(path, dtype={"id": str, "fold": np.int64}, keep_default_na=False)
         table = table.sort_values("id")
         return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count)
-    except (FoldError, KeyError, ValueError, pd.errors.ParserError) as error:
-        raise FoldError(f"{path} is not a table of {count} folds ({error}): delete it to compute it anew") from error
+    except (FoldError, KeyError, OSError, ValueError, pd.errors.ParserError) as error:
+        raise FoldError(
+            f"{path} is not a table of {count} folds ({error}): delete {path.parent} to compute it anew"
+        ) from error
 
 
 def random_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:

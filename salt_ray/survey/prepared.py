@@ -90,7 +90,8 @@ class PreparedSurvey:
         table = load_folds(path, count)
         if not np.array_equal(table.ids, np.sort(self.survey.ids[self.trainable])):
             raise RunError(
-                f"{path} holds other tiles than this survey may train on: use another --run-dir, or delete it"
+                f"{path} holds other tiles than this survey may train on: "
+                f"use another --run-dir, or delete {path.parent}"
             )
         return table
 

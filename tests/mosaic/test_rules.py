@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sketch import by_lot, frozen, mosaic
+from sketch import by_lot, frozen, mask, mosaic
 
 from salt_ray.config import RuleName
 from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
@@ -135,7 +135,8 @@ def test_a_mask_that_becomes_all_salt_becomes_empty() -> None:
     closed_below, closed_above = "..... " * 2 + "##### " * 3, "##### " * 3 + "..... " * 2
     tiles = {(0, 0): closed_below, (1, 0): LEFT, (2, 0): closed_above, (0, 1): "##### " * 5}
     masks, changes = apply_rules(mosaic(tiles, labelled=[(0, 0), (2, 0)]), ["join_labels"])
-    assert [(change.tile, change.removed) for change in changes] == [(1, 0)]
+    (change,) = changes  # as what it came to: what was predicted is gone
+    assert (change.tile, change.added, change.removed) == (1, 0, np.count_nonzero(mask(LEFT)))
     assert not masks[1].any()
     assert masks[3].all()  # no rule changed it
 
