@@ -41,6 +41,20 @@ def test_a_folder_is_done_only_after_its_marker_and_only_for_its_inputs(tmp_path
         Folder(tmp_path / "stage", {"lr": 0.1, "widths": [1, 3]}).open()
 
 
+def test_a_folder_whose_work_is_done_anew_has_no_marker_until_that_is_finished(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "stage", {"lr": 0.1})
+    folder.reopen()  # of one that is not there yet: the same as open
+    assert folder.done is None
+    folder.finish(score=0.5)
+    with pytest.raises(RunError):
+        Folder(tmp_path / "stage", {"lr": 0.2}).reopen()
+    assert folder.done == {"score": 0.5}  # others' work keeps its marker
+    folder.reopen()
+    assert folder.done is None and [path.name for path in folder.path.iterdir()] == ["inputs.json"]
+    folder.finish(score=0.6)
+    assert Folder(tmp_path / "stage", {"lr": 0.1}).done == {"score": 0.6}
+
+
 def test_a_run_has_one_owner_and_the_lock_dies_with_it(tmp_path: Path) -> None:
     hold = (
         "import sys, time; from pathlib import Path; from salt_ray.artifacts import RunDirectory\n"

@@ -15,7 +15,7 @@ import pandas as pd
 from salt_ray.artifacts import save_array, write_atomically
 from salt_ray.config import Prediction, RuleName
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
-from salt_ray.mosaic.rules import RULES, Change, apply_rules
+from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,14 @@ class Corrections:
         return cls(np.empty(0, np.int64), np.empty((0, tile_px, tile_px), bool))
 
     @classmethod
+    def join(cls, parts: Iterable[Corrections], tile_px: int) -> Corrections:
+        """Those of many mosaics as one; no tile stands in two parts."""
+        parts = [cls.none(tile_px), *parts]
+        tiles = np.concatenate([part.tiles for part in parts])
+        order = np.argsort(tiles)
+        return cls(tiles[order], np.concatenate([part.masks for part in parts])[order])
+
+    @classmethod
     def load(cls, folder: Path) -> Corrections:
         return cls(np.load(folder / "tiles.npy"), np.load(folder / "masks.npy"))
 
@@ -72,34 +80,39 @@ class CorrectedMosaic:
         """(n,) bool: the tiles that the rules changed."""
         return (self.before != self.after).any(axis=(1, 2))
 
+    @property
+    def corrections(self) -> Corrections:
+        """A copy of the changed tiles, which holds nothing of the others in memory."""
+        changed = np.flatnonzero(self.corrected)
+        order = changed[np.argsort(self.tiles.tiles[changed])]
+        return Corrections(self.tiles.tiles[order], self.after[order])
+
 
 def correct(mosaic: PredictedMosaic, rules: Sequence[RuleName], settings: Prediction) -> CorrectedMosaic:
     """Apply rules to a mosaic with all its labels."""
-    seen = final_view(mosaic, settings)
-    masks, changes = apply_rules(seen, rules)
-    return CorrectedMosaic(mosaic.tiles, seen.masks, masks, tuple(changes))
+    return _apply(mosaic.tiles, final_view(mosaic, settings), rules)
 
 
 def correct_with_each(
     mosaics: Iterable[PredictedMosaic], settings: Prediction, tile_px: int
 ) -> dict[RuleName, Corrections]:
-    """What each rule does alone."""
-    found: dict[RuleName, list[CorrectedMosaic]] = {name: [] for name in RULES}
+    """What each rule does alone. Mosaics are taken one at a time, and only changed tiles are kept of them."""
+    found: dict[RuleName, list[Corrections]] = {name: [] for name in RULES}
     for mosaic in mosaics:
-        for name, corrected in found.items():
-            corrected.append(correct(mosaic, (name,), settings))
-    return {name: gather(corrected, tile_px) for name, corrected in found.items()}
+        seen = final_view(mosaic, settings)
+        for name, parts in found.items():
+            parts.append(_apply(mosaic.tiles, seen, (name,)).corrections)
+    return {name: Corrections.join(parts, tile_px) for name, parts in found.items()}
 
 
-def gather(mosaics: Sequence[CorrectedMosaic], tile_px: int) -> Corrections:
+def _apply(tiles: MosaicTiles, seen: Mosaic, rules: Sequence[RuleName]) -> CorrectedMosaic:
+    masks, changes = apply_rules(seen, rules)
+    return CorrectedMosaic(tiles, seen.masks, masks, tuple(changes))
+
+
+def gather(mosaics: Iterable[CorrectedMosaic], tile_px: int) -> Corrections:
     """The changed tiles of many mosaics."""
-    if not mosaics:
-        return Corrections.none(tile_px)
-    tiles = [mosaic.tiles.tiles[mosaic.corrected] for mosaic in mosaics]
-    masks = [mosaic.after[mosaic.corrected] for mosaic in mosaics]
-    positions = np.concatenate(tiles)
-    order = np.argsort(positions)
-    return Corrections(positions[order], np.concatenate(masks)[order])
+    return Corrections.join((mosaic.corrections for mosaic in mosaics), tile_px)
 
 
 def save_changes(path: Path, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:

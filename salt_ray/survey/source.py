@@ -145,7 +145,10 @@ class Source:
             if self.directory.exists()
             else "there is no such folder"
         )
-        remedy = "name the folder of Kaggle's data with --data DIR, or make a survey with python launch.py synth DIR"
+        remedy = (
+            "name the folder of Kaggle's data with --data DIR, make a survey with python launch.py synth DIR, "
+            "or watch python launch.py demo, which makes its own"
+        )
         return Problem(str(self.directory), what, remedy)
 
 

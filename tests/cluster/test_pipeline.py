@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -14,10 +15,13 @@ import pandas as pd
 import pytest
 from road import SECONDS, Road, results, wait_for, workers
 
-from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment
+from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.cluster.pipeline import Pipeline
+from salt_ray.config import Experiment, Folds
 from salt_ray.mosaic.rules import RULES
 from salt_ray.mosaic.table import load_mosaics
+from salt_ray.report.terminal import Terminal
+from salt_ray.survey.folds import FoldTable
 
 
 def test_the_whole_road(undisturbed: tuple[Path, str], survey: Path) -> None:
@@ -57,6 +61,40 @@ def test_the_same_command_again_does_nothing(road: Road, undisturbed: tuple[Path
     assert "2 of 2 folds are trained already" in output
     assert "Ray dashboard" not in output  # nothing to do: no Ray is started
     assert time.monotonic() - started < 30
+
+
+def test_a_finished_run_is_not_mixed_with_other_rules(
+    road: Road, undisturbed: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    before = (run / "experiment.json").read_bytes()
+    output = road.run("pipeline", run, "--set", "postprocessing.rules=seed", code=1)
+    assert f"error: {run / 'postprocessing'} was made with other settings" in output
+    assert "rules: evidence there, seed now" in output and "--run-dir" in output
+    assert (run / "experiment.json").read_bytes() == before
+    assert results(run) == results(undisturbed[0])
+
+
+def test_a_checkpoint_for_folds_is_known_by_its_content_and_not_by_its_path(
+    undisturbed: tuple[Path, str], survey: Path, tiny: Experiment, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+
+    def folds(checkpoint: Path) -> FoldTable:
+        division = Folds(kind="mosaic", count=2, checkpoint=checkpoint)
+        experiment = tiny.replace(trainings=(tiny.trainings[0].replace(folds=division),))
+        return Pipeline(experiment, survey, run, Terminal()).tables["random"]
+
+    first, moved = tmp_path / "first.pt", tmp_path / "elsewhere" / "moved.pt"
+    shutil.copy(RunDirectory(undisturbed[0]).stage("random", 0, "cosine") / "best.pt", first)
+    digest = folds(first).digest
+    moved.parent.mkdir()
+    first.rename(moved)
+    assert folds(moved).digest == digest
+    shutil.copy(RunDirectory(undisturbed[0]).stage("random", 1, "cosine") / "best.pt", moved)
+    with pytest.raises(RunError, match=r"other settings \(checkpoint: \w+… there, \w+… now\)"):
+        folds(moved)
 
 
 def test_the_driver_is_killed(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from road import Road, results
+from scipy import ndimage
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.postprocessing import Postprocessing
@@ -20,6 +21,7 @@ from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.predicted import positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
@@ -179,6 +181,43 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         assert (name in rules["kept"]) <= (evidence["gain"] > evidence["spread"])
     assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
+
+
+def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
+    local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+) -> None:
+    """Every prediction has a hole that only one rule mends; one tile's is lost, so that nothing around it can be tried.
+
+    The other mosaics decide without that one, and only they are corrected.
+    """
+    everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
+    block = np.zeros((33, 33), bool)
+    block[8:25, 8:25] = True
+    salt = np.concatenate([prepared.survey.masks, np.tile(block, (prepared.survey.unlabelled, 1, 1))])
+    rings = salt & ~np.stack([ndimage.binary_erosion(mask, iterations=3) for mask in salt])
+    tiles = positions(table.ids, prepared.survey.ids)
+    mixed = [
+        number
+        for number, members in enumerate(table.members())
+        if 0 < np.count_nonzero(tiles[members] >= labelled) < len(tiles[members])
+    ]
+    mosaic = tiles[table.mosaics == mixed[0]]
+    lost = mosaic[mosaic >= labelled][0]
+    folders = [tmp_path / f"model-{fold}" for fold in (0, 1)]
+    for fold, folder in enumerate(folders):
+        predicted = everything[(everything >= labelled) | (everything % 2 == fold)]
+        model_folder(folder, predicted, 33, fold)
+        np.save(folder / "masks.npy", rings[predicted].astype(np.float16))
+        np.save(folder / "salt.npy", np.where(predicted == lost, np.nan, 1).astype(np.float32))
+    missing = np.zeros(len(everything), np.int64)
+    work = Postprocessing(tiny, prepared, table, folders, missing, Folder(tmp_path / "out", {}))
+    assert "fill_holes" in work.finish()["kept"]
+    done = json.loads((tmp_path / "out" / "done.json").read_text())
+    assert list(done["failed"]) == [str(mixed[0])] and "ValueError" in done["failed"][str(mixed[0])]
+    corrected = Corrections.load(tmp_path / "out").tiles
+    assert corrected.tolist() == sorted(set(tiles[tiles >= labelled]) - set(mosaic))
+    pictures = {path.stem for path in (tmp_path / "out" / "pictures").iterdir()}
+    assert pictures == {f"mosaic-{number:04d}" for number in range(table.count) if number != mixed[0]}
 
 
 def test_a_survey_without_mosaics_goes_its_way(

@@ -1,11 +1,8 @@
 """The whole assembly on made sections whose places are known: precision, recall, noise, gaps, tile sizes, order."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from salt_ray.config import Mosaics
 from salt_ray.mosaic.assemble import assemble
@@ -13,17 +10,10 @@ from salt_ray.mosaic.table import MosaicError, MosaicTable
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import Survey, load_survey
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TILES = 400
 Pairs = set[tuple[str, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take very long where other processes keep the cores busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=[101, 64])

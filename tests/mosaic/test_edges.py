@@ -1,7 +1,5 @@
 """Edges as vectors, and the exact search for the two that fit each best."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -10,16 +8,9 @@ from salt_ray.mosaic import edges
 from salt_ray.mosaic.edges import Side, edge_vectors, find_neighbours, turned
 from salt_ray.mosaic.histogram import histograms, matching_tables
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take very long where other processes keep the cores busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_vectors(n: int, size: int, seed: int = 0) -> np.ndarray:
