@@ -84,7 +84,7 @@ def prepare(
     skip_bad: SkipBad = False,
 ) -> None:
     """Check the tiles, cache them padded, and save the folds."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
         road.prepare()
 
 
@@ -101,6 +101,32 @@ def train(
     with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
         road.prepare()
         road.train()
+
+
+@app.command()
+def tune(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all; default: tune.trials.")] = None,
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Search loss weights and learning-rate settings; the same command again goes on, also after a crash."""
+    sets = [*(set_ or ()), *([f"tune.trials={trials}"] if trials else ())]
+    with _pipeline(data, experiment, run_dir, sets, address, skip_bad, default="tune") as road:
+        road.tune()
+
+
+@app.command()
+def study(run_dir: Annotated[Path, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")]) -> None:
+    """Show what a search has found so far, and draw its pictures anew."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.study import report_study
+    from salt_ray.report.terminal import Terminal
+
+    report_study(RunDirectory(run_dir), Terminal())
 
 
 @app.command()
@@ -126,7 +152,7 @@ def mosaic(
     skip_bad: SkipBad = False,
 ) -> None:
     """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
         road.assemble()
 
 
@@ -153,7 +179,7 @@ def submit(
     skip_bad: SkipBad = False,
 ) -> None:
     """Average the models, apply thresholds and the rules' corrections, and write submission.csv."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
         road.submit()
 
 
@@ -166,7 +192,7 @@ def score(
     skip_bad: SkipBad = False,
 ) -> None:
     """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
         road.score()
 
 
@@ -204,16 +230,25 @@ def _pipeline(
     overrides: list[str] | None,
     address: str | None = None,
     skip_bad: bool = False,
+    default: str = "random_folds",
+    uses_ray: bool = True,
 ) -> "Pipeline":
-    """The run that the options describe."""
+    """The run that the options describe; on a cluster the command goes on there, as a job.
+
+    Args:
+        uses_ray: whether the command's work is done by Ray.
+    """
     from salt_ray.artifacts import RunDirectory
+    from salt_ray.cluster.jobs import run_as_job
     from salt_ray.cluster.pipeline import Pipeline
     from salt_ray.report.terminal import Terminal
 
     if experiment_file is None:
         earlier = run_dir / "experiment.json" if run_dir else None
-        experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / "random_folds.py"
+        experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / f"{default}.py"
     experiment = load_experiment(experiment_file, overrides or ())
+    if uses_ray and (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:
+        raise typer.Exit(code)
     run = RunDirectory(run_dir or Path("runs") / experiment.name)
     return Pipeline(experiment, data, run, Terminal(), skip_bad=skip_bad, address=address)
 

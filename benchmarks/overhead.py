@@ -1,14 +1,18 @@
-"""What Ray costs: folds under Ray Train against the same ``train_fold`` called in plain processes.
+"""What Ray costs: folds under Ray Train and trials under Ray Tune, against the same functions called plainly.
 
-Seconds per epoch in the steady state: validation, checkpoint and reporting included, the first epochs and the start of
-processes left out. Each fold has one thread. The second row runs two folds at once on both sides, so that what two
-cores share (caches, memory) is the same for both.
+Folds: seconds per epoch in the steady state, validation, checkpoint and reporting included, the first epochs and the
+start of processes left out. Each fold has one thread. The second row runs two folds at once on both sides, so that what
+two cores share (caches, memory) is the same for both.
+
+Trials: seconds from the end of one trial to the end of the next, one at a time, the start of its process included; the
+plain ones follow each other in one process. The difference is what a trial costs beyond its training.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,13 +24,19 @@ from experiments.demo import experiment as demo_experiment
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.session import connect
-from salt_ray.survey.folds import random_folds
+from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources
+from salt_ray.config import Experiment, FloatRange, Tune
+from salt_ray.report.trials import TrialView
+from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, Progress, train_fold
+from salt_ray.tuning.study import Study
+from salt_ray.tuning.trial import run_trial
 
 TILES, EPOCHS, RUNS = 240, 24, 3
+TRIAL_EPOCHS = 3
 STEADY_FROM = 4  # the epochs before it share the cores with Ray's starting processes
 
 
@@ -58,6 +68,36 @@ def measure() -> Iterator[dict]:
             yield row(f"overhead: {name}", ours, plain, "s/epoch", equal)
             all_equal &= equal
     yield row("overhead: two folds at once against one alone", together, alone, "s/epoch", all_equal)
+    yield _trials(experiment, data, folds)
+
+
+def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> dict:
+    """The row for trials: the same samples on both sides, of a few epochs each."""
+    (training,) = experiment.trainings
+    stage = training.stages[0].replace(epochs=TRIAL_EPOCHS)
+    lr = FloatRange(name="lr", fields=("trainings.all.stages.all.lr",), low=0.01, high=0.5, log=True)
+    tune = Tune(parameters=(lr,), trials=1 + RUNS, sampler="random", pruner="none", max_concurrent=1)
+    experiment = experiment.replace(trainings=(training.replace(stages=(stage,)),), tune=tune)
+    tables = {training.name: folds}
+    with connect("local"), tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "ray")
+        study = Study(experiment, run, data.key, [folds.digest])
+        wanted = trial_resources(experiment)
+        work = TrialWork(experiment, tables, run, int(wanted["CPU"]), gpu=False)
+        ended = [0.0]
+        view = TrialView(["lr"], tune.trials, [], lambda view, event: None, lambda line: None)
+        view.end = lambda trial: ended.append(time.monotonic())
+        run_trials(study, work, data, wanted, view)
+        plain = [0.0]
+        torch.set_num_threads(1)
+        for number, trial in enumerate(study.ended):
+            direct = RunDirectory(Path(folder) / f"plain-{number}")
+            run_trial(work.tasks(trial.params), data, direct, torch.device("cpu"), lambda step: None)
+            plain.append(time.monotonic())
+            best = [r.stage(training.name, 0, stage.name) / "done.json" for r in (run.trial(number), direct)]
+            equal = best[0].read_text() == best[1].read_text()
+    first = slice(1, None)  # the first trial's time has the start of everything in it
+    return row("overhead: a trial under Ray Tune", np.diff(ended[first]), np.diff(plain[first]), "s/trial", equal)
 
 
 def _under_ray(tasks: Sequence[FoldTask], data: TrainingTiles, run: Path) -> float:

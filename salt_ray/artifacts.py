@@ -130,7 +130,11 @@ class RunDirectory:
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, scores.json              the results
-        ray/                                     Ray Train's own book-keeping; nothing of the result depends on it
+        study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
+        trials/NNNN/                             one trial of it, laid out as a run: experiment.json, trainings/
+        best.json                                the experiment that the search found
+        tensorboard/                             curves of folds and trials; nothing of the result depends on them
+        ray/                                     Ray's own book-keeping; nothing of the result depends on it
     """
 
     def __init__(self, path: Path) -> None:
@@ -151,6 +155,21 @@ class RunDirectory:
     @property
     def ray(self) -> Path:
         return self.path / "ray"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.json"
+
+    def trial(self, number: int) -> RunDirectory:
+        return RunDirectory(self.path / "trials" / f"{number:04d}")
 
     def folds(self, training: str) -> Path:
         return self.path / "folds" / training

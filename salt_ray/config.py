@@ -7,12 +7,13 @@ An experiment file is Python and defines ``experiment() -> Experiment``; a machi
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -220,6 +221,92 @@ class Resources(Section):
     max_failures: Annotated[StrictInt, Field(ge=0)] = 3
 
 
+class FloatRange(Section):
+    """A real number from ``low`` to ``high``; ``log``: equally likely at every order of magnitude."""
+
+    kind: Literal["float"] = "float"
+    name: Name
+    #: The fields that take the value, as for ``--set``.
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    low: StrictFloat
+    high: StrictFloat
+    log: StrictBool = False
+    on: StrictBool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        return _ordered_range(self)
+
+
+class IntRange(Section):
+    """A whole number from ``low`` to ``high``, both included."""
+
+    kind: Literal["int"] = "int"
+    name: Name
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    low: StrictInt
+    high: StrictInt
+    log: StrictBool = False
+    on: StrictBool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        return _ordered_range(self)
+
+
+class Choice(Section):
+    """One of several values."""
+
+    kind: Literal["choice"] = "choice"
+    name: Name
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    values: Annotated[tuple[StrictBool | StrictInt | StrictFloat | str, ...], Field(min_length=2)]
+    on: StrictBool = True
+
+
+Parameter = FloatRange | IntRange | Choice
+
+
+class Tune(Section):
+    """A search: which fields take which values, on which folds trials are judged, and when they end early."""
+
+    #: What is searched; a parameter with ``on=False`` keeps the experiment's own value until it is switched on.
+    parameters: tuple[Annotated[Parameter, Field(discriminator="kind")], ...]
+    trials: Annotated[StrictInt, Field(ge=1)] = 50
+    #: The folds that a trial trains in this order, of every training; its value is their mean score.
+    folds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] | Literal["all"] = (0,)
+    #: Optuna's tree-structured Parzen estimator (multivariate), Gaussian process, quasi-random numbers, or chance.
+    sampler: Literal["tpe", "gp", "qmc", "random"] = "tpe"
+    #: Trials drawn by chance before tpe or gp learn from them, and that must have come as far before a median prunes.
+    startup_trials: Annotated[StrictInt, Field(ge=1)] = 10
+    #: Ends trials whose score falls behind: successive halving (ASHA), below the median of the others, or never.
+    pruner: Literal["asha", "median", "none"] = "asha"
+    #: Epochs of the first fold before a trial can be pruned; with asha the first rung.
+    grace_epochs: Annotated[StrictInt, Field(ge=1)] = 40
+    #: Each rung of asha lies this much further, and one of so many trials passes it.
+    reduction_factor: Annotated[StrictInt, Field(ge=2)] = 3
+    #: Trials that share a GPU, where there is one and ``resources.gpus_per_fold`` says nothing else.
+    trials_per_gpu: Annotated[StrictInt, Field(ge=1)] = 2
+    #: Trials at once; None: as many as there is room for. One at a time repeats a search exactly.
+    max_concurrent: Annotated[StrictInt, Field(ge=1)] | None = None
+    #: The best trials, of which checkpoints stay on the disk.
+    kept_checkpoints: Annotated[StrictInt, Field(ge=1)] = 3
+
+    @field_validator("parameters")
+    @classmethod
+    def _distinct(cls, parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        if not any(parameter.on for parameter in parameters):
+            raise ValueError("no parameter is on: nothing would be searched")
+        return _distinct_names(parameters)
+
+    @field_validator("folds")
+    @classmethod
+    def _each_once(cls, folds: tuple[int, ...] | str) -> tuple[int, ...] | str:
+        if len(set(folds)) < len(folds) and folds != "all":
+            raise ValueError("a fold stands there twice")
+        return folds
+
+
 class Experiment(Section):
     """Everything that decides a result."""
 
@@ -237,6 +324,8 @@ class Experiment(Section):
     mosaics: Mosaics = Mosaics()
     postprocessing: Postprocessing = Postprocessing()
     resources: Resources = Resources()
+    #: What ``launch.py tune`` searches; None: nothing.
+    tune: Tune | None = None
 
     @field_validator("trainings")
     @classmethod
@@ -244,7 +333,7 @@ class Experiment(Section):
         return _distinct_names(trainings)
 
 
-Named = TypeVar("Named", Stage, Training)
+Named = TypeVar("Named", Stage, Training, Parameter)
 
 
 def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -286,21 +375,48 @@ def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
     Raises:
         ExperimentError: naming field, value and what is allowed.
     """
-    fields = experiment.model_dump()
+    values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise ExperimentError(f"--set {assignment}: write field.sub=value, for example network.encoder=resnet34")
+        values.pop(path, None)  # the last one counts, in its place
         try:
-            value = json.loads(text)
+            values[path] = json.loads(text)
         except json.JSONDecodeError:
-            value = text
-        _assign(fields, path.split("."), value, path)
+            values[path] = text
+    return assign(experiment, values)
+
+
+def assign(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """A validated copy in which the fields that the paths name have these values; paths are those of ``override``.
+
+    Raises:
+        ExperimentError: naming field, value and what is allowed.
+    """
+    fields = experiment.model_dump()
+    for path, value in values.items():
+        _visit(fields, path.split("."), path, functools.partial(_put, value))
     return _validated(Experiment, fields)
 
 
-def _assign(node: Any, steps: list[str], value: Any, path: str) -> None:
-    """Set a field deep inside nested dictionaries and lists, in place."""
+def _put(value: Any, parent: dict, field: str) -> None:
+    parent[field] = value
+
+
+def values_at(experiment: Experiment, path: str) -> list[Any]:
+    """The values that ``--set path=…`` would replace: one, or more where the path says ``all``.
+
+    Raises:
+        ExperimentError: there is no such field.
+    """
+    found: list[Any] = []
+    _visit(experiment.model_dump(), path.split("."), path, lambda node, step: found.append(node[step]))
+    return found
+
+
+def _visit(node: Any, steps: list[str], path: str, apply: Callable[[dict, str], None]) -> None:
+    """Call ``apply(parent, field)`` for every field deep inside nested dictionaries and lists that ``steps`` name."""
     step, *rest = steps
     if isinstance(node, list | tuple):
         names = [member.get("name", str(i)) if isinstance(member, dict) else str(i) for i, member in enumerate(node)]
@@ -311,7 +427,7 @@ def _assign(node: Any, steps: list[str], value: Any, path: str) -> None:
             member = node[names.index(name) if name in names else int(name)]
             if not rest or not isinstance(member, dict):
                 raise ExperimentError(f"{path}: set a field of this entry, or give the whole list as JSON")
-            _assign(member, rest, value, path)
+            _visit(member, rest, path, apply)
         return
     if not isinstance(node, dict):
         raise ExperimentError(f"{path}: {step!r} is set below a plain value")
@@ -320,9 +436,9 @@ def _assign(node: Any, steps: list[str], value: Any, path: str) -> None:
     if rest and node[step] is not None and not isinstance(node[step], dict | list | tuple):
         raise ExperimentError(f"{path}: {step!r} is a plain value and has no field {rest[0]!r}")
     if rest:
-        _assign(node[step], rest, value, path)
+        _visit(node[step], rest, path, apply)
     else:
-        node[step] = value
+        apply(node, step)
 
 
 def _validated(kind: type[SectionT], fields: Any) -> SectionT:
@@ -388,6 +504,17 @@ def _distinct_names(members: tuple[Named, ...]) -> tuple[Named, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"the names {names} must differ from one another")
     return members
+
+
+Range = TypeVar("Range", FloatRange, IntRange)
+
+
+def _ordered_range(parameter: Range) -> Range:
+    if not parameter.low < parameter.high:
+        raise ValueError(f"low = {parameter.low} is not below high = {parameter.high}")
+    if parameter.log and parameter.low <= 0:
+        raise ValueError(f"low = {parameter.low} must be above 0 with log")
+    return parameter
 
 
 def _imported(path: Path) -> ModuleType:

@@ -32,4 +32,5 @@ class Board:
 def new_board() -> ray.actor.ActorHandle:
     """A board on the driver's own node: it lives as long as the driver, whatever happens to the others."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return Board.options(scheduling_strategy=here).remote()
+    # Its calls, one a second, would bury all others in the dashboard's lists of tasks.
+    return Board.options(scheduling_strategy=here, enable_task_events=False).remote()

@@ -23,7 +23,9 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.board import new_board
+from salt_ray.cluster.gauges import Gauges
 from salt_ray.errors import SaltRayError
+from salt_ray.report.tensorboard import EpochLog
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, Progress, train_fold
 
@@ -54,19 +56,24 @@ def train_folds(
     """
     wanted = fold_resources(tasks[0].experiment.resources)  # once: folds of one run all train on the same kind
     say(f"{len(tasks)} folds to train on {_words(wanted)} each, {slots(wanted)} at once")
-    board = new_board()
+    board, gauges = new_board(), Gauges(tasks[0].experiment.name)
+    # A dead controller's resources are given back by a process of Ray Train that has to find this Ray: where several
+    # run on a machine it finds none without the address, and the fold would wait for ever.
+    here = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     shared = ray.put(tiles)  # once; workers on this node read it without a copy
     waiting, running, outcomes = deque(tasks), {}, {}
     while waiting or running:
         while waiting and len(running) < max(1, slots(wanted)):
             task = waiting.popleft()
-            running[fit_fold.remote(task, [shared], run, board, wanted)] = task
+            fit = fit_fold.options(name=f"fit {task.name}", runtime_env={"env_vars": here})
+            running[fit.remote(task, [shared], run, board, wanted)] = task
         finished, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         progress, lines = ray.get(board.take.remote())
         for line in lines:
             say(line)
         for row in progress:
             report(row)
+            gauges.export(row)
         for reference in finished:
             task = running.pop(reference)
             outcomes[task.name] = _outcome(task, reference)
@@ -118,8 +125,10 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
     task, board = config["task"], config["board"]
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     torch.set_num_threads(int(config["resources"]["CPU"]))
+    log = EpochLog(config["run"].tensorboard / task.name)
 
     def report(progress: Progress) -> None:
+        log.write(progress)
         board.post.remote(progress)  # not ray.train.report, which would hold the loop until the controller's next poll
 
     def say(line: str) -> None:
@@ -133,6 +142,8 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
         return {"marker": marker}
     except SaltRayError as error:
         return {"failure": str(error)}
+    finally:
+        log.close()
 
 
 def worker_device(gpu: bool) -> torch.device:

@@ -17,6 +17,7 @@ from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
+from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources
 from salt_ray.config import Experiment, Folds, Training
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
@@ -28,6 +29,7 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.report.study import report_study
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
@@ -36,6 +38,9 @@ from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, TrainingFailed
 from salt_ray.training.metrics import score
+from salt_ray.tuning.results import Summary
+from salt_ray.tuning.space import Space
+from salt_ray.tuning.study import Study
 
 
 class Pipeline:
@@ -179,6 +184,34 @@ class Pipeline:
         if failures:
             raise TrainingFailed("; ".join(failures))
 
+    def tune(self) -> Summary:
+        """Search what the experiment's ``tune`` section names, or go on with it; write ``best.json`` and pictures.
+
+        Raises:
+            ExperimentError: the search space cannot be used.
+            RunError: this run directory holds another search.
+            TrainingFailed: no trial has a value.
+        """
+        Space(self.experiment)  # what is wrong with it is said before tiles are read
+        self.prepare()
+        key, tables = self.prepared.survey.key, self.tables
+        study = Study(self.experiment, self.run, key, [table.digest for table in tables.values()])
+        if study.left:
+            for encoder in study.space.encoders():
+                build_encoder(encoder, self.experiment.network.pretrained)
+            self._connect()
+            wanted = trial_resources(self.experiment)
+            work = TrialWork(self.experiment, tables, self.run, int(wanted["CPU"]), "GPU" in wanted)
+            with self.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
+                run_trials(study, work, self.prepared.training_tiles(), wanted, view)
+        else:
+            self.terminal.say(f"all {study.asked} trials have ended already; more with --trials")
+        summary = report_study(self.run, self.terminal)
+        if summary.best is None:
+            reasons = {trial.user_attrs.get("reason", "pruned") for trial in study.ended}
+            raise TrainingFailed(f"no trial of {self.run.path} was completed: {'; '.join(sorted(reasons)[:3])}")
+        return summary
+
     def predict(self, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
         """Predict with every fold's best model: all unlabelled and held-out tiles, and those of its own fold.
 
@@ -305,7 +338,12 @@ class Pipeline:
         if not self._connected:
             dashboard = self._open.enter_context(connect(self._address))
             self._connected = True
-            self.terminal.say(f"Ray dashboard: http://{dashboard}" if dashboard else "this Ray has no dashboard")
+            if dashboard:
+                self.terminal.say(
+                    f"Ray dashboard: http://{dashboard} (it asks once for what ray get-auth-token prints)"
+                )
+            else:
+                self.terminal.say("this Ray has no dashboard")
 
     def _last_stage(self, task: FoldTask, key: str) -> Folder:
         return task.stage_folder(self.run, len(task.training.stages) - 1, key)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from salt_ray.report.trials import TrialView
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.loop import Progress as FoldProgress
 
 PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
+PLAIN_TABLE_SECONDS = 30  # at most one plain table of trials in this time
+PLAIN_WIDTH = 160  # characters of such a table
 
 
 class Terminal:
@@ -65,6 +70,26 @@ class Terminal:
                 live.update(_fold_table(names, newest))
 
             yield show
+
+    @contextlib.contextmanager
+    def trials(self, parameters: Sequence[str], asked: int, ended: Sequence[FrozenTrial]) -> Iterator[TrialView]:
+        """A live table of a search; in a pipe or a job's log a line as trials begin and end, and the table with it."""
+        if self.console.is_terminal:
+            with Live(console=self.console, refresh_per_second=4) as live:
+                yield TrialView(parameters, asked, ended, lambda view, _: live.update(view.table()), self.say)
+            return
+        plain = Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False)
+        spoken = time.monotonic()
+
+        def speak(view: TrialView, event: str | None) -> None:
+            nonlocal spoken
+            if event is not None:
+                self.say(event)
+            if time.monotonic() - spoken >= PLAIN_TABLE_SECONDS:
+                spoken = time.monotonic()
+                plain.print(view.table())
+
+        yield TrialView(parameters, asked, ended, speak, self.say)
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
@@ -147,7 +172,7 @@ def _cells(progress: FoldProgress) -> dict[str, str]:
         "score": f"{progress.score:.4f}",
         "best": f"{progress.best_score:.4f}",
         "lr": f"{progress.lr:.2e}",
-        "tiles/s": f"{progress.tiles_per_second:.0f}",
+        "tiles/s": "?" if math.isnan(progress.tiles_per_second) else f"{progress.tiles_per_second:.0f}",
         "left": _clock(progress.seconds_left),
     }
 
@@ -162,5 +187,7 @@ def _fold_table(names: Sequence[str], newest: Mapping[str, FoldProgress]) -> Tab
 
 
 def _clock(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "?"
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -55,9 +55,10 @@ class Progress:
     score: float
     best_score: float
     lr: float
+    #: NaN for an epoch of an earlier start, and so is the time left: checkpoints hold no times.
     tiles_per_second: float
     seconds_left: float
-    #: When the epoch ended, in seconds since 1970.
+    #: When the epoch ended or was read from its checkpoint, in seconds since 1970.
     time: float
 
     @property
@@ -119,7 +120,7 @@ def train_fold(
     """Train one fold through all its stages, or finish what was begun.
 
     Args:
-        report: called after every epoch.
+        report: called after every epoch, and once more with the last one when an interrupted stage goes on.
         say: called with a line for people when something unusual happens.
 
     Returns:
@@ -174,6 +175,8 @@ def train_stage(
     augmenter = Augmenter(task.experiment.augmentation, tiles.frame.crop_px)
     amp = mixed_precision(task.experiment, device)
     later_epochs = sum(later.epochs for later in task.training.stages[index + 1 :])
+    if history:  # whoever wrote this checkpoint may have died before its report
+        report(epoch_progress(task, stage, history[-1], stopping.best_score, math.nan, math.nan))
 
     while stopping.epoch < stage.epochs and not stopping.stop:
         epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
@@ -218,26 +221,34 @@ def train_stage(
         }
         checkpoints.save(epoch, state, best=better)
         now = time.monotonic()
-        report(
-            Progress(
-                training=task.training.name,
-                fold=task.fold,
-                stage=stage.name,
-                epoch=epoch,
-                epochs=stage.epochs,
-                loss=mean_loss,
-                validation_loss=validation_loss,
-                score=epoch_score,
-                best_score=stopping.best_score,
-                lr=lr,
-                tiles_per_second=len(losses) * min(stage.batch_size, len(training)) / (trained - started),
-                seconds_left=(now - started) * (stage.epochs - epoch + later_epochs),
-                time=time.time(),
-            )
-        )
+        speed = len(losses) * min(stage.batch_size, len(training)) / (trained - started)
+        seconds_left = (now - started) * (stage.epochs - epoch + later_epochs)
+        report(epoch_progress(task, stage, history[-1], stopping.best_score, speed, seconds_left))
 
     write_atomically(folder.path / "history.csv", pd.DataFrame(history).to_csv(index=False))
     folder.finish(epochs=stopping.epoch, best_epoch=stopping.best_epoch, best_score=stopping.best_score)
+
+
+def epoch_progress(
+    task: FoldTask,
+    stage: Stage,
+    epoch: dict[str, float],
+    best_score: float,
+    tiles_per_second: float,
+    seconds_left: float,
+) -> Progress:
+    """What is reported of an epoch of the history."""
+    return Progress(
+        training=task.training.name,
+        fold=task.fold,
+        stage=stage.name,
+        epochs=stage.epochs,
+        best_score=best_score,
+        tiles_per_second=tiles_per_second,
+        seconds_left=seconds_left,
+        time=time.time(),
+        **epoch,
+    )
 
 
 def new_network(task: FoldTask, device: torch.device, first_start: bool) -> SaltNet:

@@ -44,6 +44,15 @@ class Road:
         assert process.returncode == code, output
         return output
 
+    def run_alone(self, *words: str, code: int = 0, directory: Path = ROOT) -> str:
+        """What ``python launch.py`` printed with nothing but these words, in a directory."""
+        command = [sys.executable, str(ROOT / "launch.py"), *words]
+        done = subprocess.run(
+            command, cwd=directory, env=self.environment, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
 
 def results(run: Path) -> dict[str, bytes]:
     """Every byte of a run that must not depend on how it came about (Ray's own book-keeping is none)."""
@@ -62,11 +71,11 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: 
         time.sleep(0.01)
 
 
-def workers(ray_directory: Path) -> list[psutil.Process]:
+def workers(ray_directory: Path, named: str = "RayTrainWorker") -> list[psutil.Process]:
     """The training workers of our own Ray: processes that Ray has titled so, started from our directory."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         title, environment = " ".join(process.info["cmdline"] or []), process.info["environ"] or {}
-        if "RayTrainWorker" in title and environment.get("RAY_TMPDIR") == str(ray_directory):
+        if title.startswith("ray::") and named in title and environment.get("RAY_TMPDIR") == str(ray_directory):
             found.append(process)
     return found

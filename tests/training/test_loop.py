@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +21,10 @@ from salt_ray.training import checkpoint
 from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
 from salt_ray.training.loop import FoldTask, Progress, TrainingFailed, batches, train_fold
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden_history.json"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def task_of(experiment: Experiment, folds: FoldTable, fold: int = 0) -> FoldTask:
@@ -44,11 +40,19 @@ def result_of(task: FoldTask, run: RunDirectory) -> dict:
     return files
 
 
+def trained(reports: Sequence[Progress]) -> list[Progress]:
+    """Reports of epochs that this start has trained; the one that it began with is said again, without a speed."""
+    return [progress for progress in reports if not math.isnan(progress.tiles_per_second)]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(
-    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path_factory: pytest.TempPathFactory
+    one_thread: None,
+    tiny: Experiment,
+    tiny_tiles: TrainingTiles,
+    tiny_folds: FoldTable,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict, list[Progress]]:
-    torch.set_num_threads(1)
     run, task, reports = RunDirectory(tmp_path_factory.mktemp("run")), task_of(tiny, tiny_folds), []
     train_fold(task, tiny_tiles, run, CPU, reports.append)
     return result_of(task, run), reports
@@ -103,7 +107,7 @@ def test_interrupted_after_any_epoch_it_ends_with_the_same_bytes(
     torch.manual_seed(99)
     np.random.seed(99)
     train_fold(task, tiny_tiles, run, CPU, seen.append)
-    assert len(seen) == 5  # no epoch was trained twice
+    assert len(trained(seen)) == 5  # no epoch was trained twice
     assert result_of(task, run) == undisturbed[0]
 
 
@@ -148,7 +152,7 @@ def test_a_damaged_newest_checkpoint_costs_one_epoch_and_is_said(
     (folder / "done.json").unlink()
     (folder / "epoch-00002.pt").write_bytes((folder / "epoch-00002.pt").read_bytes()[:-7])
     train_fold(task, tiny_tiles, run, CPU, seen.append, lines.append)
-    assert [(p.stage, p.epoch) for p in seen] == [("cosine", 2)]
+    assert [(p.stage, p.epoch) for p in trained(seen)] == [("cosine", 2)]
     assert "epoch-00002.pt is damaged" in lines[0]
     assert result_of(task, run) == undisturbed[0]
     (folder / "done.json").unlink()

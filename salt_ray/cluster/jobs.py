@@ -1,0 +1,264 @@
+"""Commands as Ray jobs: on a cluster the driver runs on the head node, and the dashboard's Jobs page shows its log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import secrets
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from salt_ray.cluster import session  # isort: skip (sets Ray's environment)
+import aiohttp
+import ray.exceptions
+import requests
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.dashboard.utils import ray_address_to_api_server_url
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from salt_ray.cluster.session import ClusterError
+
+LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
+CANNOT_START = 127  # a shell's exit code for a program that is not there
+INTERRUPTED = 130  # a shell's exit code for Ctrl-C
+RETRY_SECONDS = (1, 2, 4, 8, 15)  # pauses between tries to reach the dashboard again
+QUIET_SECONDS = 300.0  # after so long without a line the log is asked for anew: a dead connection may never say so
+LOST = (aiohttp.ClientError, requests.RequestException, RuntimeError, ray.exceptions.RayError)
+
+
+def run_as_job(
+    address: str | None, arguments: Sequence[str], say: Callable[[str], None], script: Path = LAUNCH
+) -> int | None:
+    """Run ``script`` with ``arguments`` as a job of the cluster, and print its log until it ends.
+
+    Ctrl-C and a closed terminal end the printing only. The job runs on the head node with the same Python, in the same
+    working directory; both must be there under the same paths.
+
+    Args:
+        address: ``host:port`` of the cluster, ``http://host:port`` of its dashboard, "auto" or "local"; None: the
+            cluster that this process runs on.
+        arguments: the command line after the script's name.
+        say: prints one line.
+
+    Returns:
+        The exit code for this process. None: go on in this process, because there is no cluster, or because it is the
+        driver of a job already.
+
+    Raises:
+        ClusterError: the cluster or its dashboard cannot be reached, or does not take the job.
+    """
+    if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:  # Ray describes the job in it, to drivers alone
+        return None
+    named = address if address != "auto" else None
+    cluster = named or session._own_cluster() or address  # "auto" stays only where there is none
+    if cluster in (None, "local"):
+        return None
+    given_mode = os.environ.get("RAY_AUTH_MODE")
+    if not named and not os.environ.get("RAY_ADDRESS"):
+        # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.
+        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    dashboard = _dashboard(cluster)
+    token_mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") != given_mode else ""
+    job = Job(_client(dashboard), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
+    say(f"dashboard: {dashboard}/#/jobs/{job.id}")
+    say(f"follow:    {job.follow_command}")
+    say(f"stop:      {job.stop_command}")
+    try:
+        job.submit(script, arguments)
+        return job.follow()
+    except KeyboardInterrupt:
+        say(f"\njob {job.id} goes on; follow it again with: {job.follow_command}\nstop it with: {job.stop_command}")
+        return INTERRUPTED
+
+
+class Job:
+    """One job as the submitting process sees it.
+
+    Args:
+        id: unique on the cluster, for all time; safe in a URL and as a file name.
+        tool: how ``ray job`` is called in this shell.
+    """
+
+    def __init__(
+        self, client: JobSubmissionClient, dashboard: str, id: str, say: Callable[[str], None], tool: str = "ray job"
+    ) -> None:
+        self.id = id
+        self.follow_command = f"{tool} logs {id} --address {dashboard} --follow"
+        self.stop_command = f"{tool} stop {id} --address {dashboard}"
+        self._client, self._say, self._printed = client, say, 0
+
+    def submit(self, script: Path, arguments: Sequence[str]) -> None:
+        """Ask the cluster to start it.
+
+        Raises:
+            ClusterError: it does not take it.
+        """
+        arguments, _ = _take(arguments, "--address")  # Ray tells its jobs where their cluster is, as seen from there
+        # Relative paths among the arguments are relative to this folder; exec: a stop must reach Python, not the shell.
+        entrypoint = f"cd {shlex.quote(os.getcwd())} || exit {CANNOT_START}; exec " + shlex.join(
+            [sys.executable, str(script), *arguments]
+        )
+        try:
+            self._client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=self.id,
+                runtime_env={"env_vars": _environment()},
+                metadata={"command": shlex.join(arguments)},
+            )
+        except (*LOST, ValueError) as error:
+            raise ClusterError(f"the cluster does not take the job ({session._first_line(error)})") from error
+
+    def follow(self) -> int:
+        """Print the log from its beginning until the job ends; returns the exit code that tells how it ended."""
+        pauses: Iterator[int] = iter(RETRY_SECONDS)
+        while True:
+            try:
+                asyncio.run(self._print_log())
+                details = self._client.get_job_info(self.id)
+            except LOST as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    self._say(f"no way back to the dashboard; the job may go on: {self.follow_command}")
+                    return 1
+                self._say(f"lost the dashboard ({session._first_line(error)}); again in {pause} s")
+            else:
+                if details.status.is_terminal():
+                    return self._exit_code(details)
+                pauses, pause = iter(RETRY_SECONDS), 1  # it was quiet for long, or Ray's log server was started anew
+            time.sleep(pause)
+
+    async def _print_log(self) -> None:
+        """Print what is new in the log, until it ends or is quiet for long. Ray sends it from its beginning."""
+        position = 0
+        async with contextlib.aclosing(self._client.tail_job_logs(self.id)) as log:
+            while True:
+                try:
+                    text = await asyncio.wait_for(anext(log), QUIET_SECONDS)
+                except (StopAsyncIteration, TimeoutError):
+                    return
+                print(text[max(0, self._printed - position) :], end="", flush=True)
+                position += len(text)
+                self._printed = max(self._printed, position)
+
+    def _exit_code(self, details: Any) -> int:
+        if details.status == JobStatus.SUCCEEDED:
+            return 0
+        if details.status == JobStatus.STOPPED:
+            self._say(f"job {self.id} was stopped; the same command again continues its run")
+            return 1
+        code = details.driver_exit_code
+        if code is None:
+            self._say(f"job {self.id} failed before its command began: {details.message}")
+            return 1
+        if code < 0:  # by a signal; a shell counts these from 128 on
+            self._say(f"job {self.id} was killed by signal {-code}; the same command again continues its run")
+            return 128 - code
+        if code == CANNOT_START:
+            self._say(
+                f"the head node cannot start {sys.executable} in {os.getcwd()}: it needs both under these paths; "
+                "run the command on the head node, or share the folder"
+            )
+        else:
+            self._say(f"job {self.id} failed with exit code {code}")
+        return code
+
+
+def _dashboard(cluster: str) -> str:
+    """The URL of a cluster's dashboard, without a slash at its end.
+
+    Raises:
+        ClusterError: nobody answers, or the cluster does not let us in, or it has no dashboard.
+    """
+    if cluster.startswith("ray://"):
+        head = f"{urlsplit(cluster).hostname}:6379"
+        raise ClusterError(f"commands run as jobs, without Ray's client: use --address {head} instead of {cluster}")
+    if cluster.startswith(("http://", "https://")):
+        return cluster.rstrip("/")
+    if cluster == "auto":  # Ray would also look for processes, and try an address that is out of date for minutes
+        raise ClusterError("no Ray answers on this machine: name a cluster with --address HOST:PORT")
+    if not session._somebody_answers(cluster):  # Ray would try for many minutes
+        raise ClusterError(f"nobody answers at {cluster}: check --address, or use --address local")
+    try:
+        return ray_address_to_api_server_url(cluster)
+    except ray.exceptions.AuthenticationError as error:
+        raise _refused(cluster) from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # after 40 s of asking
+        raise _no_dashboard(f"the cluster at {cluster} has no dashboard") from error
+
+
+def _client(dashboard: str) -> JobSubmissionClient:
+    """A client of the Jobs API.
+
+    Raises:
+        ClusterError: the dashboard does not answer or does not let us in.
+    """
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every closed socket
+    overruling = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # the client would prefer them to what it is given
+    hidden = {name: os.environ.pop(name) for name in overruling if name in os.environ}
+    try:
+        url = urlsplit(dashboard)
+        if not session._somebody_answers(f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"):
+            raise ConnectionError("nobody answers")  # behind a firewall the client would wait for minutes
+        return JobSubmissionClient(dashboard)
+    except ray.exceptions.AuthenticationError as error:
+        raise _refused(dashboard) from error
+    except (ConnectionError, ValueError, *LOST) as error:
+        raise _no_dashboard(f"no dashboard at {dashboard} ({session._first_line(error)})") from error
+    finally:
+        os.environ.update(hidden)
+
+
+def _refused(where: str) -> ClusterError:
+    return ClusterError(
+        f"{where} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token "
+        "(or RAY_AUTH_TOKEN_PATH to its file)"
+    )
+
+
+def _no_dashboard(what: str) -> ClusterError:
+    return ClusterError(
+        f"{what}, and commands run as its jobs: start the head with `ray start --head --include-dashboard=true`, "
+        "from other machines reach it with --dashboard-host=0.0.0.0 or --address http://HOST:PORT of a tunnel"
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What the job's processes need of this environment; no secret, for the dashboard shows it."""
+    kept = {name: os.environ[name] for name in (*session.ENVIRONMENT, "SALT_RAY_CACHE") if name in os.environ}
+    # The driver sets the same variables for its workers once more, which Ray takes for a conflict without the last one.
+    return kept | {
+        "COLUMNS": str(shutil.get_terminal_size((120, 24)).columns),
+        "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+    }
+
+
+def _new_id(arguments: Sequence[str]) -> str:
+    """``salt-ray-COMMAND-RUN-`` and a random end; RUN is the run directory's or the experiment's name, where given."""
+    run = _take(arguments, "--run-dir")[1] or _take(arguments, "--experiment")[1] or ""
+    words = ["salt-ray", *arguments[:1], Path(run).stem]
+    words = [re.sub(r"[^A-Za-z0-9_]+", "-", word).strip("-")[:60] for word in words]
+    return "-".join([word for word in words if word] + [secrets.token_hex(4)])
+
+
+def _take(arguments: Sequence[str], option: str) -> tuple[list[str], str | None]:
+    """The arguments without an option, and its last value."""
+    rest, value, words = [], None, iter(arguments)
+    for word in words:
+        if word == option:
+            value = next(words, None)
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return rest, value

@@ -1,0 +1,83 @@
+"""What a search has found, as files and as a table: the same after ``tune`` and later."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.table import Table
+
+from salt_ray.artifacts import RunDirectory, write_atomically
+from salt_ray.config import Experiment, load_experiment
+from salt_ray.report.terminal import Terminal
+from salt_ray.tuning.results import Summary, summarize, trial_table
+from salt_ray.tuning.study import BASELINE, load_study
+from salt_ray.tuning.trial import trial_name
+
+
+def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
+    """Write ``best.json``, ``study/trials.csv``, ``study/summary.json`` and the pictures, and show what came out.
+
+    Raises:
+        RunError: the run directory holds no study.
+    """
+    from salt_ray.tuning.figures import draw_study  # matplotlib: nothing else needs it
+
+    study = load_study(run)
+    summary = summarize(study)
+    write_atomically(run.study / "trials.csv", trial_table(study).to_csv(index=False))
+    write_atomically(run.study / "summary.json", json.dumps(summary.as_json(), indent=1))
+    pictures = draw_study(study, run.study)
+    baseline = study.get_trials(deepcopy=False)[BASELINE].params
+    terminal.console.print(summary_table(summary, baseline))
+    for line in _remarks(summary):
+        terminal.say(line)
+    if summary.best is not None:
+        write_atomically(run.best, best_experiment(run, summary.best.number).model_dump_json(indent=1))
+        terminal.say(f"train it on all folds: python launch.py train --experiment {run.best}")
+    terminal.say(
+        f"trials and {len(pictures)} pictures: {run.study}; optuna-dashboard sqlite:///{run.study / 'study.db'}"
+    )
+    return summary
+
+
+def best_experiment(run: RunDirectory, number: int) -> Experiment:
+    """The effective experiment of a trial, under a name of its own."""
+    effective = load_experiment(run.trial(number).experiment)
+    return effective.replace(name=f"{effective.name.removesuffix('-best')[:55]}-best")
+
+
+def summary_table(summary: Summary, baseline: dict[str, Any]) -> Table:
+    """The best trial beside the experiment's own settings."""
+    best = summary.best
+    table = Table("", "own settings", f"best: {trial_name(best.number)}" if best else "best", "importance")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, own in baseline.items():
+        share = summary.importances.get(name)
+        found = _short(best.params[name]) if best else ""
+        table.add_row(name, _short(own), found, "" if share is None else f"{share:.0%}")
+    table.add_section()
+    own_score = "not complete" if summary.baseline is None else f"{summary.baseline:.4f}"
+    table.add_row("score", own_score, f"{best.value:.4f}" if best else "none", "", style="bold")
+    return table
+
+
+def _remarks(summary: Summary) -> list[str]:
+    spread, counts = summary.spread, summary.counts
+    ended = [f"{counts[name]} {name}" for name in ("complete", "pruned", "failed") if counts[name]]
+    lines = [f"trials: {', '.join(ended) or 'none has ended'}"]
+    if spread.n > 1:
+        lines[0] += f"; complete ones score {spread.mean:.4f} ± {spread.sd:.4f} ({spread.min:.4f} … {spread.max:.4f})"
+    if summary.gain is not None and summary.gain > 0:
+        lines.append(
+            f"the best is {summary.gain:+.4f} above the experiment's own settings, on the folds that chose it: "
+            "the best of many is flattered by chance, so train both before you believe it"
+        )
+    elif summary.gain is not None:
+        lines.append("no trial was better than the experiment's own settings")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,67 @@
+"""Curves of a fold for TensorBoard: one event file a stage and start, one record an epoch.
+
+The records are written one by one in this thread, because ``flush`` of tensorboardX's ``SummaryWriter`` does not wait
+for its queue: a killed worker would lose the last epochs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from salt_ray.training.loop import Progress
+
+SCALARS = ("score", "best_score", "loss", "validation_loss", "lr", "tiles_per_second")
+
+
+class EpochLog:
+    """Writes the curves of one fold below ``directory``; nothing of a result depends on them.
+
+    Every stage is a run of its own in TensorBoard (``DIRECTORY/STAGE``) with tags such as ``STAGE/score``, so that the
+    same stage of all folds and trials lies in one chart. An epoch that is written again after a restart replaces the
+    earlier one and all after it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stage: str | None = None
+        self._writer: Any = None
+
+    def write(self, progress: Progress, step: int | None = None) -> None:
+        """Add an epoch, so that it survives the end of this process.
+
+        Args:
+            step: where it lies on the horizontal axis; None: at its number within the stage.
+        """
+        from tensorboardX.proto.event_pb2 import Event  # here, because only workers write
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        step = progress.epoch if step is None else step
+        if progress.stage != self._stage:
+            self._begin(progress.stage, step)
+        known = {name: getattr(progress, name) for name in SCALARS if not math.isnan(getattr(progress, name))}
+        values = [Summary.Value(tag=f"{progress.stage}/{name}", simple_value=value) for name, value in known.items()]
+        self._writer.write_event(Event(wall_time=progress.time, step=step, summary=Summary(value=values)))
+        self._writer.flush()
+
+    def _begin(self, stage: str, step: int) -> None:
+        """Open a new file for a stage; readers forget what earlier files say of ``step`` and later ones."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self.close()
+        folder = self._directory / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        # Readers take files in the order of their names, which begin with the time in seconds: too coarse for restarts.
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        start = SessionLog(status=SessionLog.START)
+        self._writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
+        self._stage = stage
+
+    def close(self) -> None:
+        """Close the file; ``write`` opens another one."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._stage = None, None

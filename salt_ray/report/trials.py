@@ -1,0 +1,130 @@
+"""What a person sees of a search while it runs: one line a trial, and how it stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from salt_ray.tuning.trial import Step, trial_name
+
+SHOWN = 24  # ended trials in the table; the best one and the first one always
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+STYLES = {"running": "cyan", "pruned": "dim", "failed": "red"}
+
+
+@dataclass
+class TrialRow:
+    """A line of the table."""
+
+    number: int
+    values: Mapping[str, Any]
+    state: str = "running"
+    fold: str = ""
+    epoch: str = ""
+    #: Mean of the folds' best scores so far.
+    score: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class TrialView:
+    """Keeps a line for every trial, and hands the table to ``changed`` whenever one moves.
+
+    Args:
+        parameters: names of what is searched.
+        asked: trials wanted in all.
+        ended: trials that ended in an earlier run.
+        changed: called after every change; ``event`` is a line for people when a trial began or ended.
+        say: takes lines for people.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[str],
+        asked: int,
+        ended: Sequence[FrozenTrial],
+        changed: Callable[[TrialView, str | None], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.parameters, self.asked, self._changed, self.say = list(parameters), asked, changed, say
+        self.rows: dict[int, TrialRow] = {}
+        self._durations: list[float] = []
+        self._at_once = 1
+        for trial in ended:
+            self._close(trial)
+
+    def begin(self, number: int, values: Mapping[str, Any]) -> None:
+        """A trial begins, or goes on."""
+        self.rows[number] = TrialRow(number, values)
+        self._at_once = max(self._at_once, sum(row.state == "running" for row in self.rows.values()))
+        self._changed(self, f"{trial_name(number)} begins: {_words(values)}")
+
+    def step(self, number: int, step: Step) -> None:
+        """A trial has come further."""
+        row = self.rows[number]
+        row.score = step.value
+        if step.progress is not None:
+            row.fold, row.epoch = step.progress.name, f"{step.progress.epoch}/{step.progress.epochs}"
+        self._changed(self, None)
+
+    def end(self, trial: FrozenTrial) -> None:
+        """A trial has ended, however it did."""
+        self._durations.append(time.monotonic() - self.rows[trial.number].started)
+        self._close(trial)
+        row = self.rows[trial.number]
+        score = "" if row.score is None else f", score {row.score:.4f}"
+        reason = trial.user_attrs.get("reason", "")
+        self._changed(
+            self, f"{trial_name(trial.number)} {row.state}{score}{reason and ': ' + reason}; {self.caption()}"
+        )
+
+    def _close(self, trial: FrozenTrial) -> None:
+        row = self.rows.setdefault(trial.number, TrialRow(trial.number, trial.params))
+        row.state = STATES[trial.state]
+        if row.score is None and trial.intermediate_values:
+            row.score = trial.intermediate_values[trial.last_step]
+
+    def _best(self) -> TrialRow | None:
+        complete = [row for row in self.rows.values() if row.state == "complete"]
+        return min(complete, key=lambda row: (-row.score, row.number), default=None)
+
+    def caption(self) -> str:
+        """How the search stands, in one line."""
+        states = [row.state for row in self.rows.values()]
+        ended = sum(state != "running" for state in states)
+        counts = ", ".join(f"{states.count(name)} {name}" for name in ("pruned", "failed") if name in states)
+        text = f"{ended} of {self.asked} trials ended" + (f" ({counts})" if counts else "")
+        if (best := self._best()) is not None:
+            text += f", best {best.score:.4f} by {trial_name(best.number)}"
+        if self._durations and ended < self.asked:
+            seconds = fmean(self._durations) * (self.asked - ended) / self._at_once
+            text += f", about {int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d} left"
+        return text
+
+    def table(self) -> Table:
+        """The newest trials, the first and the best one."""
+        table = Table("trial", *self.parameters, "state", "fold", "epoch", "score", box=None, caption=self.caption())
+        table.caption_justify = "left"
+        best = self._best()
+        newest = sorted(self.rows)[-SHOWN:]
+        chosen = sorted({*newest, *([best.number] if best else []), *([0] if 0 in self.rows else [])})
+        for number in chosen:
+            row = self.rows[number]
+            score = "" if row.score is None else f"{row.score:.4f}"
+            style = "bold green" if best is not None and number == best.number else STYLES.get(row.state)
+            values = [_short(row.values[name]) if name in row.values else "" for name in self.parameters]
+            table.add_row(f"{number:04d}", *values, row.state, row.fold, row.epoch, score, style=style)
+        return table
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name} {_short(value)}" for name, value in values.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,191 @@
+"""A search that survives its driver: Optuna's storage is the only state, and every trial begins and ends in it.
+
+Trials lie in ``study.db`` (SQLite: whole after any crash, and optuna-dashboard opens it). What a killed driver leaves
+running is continued under its own number and with its own sample. Samplers are made anew for every trial from seeds of
+(experiment seed, trial number), so the trials in the storage are their whole state.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
+from salt_ray.config import Experiment, Tune
+from salt_ray.tuning.pruning import build_pruner
+from salt_ray.tuning.space import Space
+from salt_ray.tuning.trial import Step, fold_ends
+
+STUDY_NAME = "salt-ray"
+BASELINE = 0  # the number of the trial with the experiment's own values
+LOCK_SECONDS = 60  # how long a write waits while optuna-dashboard reads
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Study:
+    """The trials of one experiment's search in a run directory: begun, or gone on with.
+
+    Args:
+        experiment: with a ``tune`` section.
+        survey_key: SHA-256 of the survey's content.
+        folds: digests of the fold tables.
+
+    Raises:
+        ExperimentError: the search space cannot be used.
+        RunError: the run directory holds another search.
+    """
+
+    def __init__(self, experiment: Experiment, run: RunDirectory, survey_key: str, folds: Sequence[str]) -> None:
+        self.run, self.space = run, Space(experiment)
+        self._tune: Tune = experiment.tune
+        self._seed = experiment.seed
+        ends = fold_ends(experiment)
+        self._last_step = ends[-1]
+        inputs = experiment.model_dump(
+            mode="json", include={"seed", "geometry", "augmentation", "network", "precision", "trainings"}
+        )
+        changeable = {
+            "trials",
+            "trials_per_gpu",
+            "max_concurrent",
+            "kept_checkpoints",
+        }  # a search can be made longer, or wider
+        tune = self._tune.model_dump(mode="json", exclude=changeable)
+        Folder(run.study, {"experiment": inputs, "tune": tune, "survey": survey_key, "folds": list(folds)}).open()
+        self.storage = open_storage(run.study / "study.db")
+        self.optuna = optuna.create_study(
+            storage=self.storage,
+            study_name=STUDY_NAME,
+            direction="maximize",
+            pruner=build_pruner(self._tune, ends[0]),
+            load_if_exists=True,
+        )
+        if not self.optuna.get_trials(deepcopy=False):
+            self.optuna.enqueue_trial(self.space.baseline)
+        self._live: dict[int, Trial] = {}
+        self._interrupted = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.sweep()
+
+    @property
+    def ended(self) -> list[FrozenTrial]:
+        """Trials that are over, however they ended."""
+        return self.optuna.get_trials(deepcopy=False, states=ENDED)
+
+    @property
+    def asked(self) -> int:
+        """Trials that are wanted in all."""
+        return self._tune.trials
+
+    @property
+    def left(self) -> int:
+        """Trials that are still to begin, or to be finished."""
+        return max(len(self._interrupted) + len(self._live), self._tune.trials - len(self.ended))
+
+    def ask(self) -> Trial | None:
+        """The next trial, without its suggestions: an interrupted one, a new one, or None when there are enough."""
+        if self._interrupted:
+            frozen = self._interrupted.pop(0)
+            self.optuna.sampler = self._sampler(frozen.number)
+            trial = Trial(self.optuna, frozen._trial_id)  # what Study.ask does for a new one
+        else:
+            begun = sum(t.state is not TrialState.WAITING for t in self.optuna.get_trials(deepcopy=False))
+            if begun >= self._tune.trials:
+                return None
+            self.optuna.sampler = self._sampler(begun)
+            trial = self.optuna.ask()
+        self._live[trial.number] = trial
+        return trial
+
+    def begin(self, trial: Trial) -> Experiment:
+        """The effective experiment of a trial that has all its suggestions, written into the trial's folder.
+
+        Raises:
+            ExperimentError: the sampled values are not allowed together.
+        """
+        effective = self.space.effective(trial.params)
+        write_atomically(self.run.trial(trial.number).experiment, effective.model_dump_json(indent=1))
+        return effective
+
+    def record(self, number: int, step: Step) -> bool:
+        """Take note of how far a trial is; True when it falls behind and should end.
+
+        The experiment's own values are what all others are compared with: they never fall behind.
+        """
+        if not step.judged:
+            return False
+        trial = self._live[number]
+        if step.step not in self.frozen(number).intermediate_values:  # a resumed trial says its last epoch again
+            trial.report(step.value, step.step)
+        return trial.should_prune() and step.step < self._last_step and number != BASELINE
+
+    def complete(self, number: int) -> None:
+        """A trial has trained all its folds; the mean of their scores, reported last, is its value."""
+        self._end(number, TrialState.COMPLETE, self.frozen(number).intermediate_values[self._last_step])
+
+    def prune(self, number: int) -> None:
+        """A trial has been ended early."""
+        self._end(number, TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """A trial has no value."""
+        self._live[number].set_user_attr("reason", reason)
+        self._end(number, TrialState.FAIL)
+
+    def sweep(self) -> None:
+        """Delete the checkpoints of ended trials, except those of the best ones."""
+        trials = self.ended
+        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        ranked = sorted(complete, key=lambda trial: (-trial.value, trial.number))
+        kept = {trial.number for trial in ranked[: self._tune.kept_checkpoints]}
+        for trial in trials:
+            if trial.number not in kept:
+                for path in self.run.trial(trial.number).path.rglob("*.pt"):
+                    path.unlink(missing_ok=True)
+
+    def _end(self, number: int, state: TrialState, value: float | None = None) -> None:
+        self.optuna.tell(self._live.pop(number), value, state)
+        self.sweep()
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """A trial as the storage has it."""
+        return self.optuna.get_trials(deepcopy=False)[number]
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """The sampler of one trial: what it draws depends on its number and on the trials in the storage only."""
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        startup = self._tune.startup_trials
+        match self._tune.sampler:
+            case "tpe":
+                return TPESampler(n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed)
+            case "gp":
+                return GPSampler(n_startup_trials=startup, seed=seed)
+            case "qmc":  # one sequence, which all trials go along
+                with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+                    return QMCSampler(scramble=True, seed=self._seed)
+            case "random":
+                return RandomSampler(seed=seed)
+
+
+def open_storage(path: Path) -> RDBStorage:
+    """Optuna's storage in a SQLite file."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+
+
+def load_study(run: RunDirectory) -> optuna.Study:
+    """The study of a run directory, to be looked at.
+
+    Raises:
+        RunError: there is none.
+    """
+    path = run.study / "study.db"
+    if not path.exists():
+        raise RunError(f"{run.path} holds no study: run python launch.py tune --run-dir {run.path} first")
+    return optuna.load_study(study_name=STUDY_NAME, storage=open_storage(path))

@@ -1,0 +1,105 @@
+"""One trial of a search: the folds of an experiment one after the other, judged by the mean of their scores.
+
+A step is an epoch counted over all folds. In the first fold a trial is judged after every epoch, by the best score so
+far; later at the end of every fold, by the mean over the folds so far: a fold that has just begun would say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment, ExperimentError, Training
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.loop import FoldTask, Progress, train_fold
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a trial is."""
+
+    #: Epochs, counted as if no fold before this one had stopped early.
+    step: int
+    #: Mean of the best scores of the folds so far, the present one included.
+    value: float
+    #: Whether trials may be compared at this step.
+    judged: bool
+    #: The epoch that ended; None at the end of a fold.
+    progress: Progress | None
+
+
+def trial_name(number: int) -> str:
+    """How a trial is called in messages, logs and on the dashboard."""
+    return f"trial-{number:04d}"
+
+
+def folds_of(experiment: Experiment) -> list[tuple[Training, int]]:
+    """Which folds a trial trains, in order.
+
+    Raises:
+        ExperimentError: ``tune.folds`` names one that there is not.
+    """
+    folds = []
+    for training in experiment.trainings:
+        chosen = range(training.folds.count) if experiment.tune.folds == "all" else experiment.tune.folds
+        for fold in chosen:
+            if not 0 <= fold < training.folds.count:
+                raise ExperimentError(
+                    f"tune.folds: {training.name} has no fold {fold}, only 0 … {training.folds.count - 1}"
+                )
+            folds.append((training, fold))
+    return folds
+
+
+def fold_ends(experiment: Experiment) -> list[int]:
+    """The step at which each fold of a trial ends."""
+    ends, step = [], 0
+    for training, _ in folds_of(experiment):
+        step += sum(stage.epochs for stage in training.stages)
+        ends.append(step)
+    return ends
+
+
+def run_trial(
+    tasks: Sequence[FoldTask],
+    tiles: TrainingTiles,
+    run: RunDirectory,
+    device: torch.device,
+    report: Callable[[Step], None],
+    say: Callable[[str], None] = lambda line: None,
+) -> float:
+    """Train a trial's folds, or finish what was begun.
+
+    Args:
+        tasks: one a fold, of the trial's effective experiment.
+        run: where the trial lies.
+        report: called after every epoch and at the end of every fold.
+
+    Returns:
+        The mean of the folds' best scores.
+
+    Raises:
+        SaltRayError: as ``train_fold``.
+    """
+    scores: list[float] = []
+    ends = fold_ends(tasks[0].experiment)
+    for position, (task, end) in enumerate(zip(tasks, ends, strict=True)):
+        begin = ends[position - 1] if position else 0
+        epochs_before, count = {}, 0
+        for stage in task.training.stages:
+            epochs_before[stage.name] = count
+            count += stage.epochs
+
+        def follow(progress: Progress, begin: int = begin, before: dict[str, int] = epochs_before) -> None:
+            step = begin + before[progress.stage] + progress.epoch
+            first = begin == 0 and step < ends[0]  # its last epoch is its end, reported below
+            report(Step(step, fmean([*scores, progress.best_score]), first, progress))
+
+        marker = train_fold(task, tiles, run, device, follow, say)
+        scores.append(marker["best_score"])
+        report(Step(end, fmean(scores), True, None))
+    return fmean(scores)

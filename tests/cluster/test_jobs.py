@@ -1,0 +1,344 @@
+"""A command as a job of a cluster: where it runs, how its log and its end come back, and what a person is told."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import requests
+from ray.job_submission import JobStatus
+
+from salt_ray.cluster import jobs
+from salt_ray.cluster.jobs import Job, run_as_job
+from salt_ray.cluster.session import ClusterError
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 180
+# What a test's command does: as itself it becomes a job; as the job's driver it joins the cluster, and waits or fails.
+COMMAND = """
+import argparse, os, sys, time
+from pathlib import Path
+from salt_ray.cluster.jobs import run_as_job
+from salt_ray.cluster.session import connect
+from salt_ray.errors import SaltRayError
+
+parser = argparse.ArgumentParser()
+parser.add_argument("command")
+parser.add_argument("--run-dir")
+parser.add_argument("--address")
+options = parser.parse_args()
+try:
+    code = run_as_job(options.address, sys.argv[1:], print, Path(__file__).resolve())
+except SaltRayError as error:
+    sys.exit(f"error: {error}")
+if code is not None:
+    sys.exit(code)
+if options.command == "wait":
+    print("waiting")
+    time.sleep(600)
+with connect(options.address) as dashboard:
+    print("joined", dashboard, "in", os.getcwd(), "address", options.address)
+sys.exit(3)
+"""
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", jobs.RAY_JOB_CONFIG_JSON_ENV_VAR):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+# Where a command runs ------------------------------------------------------------------------------------------------
+
+
+def test_without_a_cluster_it_stays_here() -> None:
+    assert run_as_job(None, ["train"], pytest.fail) is None
+    assert run_as_job("local", ["train"], pytest.fail) is None
+
+
+def test_the_driver_of_a_job_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(jobs.RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert run_as_job(None, ["train"], pytest.fail) is None
+    assert run_as_job("10.0.0.1:6379", ["train"], pytest.fail) is None
+
+
+def test_rays_client_is_refused_with_the_address_to_use() -> None:
+    with pytest.raises(ClusterError, match="--address head:6379"):
+        run_as_job("ray://head:10001", ["train"], pytest.fail)
+
+
+def test_auto_wants_a_cluster() -> None:
+    with pytest.raises(ClusterError, match="--address HOST:PORT"):
+        run_as_job("auto", ["train"], pytest.fail)
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "http://127.0.0.1:{}"])
+def test_nobody_answers(form: str) -> None:
+    with pytest.raises(ClusterError, match=r"(?s)nobody answers.*--address"):
+        run_as_job(form.format(free_port()), ["train"], pytest.fail)
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "RAY_AUTH_TOKEN"), (403, "RAY_AUTH_TOKEN"), (404, "ray start")])
+def test_a_dashboard_that_does_not_serve_us(status: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *message: object) -> None:
+            pass
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # somewhere else: what was asked for counts
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ClusterError, match=remedy):
+            run_as_job(f"http://127.0.0.1:{server.server_port}", ["train"], pytest.fail)
+        server.shutdown()
+    assert os.environ["RAY_ADDRESS"] == "10.0.0.1:6379"
+
+
+# What is submitted ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "beginning"),
+    [
+        (["tune", "--run-dir", "runs/a b/salt é.1"], "salt-ray-tune-salt-"),
+        (["train", "--experiment=experiments/demo.py"], "salt-ray-train-demo-"),
+        (["train"], "salt-ray-train-"),
+    ],
+)
+def test_ids_tell_what_it_is_and_are_unique(arguments: list[str], beginning: str) -> None:
+    ids = {jobs._new_id(arguments) for _ in range(100)}
+    assert len(ids) == 100
+    assert all(id.startswith(beginning) and id.replace("-", "").replace("_", "").isalnum() for id in ids)
+
+
+def test_the_job_gets_the_same_command_but_no_address_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    submitted = {}
+    client = SimpleNamespace(submit_job=submitted.update)
+    arguments = ["tune", "--address", "h:1", "--set", "name=a b", "--address=h:2", "--run-dir", "runs/x"]
+    Job(client, "http://d", "salt-ray-x", print).submit(Path("/there/launch.py"), arguments)
+    same = ["tune", "--set", "name=a b", "--run-dir", "runs/x"]
+    assert shlex.split(submitted["entrypoint"])[-7:] == [sys.executable, "/there/launch.py", *same]
+    assert submitted["metadata"] == {"command": shlex.join(same)}
+    assert submitted["runtime_env"]["env_vars"]["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.5"
+    assert "hunter2" not in str(submitted)
+
+
+# How its log and its end come back -----------------------------------------------------------------------------------
+
+
+class FlakyCluster:
+    """Loses the connection after each of ``parts`` of the log but the last; then the job is over."""
+
+    def __init__(self, *parts: str, **details: object) -> None:
+        self.parts, self.tries = parts, 0
+        self.details = SimpleNamespace(
+            **{"status": JobStatus.SUCCEEDED, "driver_exit_code": 0, "message": ""} | details
+        )
+
+    async def tail_job_logs(self, id: str) -> AsyncIterator[str]:
+        self.tries += 1
+        for part in self.parts[: self.tries]:
+            yield part
+        if self.tries < len(self.parts):
+            raise RuntimeError("closed unexpectedly")
+
+    def get_job_info(self, id: str) -> SimpleNamespace:
+        return self.details
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "RETRY_SECONDS", (0, 0))
+
+
+def test_a_lost_connection_is_taken_up_where_it_broke(at_once: None, capsys: pytest.CaptureFixture) -> None:
+    said = []
+    assert Job(FlakyCluster("a\nb", "b\n", "c\n"), "http://d", "salt-ray-x", said.append).follow() == 0
+    assert capsys.readouterr().out == "a\nbb\nc\n"
+    assert len(said) == 2 and "closed unexpectedly" in said[0]
+
+
+def test_it_gives_up_with_the_command_that_follows_again(at_once: None) -> None:
+    said = []
+    job = Job(FlakyCluster(*"abcdef"), "http://d", "salt-ray-x", said.append)
+    assert job.follow() == 1
+    assert "ray job logs salt-ray-x --address http://d --follow" in said[-1]
+
+
+def test_a_connection_that_says_nothing_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    class Silent(FlakyCluster):
+        async def tail_job_logs(self, id: str) -> AsyncIterator[str]:
+            self.tries += 1
+            yield "a\n"
+            if self.tries == 1:
+                await jobs.asyncio.sleep(60)
+            yield "b\n"
+
+        def get_job_info(self, id: str) -> SimpleNamespace:
+            self.details.status = JobStatus.RUNNING if self.tries == 1 else JobStatus.SUCCEEDED
+            return self.details
+
+    monkeypatch.setattr(jobs, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: None)
+    assert Job(Silent(), "http://d", "salt-ray-x", pytest.fail).follow() == 0
+    assert capsys.readouterr().out == "a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "code", "sentence"),
+    [
+        (JobStatus.STOPPED, None, 1, "was stopped"),
+        (JobStatus.FAILED, 3, 3, "exit code 3"),
+        (JobStatus.FAILED, -9, 137, "killed by signal 9"),
+        (JobStatus.FAILED, None, 1, "no such conda"),
+        (JobStatus.FAILED, 127, 127, f"cannot start {sys.executable}"),
+    ],
+)
+def test_how_it_ended(status: JobStatus, exit_code: int | None, code: int, sentence: str) -> None:
+    said = []
+    cluster = FlakyCluster("", status=status, driver_exit_code=exit_code, message="no such conda")
+    assert Job(cluster, "http://d", "salt-ray-x", said.append).follow() == code
+    assert sentence in said[-1]
+
+
+# On a real cluster ---------------------------------------------------------------------------------------------------
+
+
+class Head:
+    """A head node of its own, with a token, on ports of its own."""
+
+    def __init__(self, ray_directory: Path, script: Path) -> None:
+        self.token, self.script = secrets.token_hex(32), script
+        self.address_file = ray_directory / "ray" / "ray_current_cluster"
+        self.address, self.dashboard = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+            "RAY_TMPDIR": str(ray_directory),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        options = {
+            "port": self.address.rpartition(":")[2],
+            "dashboard-port": self.dashboard.rpartition(":")[2],
+            "dashboard-agent-listen-port": free_port(),
+            "ray-client-server-port": free_port(),
+            "node-ip-address": "127.0.0.1",
+            "num-cpus": 1,
+            "object-store-memory": 80_000_000,
+        }
+        self.process = subprocess.Popen(
+            ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            executable=str(Path(sys.executable).parent / "ray"),
+        )
+
+    def jobs(self) -> dict[str, dict]:
+        """What the dashboard's Jobs page shows, by submission id."""
+        answer = requests.get(
+            f"{self.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"}, timeout=5
+        )
+        answer.raise_for_status()
+        return {job["submission_id"]: job for job in answer.json() if job["submission_id"]}
+
+    def wait(self) -> None:
+        """Until it takes jobs; the node's address file is written last."""
+        deadline = time.monotonic() + SECONDS
+        while not self.address_file.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        self.jobs()
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(self.script), *arguments],
+            cwd=self.script.parent,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    script = tmp_path_factory.mktemp("command") / "command.py"
+    script.write_text(COMMAND)
+    with tempfile.TemporaryDirectory(prefix="salt", ignore_cleanup_errors=True) as folder:  # short, for Ray's sockets
+        head = Head(Path(folder), script)
+        try:
+            head.wait()
+            yield head
+        finally:
+            head.process.terminate()  # it takes its processes along
+            head.process.wait(SECONDS)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("named", [False, True])
+def test_log_exit_code_and_name_of_a_job(head: Head, named: bool) -> None:
+    address = ["--address", head.address] if named else []  # without: what the node's own file says
+    output, _ = (process := head.start("fail", "--run-dir", "runs/demo", *address)).communicate(timeout=SECONDS)
+    assert process.returncode == 3, output
+    joined = f"joined {head.dashboard.removeprefix('http://')} in {head.script.parent} address None"
+    assert output.splitlines().count(joined) == 1
+    id, job = next((id, job) for id, job in head.jobs().items() if id in output)
+    assert id.startswith("salt-ray-fail-demo-") and job["status"] == "FAILED"
+    assert job["metadata"] == {"command": "fail --run-dir runs/demo"}
+    assert f"{head.dashboard}/#/jobs/{id}" in output and f"ray job stop {id}" in output
+
+
+@pytest.mark.cluster
+def test_the_job_outlives_ctrl_c_and_the_command_that_was_told_stops_it(head: Head) -> None:
+    process = head.start("wait", "--address", head.dashboard)
+    for line in process.stdout:
+        if line == "waiting\n":
+            break
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130 and "goes on" in told and "Traceback" not in told
+    stop = told[told.index("ray job stop") :].splitlines()[0]
+    id = shlex.split(stop)[3]
+    assert head.jobs()[id]["status"] == "RUNNING"
+    subprocess.run(shlex.split(stop), env=head.environment, check=True, timeout=SECONDS, stdout=subprocess.DEVNULL)
+    assert head.jobs()[id]["status"] == "STOPPED"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("environment", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}])
+def test_a_wrong_or_no_token(head: Head, environment: dict[str, str]) -> None:
+    for address in (head.address, head.dashboard):
+        process = head.start("fail", "--address", address, **environment)
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1 and "RAY_AUTH_TOKEN" in output.splitlines()[-1]

@@ -1,0 +1,177 @@
+"""A search is its storage: killed anywhere and opened again, it goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.config import Experiment, FloatRange, Tune, load_experiment
+from salt_ray.tuning.study import Study, load_study
+from salt_ray.tuning.trial import Step
+
+STAGE = "trainings.all.stages.plateau"
+LAST = 5  # the tiny experiment's epochs
+
+
+@pytest.fixture
+def searched(tiny: Experiment) -> Experiment:
+    parameters = (
+        FloatRange(name="lr", fields=(f"{STAGE}.lr",), low=1e-3, high=0.1, log=True),
+        FloatRange(name="lovasz", fields=(f"{STAGE}.lovasz_weight",), low=0.1, high=1.0),
+    )
+    tune = Tune(parameters=parameters, trials=9, startup_trials=3, pruner="median", grace_epochs=2, kept_checkpoints=2)
+    return tiny.replace(tune=tune)
+
+
+def opened(experiment: Experiment, folder: Path) -> Study:
+    return Study(experiment, RunDirectory(folder), "survey", ["folds"])
+
+
+class Killed(Exception):
+    """Stands for the end of the driver."""
+
+
+def search(study: Study, survive: int = 10**9) -> None:
+    """Run what is left, one trial at a time; a trial's score rises to what its learning rate is worth.
+
+    Args:
+        survive: how many calls of the study come back before the driver dies.
+    """
+    calls = 0
+
+    def alive() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > survive:
+            raise Killed
+
+    while (trial := study.ask()) is not None:
+        alive()
+        study.space(trial)
+        alive()
+        study.begin(trial)
+        checkpoint = study.run.trial(trial.number).stage("random", 0, "plateau") / "best.pt"
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text("weights")
+        worth = 1 - abs(trial.params["lr"] - 0.03)
+        for step in range(1, LAST + 1):
+            alive()
+            if study.record(trial.number, Step(step, worth * step / LAST, True, None)):
+                alive()
+                study.prune(trial.number)
+                break
+        else:
+            alive()
+            study.complete(trial.number)
+
+
+def told(study: Study) -> list[tuple]:
+    return [(t.number, t.state, t.value, t.params, t.intermediate_values) for t in study.optuna.get_trials()]
+
+
+def test_the_first_trial_is_the_experiments_own(searched: Experiment, tmp_path: Path) -> None:
+    study = opened(searched, tmp_path)
+    search(study)
+    first = study.optuna.get_trials()[0]
+    assert first.params == {"lr": 0.02, "lovasz": 0.75}
+    assert load_experiment(study.run.trial(0).experiment) == searched
+    assert len(study.ended) == 9 and study.left == 0 and study.ask() is None
+
+
+def test_same_seed_same_search_and_another_seed_another(searched: Experiment, tmp_path: Path) -> None:
+    searches = []
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        study = opened(searched.replace(seed=seed), tmp_path / name)
+        search(study)
+        searches.append(told(study))
+    a, b, c = searches
+    assert a == b
+    assert [t[3] for t in a[1:]] != [t[3] for t in c[1:]]
+    assert {t[1] for t in a} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "qmc", "random"])
+def test_every_sampler_searches_and_repeats_itself(searched: Experiment, tmp_path: Path, sampler: str) -> None:
+    experiment = searched.replace(tune=searched.tune.replace(sampler=sampler, trials=6))
+    searches = []
+    for name in "ab":
+        study = opened(experiment, tmp_path / name)
+        search(study)
+        searches.append(told(study))
+    a, b = searches
+    assert a == b
+    assert len({t[3]["lr"] for t in a}) == 6  # no two alike
+
+
+def test_killed_anywhere_the_search_ends_the_same(searched: Experiment, tmp_path: Path) -> None:
+    search(opened(searched, tmp_path / "whole"))
+    moments, kills = random.Random(2), 0
+    while True:
+        try:
+            search(opened(searched, tmp_path / "killed"), survive=moments.randrange(4, 24))
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 3
+    assert told(opened(searched, tmp_path / "killed")) == told(opened(searched, tmp_path / "whole"))
+
+
+def test_killed_between_two_suggestions(searched: Experiment, tmp_path: Path) -> None:
+    """The trial keeps the value that it has and gets the one that it lacks."""
+    trial = opened(searched, tmp_path).ask()
+    trial.suggest_float("lr", 1e-3, 0.1, log=True)
+    study = opened(searched, tmp_path)
+    again = study.ask()
+    study.space(again)
+    assert (again.number, again.params["lr"]) == (trial.number, trial.params["lr"])
+    assert set(again.params) == {"lr", "lovasz"}
+
+
+def test_only_the_best_trials_keep_their_checkpoints(searched: Experiment, tmp_path: Path) -> None:
+    study = opened(searched, tmp_path)
+    search(study)
+    complete = [t for t in study.ended if t.state is TrialState.COMPLETE]
+    best = sorted(complete, key=lambda t: -t.value)[:2]
+    kept = {int(path.relative_to(tmp_path / "trials").parts[0]) for path in tmp_path.rglob("*.pt")}
+    assert kept == {t.number for t in best}
+    assert len(list((tmp_path / "trials").iterdir())) == 9  # what else a trial left stays
+
+
+def test_a_failed_trial_says_why_and_the_search_goes_on(searched: Experiment, tmp_path: Path) -> None:
+    study = opened(searched, tmp_path)
+    trial = study.ask()
+    study.space(trial)
+    study.fail(trial.number, "the loss is nan in epoch 2")
+    search(study)
+    first = study.optuna.get_trials()[0]
+    assert first.state is TrialState.FAIL and first.user_attrs["reason"] == "the loss is nan in epoch 2"
+    assert len(study.ended) == 9 and first.value is None
+
+
+def test_a_search_can_be_made_longer_but_not_be_mixed(searched: Experiment, tmp_path: Path) -> None:
+    search(opened(searched, tmp_path))
+    before = told(opened(searched, tmp_path))
+    longer = searched.replace(tune=searched.tune.replace(trials=11, max_concurrent=1))
+    search(opened(longer, tmp_path))
+    after = told(opened(longer, tmp_path))
+    assert after[:9] == before and len(after) == 11
+    for other in (
+        searched.replace(seed=8),
+        searched.replace(tune=searched.tune.replace(sampler="random")),
+        searched.replace(tune=searched.tune.replace(folds="all")),
+        searched.replace(network=searched.network.replace(dropout=0.3)),
+    ):
+        with pytest.raises(RunError, match="made with other settings"):
+            opened(other, tmp_path)
+
+
+def test_a_study_to_look_at(searched: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no study.*launch\.py tune --run-dir"):
+        load_study(RunDirectory(tmp_path))
+    study = opened(searched, tmp_path)
+    search(study)
+    assert load_study(study.run).best_trial.params == study.optuna.best_trial.params
