@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import requests
+from head import SECONDS, Head, free_port, running_head
 from ray.job_submission import JobStatus
 
 from salt_ray.cluster import jobs
 from salt_ray.cluster.jobs import Job, run_as_job
 from salt_ray.cluster.session import ClusterError
 
-ROOT = Path(__file__).parents[2]
-SECONDS = 180
 # What a test's command does: as itself it becomes a job; as the job's driver it joins the cluster, and waits or fails.
 COMMAND = """
 import argparse, os, sys, time
@@ -60,11 +54,6 @@ def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", jobs.RAY_JOB_CONFIG_JSON_ENV_VAR):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 # Where a command runs ------------------------------------------------------------------------------------------------
@@ -231,78 +220,12 @@ def test_how_it_ended(status: JobStatus, exit_code: int | None, code: int, sente
 # On a real cluster ---------------------------------------------------------------------------------------------------
 
 
-class Head:
-    """A head node of its own, with a token, on ports of its own."""
-
-    def __init__(self, ray_directory: Path, script: Path) -> None:
-        self.token, self.script = secrets.token_hex(32), script
-        self.address_file = ray_directory / "ray" / "ray_current_cluster"
-        self.address, self.dashboard = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-            "RAY_TMPDIR": str(ray_directory),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": self.token,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONPATH": str(ROOT),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-        options = {
-            "port": self.address.rpartition(":")[2],
-            "dashboard-port": self.dashboard.rpartition(":")[2],
-            "dashboard-agent-listen-port": free_port(),
-            "ray-client-server-port": free_port(),
-            "node-ip-address": "127.0.0.1",
-            "num-cpus": 1,
-            "object-store-memory": 80_000_000,
-        }
-        self.process = subprocess.Popen(
-            ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            executable=str(Path(sys.executable).parent / "ray"),
-        )
-
-    def jobs(self) -> dict[str, dict]:
-        """What the dashboard's Jobs page shows, by submission id."""
-        answer = requests.get(
-            f"{self.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"}, timeout=5
-        )
-        answer.raise_for_status()
-        return {job["submission_id"]: job for job in answer.json() if job["submission_id"]}
-
-    def wait(self) -> None:
-        """Until it takes jobs; the node's address file is written last."""
-        deadline = time.monotonic() + SECONDS
-        while not self.address_file.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.2)
-        self.jobs()
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, str(self.script), *arguments],
-            cwd=self.script.parent,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     script = tmp_path_factory.mktemp("command") / "command.py"
     script.write_text(COMMAND)
-    with tempfile.TemporaryDirectory(prefix="salt", ignore_cleanup_errors=True) as folder:  # short, for Ray's sockets
-        head = Head(Path(folder), script)
-        try:
-            head.wait()
-            yield head
-        finally:
-            head.process.terminate()  # it takes its processes along
-            head.process.wait(SECONDS)
+    with running_head(script) as head:
+        yield head
 
 
 @pytest.mark.cluster
