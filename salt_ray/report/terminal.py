@@ -15,12 +15,12 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from salt_ray.report.trials import TrialView
+from salt_ray.report.trials import TrialView, clock
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.loop import Progress as FoldProgress
 
 PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
-PLAIN_TABLE_SECONDS = 30  # at most one plain table of trials in this time
+PLAIN_TABLE_SECONDS = 300  # a plain table of trials at least this often while they run, and when one ends
 PLAIN_WIDTH = 160  # characters of such a table
 
 
@@ -73,20 +73,20 @@ class Terminal:
 
     @contextlib.contextmanager
     def trials(self, parameters: Sequence[str], asked: int, ended: Sequence[FrozenTrial]) -> Iterator[TrialView]:
-        """A live table of a search; in a pipe or a job's log a line as trials begin and end, and the table with it."""
+        """A live table of a search; in a pipe or a job's log lines as trials begin and end, and the table."""
         if self.console.is_terminal:
             with Live(console=self.console, refresh_per_second=4) as live:
                 yield TrialView(parameters, asked, ended, lambda view, _: live.update(view.table()), self.say)
             return
         plain = Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False)
-        spoken = time.monotonic()
+        spoken, count = time.monotonic(), len(ended)
 
         def speak(view: TrialView, event: str | None) -> None:
-            nonlocal spoken
+            nonlocal spoken, count
             if event is not None:
                 self.say(event)
-            if time.monotonic() - spoken >= PLAIN_TABLE_SECONDS:
-                spoken = time.monotonic()
+            if view.ended > count or time.monotonic() - spoken >= PLAIN_TABLE_SECONDS:
+                spoken, count = time.monotonic(), view.ended
                 plain.print(view.table())
 
         yield TrialView(parameters, asked, ended, speak, self.say)
@@ -105,7 +105,7 @@ class Terminal:
                 if now - spoken >= PLAIN_SECONDS or done == total:
                     spoken = now
                     rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
-                    left = f"  {rate:.0f}/s  {_clock((total - done) / rate)} left" if rate else ""
+                    left = f"  {rate:.0f}/s  {clock((total - done) / rate)} left" if rate else ""
                     self.say(f"{title}  {done:,}/{total:,} {unit}{left}")
 
             yield speak
@@ -173,7 +173,7 @@ def _cells(progress: FoldProgress) -> dict[str, str]:
         "best": f"{progress.best_score:.4f}",
         "lr": f"{progress.lr:.2e}",
         "tiles/s": "?" if math.isnan(progress.tiles_per_second) else f"{progress.tiles_per_second:.0f}",
-        "left": _clock(progress.seconds_left),
+        "left": clock(progress.seconds_left),
     }
 
 
@@ -184,10 +184,3 @@ def _fold_table(names: Sequence[str], newest: Mapping[str, FoldProgress]) -> Tab
         cells = _cells(newest[name]).values() if name in newest else ["waiting"]
         table.add_row(name, *cells)
     return table
-
-
-def _clock(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "?"
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

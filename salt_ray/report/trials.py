@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -29,7 +30,8 @@ class TrialRow:
     epoch: str = ""
     #: Mean of the folds' best scores so far.
     score: float | None = None
-    started: float = field(default_factory=time.monotonic)
+    #: ``time.monotonic`` at its start in this run.
+    started: float = 0.0
 
 
 class TrialView:
@@ -60,7 +62,7 @@ class TrialView:
 
     def begin(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial begins, or goes on."""
-        self.rows[number] = TrialRow(number, values)
+        self.rows[number] = TrialRow(number, values, started=time.monotonic())
         self._at_once = max(self._at_once, sum(row.state == "running" for row in self.rows.values()))
         self._changed(self, f"{trial_name(number)} begins: {_words(values)}")
 
@@ -93,17 +95,21 @@ class TrialView:
         complete = [row for row in self.rows.values() if row.state == "complete"]
         return min(complete, key=lambda row: (-row.score, row.number), default=None)
 
+    @property
+    def ended(self) -> int:
+        """Trials that are over, those of earlier runs included."""
+        return sum(row.state != "running" for row in self.rows.values())
+
     def caption(self) -> str:
         """How the search stands, in one line."""
-        states = [row.state for row in self.rows.values()]
-        ended = sum(state != "running" for state in states)
+        states, ended = [row.state for row in self.rows.values()], self.ended
         counts = ", ".join(f"{states.count(name)} {name}" for name in ("pruned", "failed") if name in states)
         text = f"{ended} of {self.asked} trials ended" + (f" ({counts})" if counts else "")
         if (best := self._best()) is not None:
             text += f", best {best.score:.4f} by {trial_name(best.number)}"
         if self._durations and ended < self.asked:
             seconds = fmean(self._durations) * (self.asked - ended) / self._at_once
-            text += f", about {int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d} left"
+            text += f", about {clock(seconds)} left"
         return text
 
     def table(self) -> Table:
@@ -120,6 +126,14 @@ class TrialView:
             values = [_short(row.values[name]) if name in row.values else "" for name in self.parameters]
             table.add_row(f"{number:04d}", *values, row.state, row.fold, row.epoch, score, style=style)
         return table
+
+
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss or m:ss; "?" where it is not known (NaN)."""
+    if math.isnan(seconds):
+        return "?"
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def _words(values: Mapping[str, Any]) -> str:
