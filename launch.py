@@ -114,9 +114,10 @@ def tune(
     skip_bad: SkipBad = False,
 ) -> None:
     """Search loss weights and learning-rate settings; the same command again goes on, also after a crash."""
-    sets = [*(set_ or ()), *([f"tune.trials={trials}"] if trials else ())]
-    with _pipeline(data, experiment, run_dir, sets, address, skip_bad, default="tune") as road:
-        road.tune()
+    with _pipeline(data, experiment, run_dir, set_, address, skip_bad, default="tune") as road:
+        from salt_ray.cluster.search import search
+
+        search(road, trials)
 
 
 @app.command()
@@ -239,16 +240,21 @@ def _pipeline(
         uses_ray: whether the command's work is done by Ray.
     """
     from salt_ray.artifacts import RunDirectory
-    from salt_ray.cluster.jobs import run_as_job
-    from salt_ray.cluster.pipeline import Pipeline
-    from salt_ray.report.terminal import Terminal
+    from salt_ray.survey.source import Source
 
     if experiment_file is None:
         earlier = run_dir / "experiment.json" if run_dir else None
         experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / f"{default}.py"
     experiment = load_experiment(experiment_file, overrides or ())
-    if uses_ray and (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:
-        raise typer.Exit(code)
+    if uses_ray:
+        from salt_ray.cluster.jobs import run_as_job
+
+        if (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:
+            raise typer.Exit(code)
+    Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
+    from salt_ray.cluster.pipeline import Pipeline
+    from salt_ray.report.terminal import Terminal
+
     run = RunDirectory(run_dir or Path("runs") / experiment.name)
     return Pipeline(experiment, data, run, Terminal(), skip_bad=skip_bad, address=address)
 

@@ -32,6 +32,7 @@ from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, Progress, train_fold
+from salt_ray.tuning.folder import study_folder
 from salt_ray.tuning.study import Study
 from salt_ray.tuning.trial import run_trial
 
@@ -81,7 +82,7 @@ def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> di
     tables = {training.name: folds}
     with connect("local"), tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "ray")
-        study = Study(experiment, run, data.key, [folds.digest])
+        study = Study(experiment, run, study_folder(experiment, run, {}))
         wanted = trial_resources(experiment)
         work = TrialWork(experiment, tables, run, int(wanted["CPU"]), gpu=False)
         ended = [0.0]

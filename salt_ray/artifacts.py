@@ -131,7 +131,7 @@ class RunDirectory:
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, scores.json              the results
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
-        trials/NNNN/                             one trial of it, laid out as a run: experiment.json, trainings/
+        study/trials/NNNN/                       one trial of it, laid out as a run: experiment.json, trainings/
         best.json                                the experiment that the search found
         tensorboard/                             curves of folds and trials; nothing of the result depends on them
         ray/                                     Ray's own book-keeping; nothing of the result depends on it
@@ -169,7 +169,7 @@ class RunDirectory:
         return self.path / "best.json"
 
     def trial(self, number: int) -> RunDirectory:
-        return RunDirectory(self.path / "trials" / f"{number:04d}")
+        return RunDirectory(self.study / "trials" / f"{number:04d}")
 
     def folds(self, training: str) -> Path:
         return self.path / "folds" / training

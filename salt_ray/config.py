@@ -263,6 +263,13 @@ class Choice(Section):
     values: Annotated[tuple[StrictBool | StrictInt | StrictFloat | str, ...], Field(min_length=2)]
     on: StrictBool = True
 
+    @field_validator("values")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value stands there twice")
+        return values
+
 
 Parameter = FloatRange | IntRange | Choice
 
@@ -277,7 +284,7 @@ class Tune(Section):
     folds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] | Literal["all"] = (0,)
     #: Optuna's tree-structured Parzen estimator (multivariate), Gaussian process, quasi-random numbers, or chance.
     sampler: Literal["tpe", "gp", "qmc", "random"] = "tpe"
-    #: Trials drawn by chance before tpe or gp learn from them, and that must have come as far before a median prunes.
+    #: Trials drawn by chance before tpe or gp learn from them, and completed before a median prunes.
     startup_trials: Annotated[StrictInt, Field(ge=1)] = 10
     #: Ends trials whose score falls behind: successive halving (ASHA), below the median of the others, or never.
     pruner: Literal["asha", "median", "none"] = "asha"

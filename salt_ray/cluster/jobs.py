@@ -60,7 +60,7 @@ def run_as_job(
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:  # Ray describes the job in it, to drivers alone
         return None
     named = address if address != "auto" else None
-    cluster = named or session._own_cluster() or address  # "auto" stays only where there is none
+    cluster = named or session.own_cluster() or address  # "auto" stays only where there is none
     if cluster in (None, "local"):
         return None
     given_mode = os.environ.get("RAY_AUTH_MODE")
@@ -117,7 +117,7 @@ class Job:
                 metadata={"command": shlex.join(arguments)},
             )
         except (*LOST, ValueError) as error:
-            raise ClusterError(f"the cluster does not take the job ({session._first_line(error)})") from error
+            raise ClusterError(f"the cluster does not take the job ({session.first_line(error)})") from error
 
     def follow(self) -> int:
         """Print the log from its beginning until the job ends; returns the exit code that tells how it ended."""
@@ -131,7 +131,7 @@ class Job:
                 if pause is None:
                     self._say(f"no way back to the dashboard; the job may go on: {self.follow_command}")
                     return 1
-                self._say(f"lost the dashboard ({session._first_line(error)}); again in {pause} s")
+                self._say(f"lost the dashboard ({session.first_line(error)}); again in {pause} s")
             else:
                 if details.status.is_terminal():
                     return self._exit_code(details)
@@ -187,7 +187,7 @@ def _dashboard(cluster: str) -> str:
         return cluster.rstrip("/")
     if cluster == "auto":  # Ray would also look for processes, and try an address that is out of date for minutes
         raise ClusterError("no Ray answers on this machine: name a cluster with --address HOST:PORT")
-    if not session._somebody_answers(cluster):  # Ray would try for many minutes
+    if not session.somebody_answers(cluster):  # Ray would try for many minutes
         raise ClusterError(f"nobody answers at {cluster}: check --address, or use --address local")
     try:
         return ray_address_to_api_server_url(cluster)
@@ -208,13 +208,13 @@ def _client(dashboard: str) -> JobSubmissionClient:
     hidden = {name: os.environ.pop(name) for name in overruling if name in os.environ}
     try:
         url = urlsplit(dashboard)
-        if not session._somebody_answers(f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"):
+        if not session.somebody_answers(f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"):
             raise ConnectionError("nobody answers")  # behind a firewall the client would wait for minutes
         return JobSubmissionClient(dashboard)
     except ray.exceptions.AuthenticationError as error:
         raise _refused(dashboard) from error
     except (ConnectionError, ValueError, *LOST) as error:
-        raise _no_dashboard(f"no dashboard at {dashboard} ({session._first_line(error)})") from error
+        raise _no_dashboard(f"no dashboard at {dashboard} ({session.first_line(error)})") from error
     finally:
         os.environ.update(hidden)
 

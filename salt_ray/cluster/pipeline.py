@@ -17,7 +17,6 @@ from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
-from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources
 from salt_ray.config import Experiment, Folds, Training
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
@@ -29,7 +28,6 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
-from salt_ray.report.study import report_study
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
@@ -38,9 +36,7 @@ from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import FoldTask, TrainingFailed
 from salt_ray.training.metrics import score
-from salt_ray.tuning.results import Summary
-from salt_ray.tuning.space import Space
-from salt_ray.tuning.study import Study
+from salt_ray.tuning.folder import study_folder
 
 
 class Pipeline:
@@ -148,6 +144,8 @@ class Pipeline:
             _ = [prediction.folder.done for prediction in self._prediction_tasks]
             if self.experiment.postprocessing.rules != "none" and self.run.postprocessing.exists():
                 _ = self._postprocessing_folder.done
+        if self.run.study.exists():
+            _ = self.study_folder.done
         for name, table in self.tables.items():
             path = self.run.folds(name) / "folds.csv"
             self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
@@ -177,40 +175,12 @@ class Pipeline:
             return
         network = self.experiment.network
         build_encoder(network.encoder, network.pretrained)  # what is wrong with it is said here, not by K workers
-        self._connect()
+        self.connect()
         with self.terminal.folds([task.name for task in unfinished]) as report:
             outcomes = train_folds(unfinished, self.prepared.training_tiles(), self.run, report, self.terminal.say)
         failures = [outcome.failure for outcome in outcomes if outcome.marker is None]
         if failures:
             raise TrainingFailed("; ".join(failures))
-
-    def tune(self) -> Summary:
-        """Search what the experiment's ``tune`` section names, or go on with it; write ``best.json`` and pictures.
-
-        Raises:
-            ExperimentError: the search space cannot be used.
-            RunError: this run directory holds another search.
-            TrainingFailed: no trial has a value.
-        """
-        Space(self.experiment)  # what is wrong with it is said before tiles are read
-        self.prepare()
-        key, tables = self.prepared.survey.key, self.tables
-        study = Study(self.experiment, self.run, key, [table.digest for table in tables.values()])
-        if study.left:
-            for encoder in study.space.encoders():
-                build_encoder(encoder, self.experiment.network.pretrained)
-            self._connect()
-            wanted = trial_resources(self.experiment)
-            work = TrialWork(self.experiment, tables, self.run, int(wanted["CPU"]), "GPU" in wanted)
-            with self.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
-                run_trials(study, work, self.prepared.training_tiles(), wanted, view)
-        else:
-            self.terminal.say(f"all {study.asked} trials have ended already; more with --trials")
-        summary = report_study(self.run, self.terminal)
-        if summary.best is None:
-            reasons = {trial.user_attrs.get("reason", "pruned") for trial in study.ended}
-            raise TrainingFailed(f"no trial of {self.run.path} was completed: {'; '.join(sorted(reasons)[:3])}")
-        return summary
 
     def predict(self, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
         """Predict with every fold's best model: all unlabelled and held-out tiles, and those of its own fold.
@@ -229,7 +199,7 @@ class Pipeline:
         if not pending:
             return
         total = sum(len(task.tiles) for task in pending)
-        self._connect()
+        self.connect()
         with self.terminal.bar("predicting", total, "tiles") as advance:
 
             def follow(tiles: np.ndarray) -> None:
@@ -264,7 +234,7 @@ class Pipeline:
         missing = np.zeros(len(self.prepared.survey.ids), np.int64)
         for task in self._prediction_tasks:
             missing[task.tiles] += 1
-        self._connect()
+        self.connect()
         models = [task.folder.path for task in self._prediction_tasks]
         work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
         self.predict(work.arrived)
@@ -333,7 +303,7 @@ class Pipeline:
                 "the same command tries them again"
             )
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
         """Connect to Ray when the first stage needs it; the connection ends with the block."""
         if not self._connected:
             dashboard = self._open.enter_context(connect(self._address))
@@ -384,6 +354,16 @@ class Pipeline:
                 raise RunError(f"{task.name} has not predicted in {self.run.path}: run predict first")
             predictions[task.training.name, task.fold] = ModelPrediction.load(prediction.folder.path)
         return predictions
+
+    @property
+    def study_folder(self) -> Folder:
+        """Where a search of this experiment lies in the run."""
+        inputs = {
+            "survey": self.prepared.survey.key,
+            "folds": {name: table.digest for name, table in self.tables.items()},
+            "weights": weights_digest(self.experiment.network.pretrained),
+        }
+        return study_folder(self.experiment, self.run, inputs)
 
     @property
     def _postprocessing_folder(self) -> Folder:

@@ -55,8 +55,8 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     Raises:
         ClusterError: the cluster cannot be reached, or the local Ray does not start.
     """
-    wanted = address or _own_cluster() or "local"
-    if ":" in wanted and not _somebody_answers(wanted):  # Ray would try for many minutes
+    wanted = address or own_cluster() or "local"
+    if ":" in wanted and not somebody_answers(wanted):  # Ray would try for many minutes
         raise ClusterError(f"nobody answers at {wanted}: check --address, or use --address local")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
@@ -72,10 +72,10 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if wanted == "local":
             raise ClusterError(
-                f"a local Ray does not start ({_first_line(error)}): is RAY_TMPDIR a short, writable path?"
+                f"a local Ray does not start ({first_line(error)}): is RAY_TMPDIR a short, writable path?"
             ) from error
         raise ClusterError(
-            f"no Ray cluster lets us in at {wanted} ({_first_line(error)}): check --address and RAY_AUTH_TOKEN, "
+            f"no Ray cluster lets us in at {wanted} ({first_line(error)}): check --address and RAY_AUTH_TOKEN, "
             "or use --address local"
         ) from error
     try:
@@ -84,11 +84,11 @@ def connect(address: str | None = None) -> Iterator[str | None]:
         ray.shutdown()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _own_cluster() -> str | None:
+def own_cluster() -> str | None:
     """The cluster that this process runs on: Ray tells its jobs, and ``ray start`` leaves the address on its node.
 
     That file outlives the cluster, so somebody must answer there.
@@ -96,10 +96,10 @@ def _own_cluster() -> str | None:
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     address = read_ray_address()
-    return address if address and _somebody_answers(address) else None
+    return address if address and somebody_answers(address) else None
 
 
-def _somebody_answers(address: str) -> bool:
+def somebody_answers(address: str) -> bool:
     """Whether a connection to ``host:port`` (or ``ray://host:port``) opens within two seconds."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:

@@ -7,9 +7,11 @@ is left; a trial goes on from the training loop's own checkpoints in its folder.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from salt_ray.artifacts import RunDirectory
+from salt_ray.artifacts import RunDirectory, RunError
 from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.gauges import Gauges
 from salt_ray.config import Experiment, ExperimentError
@@ -32,12 +34,13 @@ from salt_ray.report.tensorboard import EpochLog
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask
+from salt_ray.training.loop import FoldTask, TrainingFailed
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.study import STUDY_NAME, Study
 from salt_ray.tuning.trial import Step, folds_of, run_trial, trial_name
 
 EXPERIMENT = "trials"  # Tune's name for the whole search
+GPU_PARTS = 10_000  # Ray counts fractions of a GPU in parts of this size, and rounds up
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def trial_resources(experiment: Experiment) -> dict[str, float]:
     """
     resources = experiment.resources
     if resources.gpus_per_fold is None and ray.cluster_resources().get("GPU"):
-        resources = resources.replace(gpus_per_fold=1 / experiment.tune.trials_per_gpu)
+        share = math.floor(GPU_PARTS / experiment.tune.trials_per_gpu) / GPU_PARTS
+        resources = resources.replace(gpus_per_fold=share)
     return fold_resources(resources)
 
 
@@ -78,26 +82,26 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
     Args:
         wanted: what one trial takes (``trial_resources``).
         view: is told how far every trial is.
+
+    Raises:
+        SearchStopped: something is in the way that is no trial's fault; what was running can go on.
     """
-    at_once = max(1, slots(wanted))
-    if work.experiment.tune.max_concurrent is not None:
-        at_once = min(at_once, work.experiment.tune.max_concurrent)
     trainable = tune.with_resources(
         tune.with_parameters(_train_in_worker, work=work, tiles=tiles), {kind.lower(): n for kind, n in wanted.items()}
     )
     shutil.rmtree(work.run.ray / EXPERIMENT, ignore_errors=True)
     # It misses result files of Tune's own, which nobody reads.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    follower = Follower(study, view, Gauges(work.experiment.name))
+    obstacle = Obstacle()
+    limit = work.experiment.tune.max_concurrent
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             metric="value",
             mode="max",
-            search_alg=StudySearch(study),
-            scheduler=StudyScheduler(study),
+            search_alg=StudySearch(study, wanted, limit, view, obstacle),
+            scheduler=StudyScheduler(study, obstacle),
             num_samples=study.left,
-            max_concurrent_trials=at_once,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
@@ -105,10 +109,38 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
             name=EXPERIMENT,
             storage_path=str(work.run.ray),
             failure_config=tune.FailureConfig(max_failures=work.experiment.resources.max_failures),
-            callbacks=[follower],
+            callbacks=[Follower(study, view, Gauges(work.experiment.name), obstacle)],
+            stop=obstacle,
             verbose=0,
         ),
     ).fit()
+    if obstacle.reason is not None:
+        raise SearchStopped(f"{obstacle.reason}; then the same command goes on with the search")
+
+
+class SearchStopped(SaltRayError):
+    """A search cannot go on now; nothing of it is lost."""
+
+
+class Obstacle(tune.Stopper):
+    """What is in the way of all trials, once something is; Tune then stops them without calling them ended."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.reason is not None
+
+    @contextlib.contextmanager
+    def met(self) -> Iterator[None]:
+        """Take an error of the study's files for one; Tune would blame a trial, or end with a traceback."""
+        try:
+            yield
+        except (RunError, OSError) as error:
+            self.reason = self.reason or str(error)
 
 
 class _Unsaved:
@@ -125,20 +157,28 @@ class StudySearch(_Unsaved, OptunaSearch):
     one failed.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(
+        self, study: Study, wanted: dict[str, float], limit: int | None, view: TrialView, obstacle: Obstacle
+    ) -> None:
         super().__init__(study.space, metric="value", mode="max", study_name=STUDY_NAME, storage=study.storage)
-        self._study = study
+        self._study, self._wanted, self._limit, self._view, self._obstacle = study, wanted, limit, view, obstacle
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        while (trial := self._study.ask()) is not None:
-            self._ot_trials[trial_id] = trial
-            values = super().suggest(trial_id)
-            try:
-                self._study.begin(trial)
-            except ExperimentError as error:
-                self._study.fail(trial.number, str(error))
-                continue
-            return {"number": trial.number, "values": values}
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        room = max(1, slots(self._wanted))  # asked anew each time: nodes come and go
+        if self._study.live >= min(room, self._limit or room):
+            return None  # later: what is proposed later knows more
+        with self._obstacle.met():
+            while (trial := self._study.ask()) is not None:
+                self._ot_trials[trial_id] = trial
+                values = super().suggest(trial_id)
+                try:
+                    self._study.begin(trial)
+                except ExperimentError as error:
+                    self._view.begin(trial.number, values)
+                    self._study.fail(trial.number, str(error))
+                    self._view.end(self._study.frozen(trial.number))
+                    continue
+                return {"number": trial.number, "values": values}
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -157,27 +197,32 @@ class StudySearch(_Unsaved, OptunaSearch):
 class StudyScheduler(_Unsaved, FIFOScheduler):
     """Starts trials in order, and tells the study how they go and end; Optuna's pruner decides which end early."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, obstacle: Obstacle) -> None:
         super().__init__()
-        self._study = study
+        self._study, self._obstacle = study, obstacle
         self._pruned: set[int] = set()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
-        step = result.get("step")
-        if step is not None and self._study.record(number, step):
-            self._pruned.add(number)
-            return TrialScheduler.STOP
+        if result.get("obstacle"):
+            self._obstacle.reason = self._obstacle.reason or result["obstacle"]
+        with self._obstacle.met():
+            if result.get("step") is not None and self._study.record(number, result["step"]):
+                self._pruned.add(number)
+                return TrialScheduler.STOP
         return TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         number = trial.config["number"]
-        if result.get("failure"):
-            self._study.fail(number, result["failure"])
-        elif number in self._pruned:
-            self._study.prune(number)
-        else:
-            self._study.complete(number)
+        if self._obstacle.stop_all():
+            return  # it has not ended
+        with self._obstacle.met():
+            if result.get("failure"):
+                self._study.fail(number, result["failure"])
+            elif number in self._pruned:
+                self._study.prune(number)
+            else:
+                self._study.complete(number)
 
 
 class Follower(_Unsaved, tune.Callback):
@@ -186,8 +231,8 @@ class Follower(_Unsaved, tune.Callback):
     A scheduler's ``on_trial_error`` would not do for that: it is called for trials that start again, too.
     """
 
-    def __init__(self, study: Study, view: TrialView, gauges: Gauges) -> None:
-        self._study, self._view, self._gauges = study, view, gauges
+    def __init__(self, study: Study, view: TrialView, gauges: Gauges, obstacle: Obstacle) -> None:
+        self._study, self._view, self._gauges, self._obstacle = study, view, gauges, obstacle
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._view.begin(trial.config["number"], trial.config["values"])
@@ -205,11 +250,17 @@ class Follower(_Unsaved, tune.Callback):
         self._view.say(f"{trial_name(trial.config['number'])} died and goes on from its checkpoint: {_reason(trial)}")
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._view.end(self._study.frozen(trial.config["number"]))
+        self._end(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._study.fail(trial.config["number"], f"its worker failed for good: {_reason(trial)}")
-        self._view.end(self._study.frozen(trial.config["number"]))
+        number = trial.config["number"]
+        with self._obstacle.met():
+            self._study.fail(number, f"its worker failed for good: {_reason(trial)}")
+        self._end(number)
+
+    def _end(self, number: int) -> None:
+        if not self._obstacle.stop_all():
+            self._view.end(self._study.frozen(number))
 
 
 def _name(trial: Any) -> str:
@@ -235,7 +286,11 @@ class _Named:
 
 
 def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTiles) -> dict[str, Any] | None:
-    """Ray Tune's worker: one trial, from its newest checkpoints; errors that a retry cannot cure are returned."""
+    """Ray Tune's worker: one trial, from its newest checkpoints.
+
+    A loss that is no number is the trial's own failure. What would meet every other trial as well (no GPU for PyTorch,
+    a full disk, a checkpoint that somebody has to restore) is in the way of the search.
+    """
     torch.set_num_threads(work.threads)
     number = config["number"]
     lines: list[str] = []
@@ -254,8 +309,10 @@ def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTil
         run_trial(
             work.tasks(config["values"]), tiles, work.run.trial(number), worker_device(work.gpu), report, lines.append
         )
-    except SaltRayError as error:
+    except (TrainingFailed, ExperimentError) as error:
         return {"value": float("nan"), "failure": str(error), "lines": lines}
+    except (SaltRayError, OSError) as error:
+        return {"value": float("nan"), "obstacle": f"{trial_name(number)}: {error}", "lines": lines}
     finally:
         for log in logs.values():
             log.close()

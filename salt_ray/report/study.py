@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import optuna
+from optuna.trial import TrialState
 from rich.table import Table
 
 from salt_ray.artifacts import RunDirectory, write_atomically
 from salt_ray.config import Experiment, load_experiment
 from salt_ray.report.terminal import Terminal
 from salt_ray.tuning.results import Summary, summarize, trial_table
-from salt_ray.tuning.study import BASELINE, load_study
+from salt_ray.tuning.study import BASELINE, load_study, storage_url
 from salt_ray.tuning.trial import trial_name
+
+REASONS = 3  # failures whose reason is shown
 
 
 def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
@@ -30,14 +34,13 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     pictures = draw_study(study, run.study)
     baseline = study.get_trials(deepcopy=False)[BASELINE].params
     terminal.console.print(summary_table(summary, baseline))
-    for line in _remarks(summary):
+    for line in [*_remarks(summary), *_failures(study)]:
         terminal.say(line)
     if summary.best is not None:
         write_atomically(run.best, best_experiment(run, summary.best.number).model_dump_json(indent=1))
         terminal.say(f"train it on all folds: python launch.py train --experiment {run.best}")
-    terminal.say(
-        f"trials and {len(pictures)} pictures: {run.study}; optuna-dashboard sqlite:///{run.study / 'study.db'}"
-    )
+    terminal.say(f"trials and {len(pictures)} pictures: {run.study}")
+    terminal.say(f"in a browser: optuna-dashboard '{storage_url(run.study / 'study.db')}'")
     return summary
 
 
@@ -77,6 +80,13 @@ def _remarks(summary: Summary) -> list[str]:
     elif summary.gain is not None:
         lines.append("no trial was better than the experiment's own settings")
     return lines
+
+
+def _failures(study: optuna.Study) -> list[str]:
+    """Why trials failed, a line for each of the first reasons."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    lines = [f"{trial_name(trial.number)} failed: {trial.user_attrs['reason']}" for trial in failed[:REASONS]]
+    return lines + ([f"and {len(failed) - REASONS} more, in trials.csv"] if len(failed) > REASONS else [])
 
 
 def _short(value: Any) -> str:

@@ -29,21 +29,16 @@ class EpochLog:
         self._stage: str | None = None
         self._writer: Any = None
 
-    def write(self, progress: Progress, step: int | None = None) -> None:
-        """Add an epoch, so that it survives the end of this process.
-
-        Args:
-            step: where it lies on the horizontal axis; None: at its number within the stage.
-        """
+    def write(self, progress: Progress) -> None:
+        """Add an epoch, so that it survives the end of this process."""
         from tensorboardX.proto.event_pb2 import Event  # here, because only workers write
         from tensorboardX.proto.summary_pb2 import Summary
 
-        step = progress.epoch if step is None else step
         if progress.stage != self._stage:
-            self._begin(progress.stage, step)
+            self._begin(progress.stage, progress.epoch)
         known = {name: getattr(progress, name) for name in SCALARS if not math.isnan(getattr(progress, name))}
         values = [Summary.Value(tag=f"{progress.stage}/{name}", simple_value=value) for name, value in known.items()]
-        self._writer.write_event(Event(wall_time=progress.time, step=step, summary=Summary(value=values)))
+        self._writer.write_event(Event(wall_time=progress.time, step=progress.epoch, summary=Summary(value=values)))
         self._writer.flush()
 
     def _begin(self, stage: str, step: int) -> None:

@@ -76,7 +76,13 @@ class Terminal:
         """A live table of a search; in a pipe or a job's log lines as trials begin and end, and the table."""
         if self.console.is_terminal:
             with Live(console=self.console, refresh_per_second=4) as live:
-                yield TrialView(parameters, asked, ended, lambda view, _: live.update(view.table()), self.say)
+
+                def show(view: TrialView, event: str | None) -> None:
+                    if event is not None and "failed" in event:  # the table has no room for reasons
+                        self.say(event)
+                    live.update(view.table())
+
+                yield TrialView(parameters, asked, ended, show, self.say)
             return
         plain = Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False)
         spoken, count = time.monotonic(), len(ended)

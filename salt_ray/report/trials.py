@@ -80,7 +80,7 @@ class TrialView:
         self._close(trial)
         row = self.rows[trial.number]
         score = "" if row.score is None else f", score {row.score:.4f}"
-        reason = trial.user_attrs.get("reason", "")
+        reason = trial.user_attrs.get("reason", "") if trial.state is TrialState.FAIL else ""
         self._changed(
             self, f"{trial_name(trial.number)} {row.state}{score}{reason and ': ' + reason}; {self.caption()}"
         )

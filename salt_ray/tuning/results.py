@@ -104,8 +104,8 @@ def trial_table(study: optuna.Study) -> pd.DataFrame:
     """Every trial as a row.
 
     Columns: ``number``; ``state``; ``value`` (of complete trials, else NaN); ``step``, the last one that was judged,
-    and ``step_value``, the score there; ``seconds`` from start to end, and ``training_seconds`` as far as the trial
-    says; the parameters under their names (``params.NAME`` where another column is called so); ``reason`` of a failure.
+    and ``step_value``, the score there; ``seconds`` from start to end; the parameters under their names
+    (``params.NAME`` where another column is called so); ``reason`` of a failure.
     """
     trials = study.get_trials(deepcopy=False)
     completed = {trial.number for trial in complete_trials(study)}
@@ -117,9 +117,8 @@ def trial_table(study: optuna.Study) -> pd.DataFrame:
         "step": pd.array([trial.last_step for trial in trials], dtype="Int64"),
         "step_value": _numbers(trial.intermediate_values.get(trial.last_step) for trial in trials),
         "seconds": _numbers(trial.duration.total_seconds() if trial.duration else None for trial in trials),
-        "training_seconds": _numbers(trial.user_attrs.get("seconds") for trial in trials),
     }
-    after = {"reason": pd.Series([trial.user_attrs.get("reason") for trial in trials], dtype=object)}
+    after = {"reason": pd.Series([_reason(trial) for trial in trials], dtype=object)}
     parameters = {}
     for name in dict.fromkeys(name for trial in trials for name in trial.params):
         column = f"params.{name}" if name in before or name in after else name
@@ -161,6 +160,10 @@ def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
         raise ResultsError(f"the study {study.study_name!r} does not search for the highest score: name another study")
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted((trial for trial in trials if math.isfinite(trial.value)), key=lambda trial: trial.number)
+
+
+def _reason(trial: FrozenTrial) -> str | None:
+    return trial.user_attrs.get("reason") if trial.state is TrialState.FAIL else None
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -31,6 +31,7 @@ class Space:
         for parameter in self.parameters:
             for value in _extremes(parameter):
                 self._check(parameter, value)
+        self._check_apart()
 
     def __call__(self, trial: BaseTrial) -> None:
         for parameter in self.parameters:
@@ -68,7 +69,8 @@ class Space:
             inside = any(value == choice and type(value) is type(choice) for choice in parameter.values)
             allowed = ", ".join(map(repr, parameter.values))
         else:
-            inside = isinstance(value, int | float) and parameter.low <= value <= parameter.high
+            kind = int if isinstance(parameter, IntRange) else float
+            inside = type(value) is kind and parameter.low <= value <= parameter.high
             allowed = f"{parameter.low:g} … {parameter.high:g}"
         if not inside:
             raise ExperimentError(
@@ -87,6 +89,17 @@ class Space:
                 f"tune.parameters.{parameter.name}: {parameter.fields[0]} cannot be searched: trials share their "
                 "tiles, folds and numbers of epochs; search fields of network, augmentation or stages"
             )
+
+    def _check_apart(self) -> None:
+        """No two parameters may set one field: the second would count, and the first be believed."""
+        other = {p.name: next(v for v in _extremes(p) if v != self.baseline[p.name]) for p in self.parameters}
+        changed = self.effective(other)
+        for parameter in self.parameters:
+            for field in parameter.fields:
+                if any(value != other[parameter.name] for value in values_at(changed, field)):
+                    raise ExperimentError(
+                        f"tune.parameters.{parameter.name}: another parameter sets {field} too; let only one do it"
+                    )
 
 
 def shared(experiment: Experiment) -> dict[str, Any]:

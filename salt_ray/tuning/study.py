@@ -2,20 +2,22 @@
 
 Trials lie in ``study.db`` (SQLite: whole after any crash, and optuna-dashboard opens it). What a killed driver leaves
 running is continued under its own number and with its own sample. Samplers are made anew for every trial from seeds of
-(experiment seed, trial number), so the trials in the storage are their whole state.
+(experiment seed, trial number), so that what they draw depends on the storage alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
 from salt_ray.config import Experiment, Tune
@@ -34,43 +36,35 @@ class Study:
 
     Args:
         experiment: with a ``tune`` section.
-        survey_key: SHA-256 of the survey's content.
-        folds: digests of the fold tables.
+        folder: ``folder.study_folder``.
 
     Raises:
         ExperimentError: the search space cannot be used.
-        RunError: the run directory holds another search.
+        RunError: the run directory holds another search, or its storage cannot be read or written.
     """
 
-    def __init__(self, experiment: Experiment, run: RunDirectory, survey_key: str, folds: Sequence[str]) -> None:
+    def __init__(self, experiment: Experiment, run: RunDirectory, folder: Folder) -> None:
         self.run, self.space = run, Space(experiment)
         self._tune: Tune = experiment.tune
         self._seed = experiment.seed
         ends = fold_ends(experiment)
         self._last_step = ends[-1]
-        inputs = experiment.model_dump(
-            mode="json", include={"seed", "geometry", "augmentation", "network", "precision", "trainings"}
-        )
-        changeable = {
-            "trials",
-            "trials_per_gpu",
-            "max_concurrent",
-            "kept_checkpoints",
-        }  # a search can be made longer, or wider
-        tune = self._tune.model_dump(mode="json", exclude=changeable)
-        Folder(run.study, {"experiment": inputs, "tune": tune, "survey": survey_key, "folds": list(folds)}).open()
-        self.storage = open_storage(run.study / "study.db")
-        self.optuna = optuna.create_study(
-            storage=self.storage,
-            study_name=STUDY_NAME,
-            direction="maximize",
-            pruner=build_pruner(self._tune, ends[0]),
-            load_if_exists=True,
-        )
-        if not self.optuna.get_trials(deepcopy=False):
-            self.optuna.enqueue_trial(self.space.baseline)
+        folder.open()
+        path = folder.path / "study.db"
+        self._errors = StorageErrors(path)
+        with self._errors:
+            self.storage = open_storage(path)
+            self.optuna = optuna.create_study(
+                storage=self.storage,
+                study_name=STUDY_NAME,
+                direction="maximize",
+                pruner=build_pruner(self._tune, ends[0]),
+                load_if_exists=True,
+            )
+            if not self.optuna.get_trials(deepcopy=False):
+                self.optuna.enqueue_trial(self.space.baseline)
+            self._interrupted = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._live: dict[int, Trial] = {}
-        self._interrupted = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.sweep()
 
     @property
@@ -80,31 +74,38 @@ class Study:
 
     @property
     def asked(self) -> int:
-        """Trials that are wanted in all."""
-        return self._tune.trials
+        """Trials that are wanted in all, and at least those that have begun."""
+        return max(self._tune.trials, self._begun())
 
     @property
     def left(self) -> int:
         """Trials that are still to begin, or to be finished."""
-        return max(len(self._interrupted) + len(self._live), self._tune.trials - len(self.ended))
+        return self.asked - len(self.ended)
+
+    @property
+    def live(self) -> int:
+        """Trials that this process has begun, or gone on with, and that have not ended."""
+        return len(self._live)
 
     def ask(self) -> Trial | None:
-        """The next trial, without its suggestions: an interrupted one, a new one, or None when there are enough."""
-        if self._interrupted:
-            frozen = self._interrupted.pop(0)
-            self.optuna.sampler = self._sampler(frozen.number)
-            trial = Trial(self.optuna, frozen._trial_id)  # what Study.ask does for a new one
-        else:
-            begun = sum(t.state is not TrialState.WAITING for t in self.optuna.get_trials(deepcopy=False))
-            if begun >= self._tune.trials:
-                return None
-            self.optuna.sampler = self._sampler(begun)
-            trial = self.optuna.ask()
-        self._live[trial.number] = trial
-        return trial
+        """The next trial with its sample: an interrupted one, a new one, or None when there are enough."""
+        with self._errors:
+            if self._interrupted:
+                frozen = self._interrupted.pop(0)
+                self.optuna.sampler = self._sampler(frozen.number)
+                trial = Trial(self.optuna, frozen._trial_id)  # what Study.ask does for a new one
+            else:
+                begun = self._begun()
+                if begun >= self._tune.trials:
+                    return None
+                self.optuna.sampler = self._sampler(begun)
+                trial = self.optuna.ask()
+            self._live[trial.number] = trial
+            self.space(trial)  # at once: the next trial has another sampler
+            return trial
 
     def begin(self, trial: Trial) -> Experiment:
-        """The effective experiment of a trial that has all its suggestions, written into the trial's folder.
+        """The effective experiment of a trial, written into its folder.
 
         Raises:
             ExperimentError: the sampled values are not allowed together.
@@ -120,10 +121,11 @@ class Study:
         """
         if not step.judged:
             return False
-        trial = self._live[number]
-        if step.step not in self.frozen(number).intermediate_values:  # a resumed trial says its last epoch again
-            trial.report(step.value, step.step)
-        return trial.should_prune() and step.step < self._last_step and number != BASELINE
+        with self._errors:
+            trial = self._live[number]
+            if step.step not in self.frozen(number).intermediate_values:  # a resumed trial says its last epoch again
+                trial.report(step.value, step.step)
+            return trial.should_prune() and step.step < self._last_step and number != BASELINE
 
     def complete(self, number: int) -> None:
         """A trial has trained all its folds; the mean of their scores, reported last, is its value."""
@@ -135,27 +137,32 @@ class Study:
 
     def fail(self, number: int, reason: str) -> None:
         """A trial has no value."""
-        self._live[number].set_user_attr("reason", reason)
+        with self._errors:
+            self._live[number].set_user_attr("reason", reason)
         self._end(number, TrialState.FAIL)
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """A trial as the storage has it."""
+        return self.optuna.get_trials(deepcopy=False)[number]
 
     def sweep(self) -> None:
         """Delete the checkpoints of ended trials, except those of the best ones."""
-        trials = self.ended
-        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        complete = [trial for trial in self.ended if trial.state is TrialState.COMPLETE]
         ranked = sorted(complete, key=lambda trial: (-trial.value, trial.number))
         kept = {trial.number for trial in ranked[: self._tune.kept_checkpoints]}
-        for trial in trials:
+        for trial in self.ended:
             if trial.number not in kept:
                 for path in self.run.trial(trial.number).path.rglob("*.pt"):
                     path.unlink(missing_ok=True)
 
     def _end(self, number: int, state: TrialState, value: float | None = None) -> None:
-        self.optuna.tell(self._live.pop(number), value, state)
+        with self._errors:
+            self.optuna.tell(self._live[number], value, state)
+        del self._live[number]
         self.sweep()
 
-    def frozen(self, number: int) -> FrozenTrial:
-        """A trial as the storage has it."""
-        return self.optuna.get_trials(deepcopy=False)[number]
+    def _begun(self) -> int:
+        return sum(trial.state is not TrialState.WAITING for trial in self.optuna.get_trials(deepcopy=False))
 
     def _sampler(self, number: int) -> BaseSampler:
         """The sampler of one trial: what it draws depends on its number and on the trials in the storage only."""
@@ -166,7 +173,7 @@ class Study:
                 return TPESampler(n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed)
             case "gp":
                 return GPSampler(n_startup_trials=startup, seed=seed)
-            case "qmc":  # one sequence, which all trials go along
+            case "qmc":  # one sequence, which all trials go along; the storage counts how far
                 with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
                     return QMCSampler(scramble=True, seed=self._seed)
             case "random":
@@ -176,16 +183,43 @@ class Study:
 def open_storage(path: Path) -> RDBStorage:
     """Optuna's storage in a SQLite file."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+    return RDBStorage(storage_url(path), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+
+
+def storage_url(path: Path) -> str:
+    """The address of a SQLite file, for Optuna and its dashboard."""
+    return f"sqlite:///{quote(str(path))}"
 
 
 def load_study(run: RunDirectory) -> optuna.Study:
     """The study of a run directory, to be looked at.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, or it cannot be read.
     """
-    path = run.study / "study.db"
+    path, again = run.study / "study.db", f"run python launch.py tune --run-dir {run.path} first"
     if not path.exists():
-        raise RunError(f"{run.path} holds no study: run python launch.py tune --run-dir {run.path} first")
-    return optuna.load_study(study_name=STUDY_NAME, storage=open_storage(path))
+        raise RunError(f"{run.path} holds no study: {again}")
+    with StorageErrors(path):
+        try:
+            study = optuna.load_study(study_name=STUDY_NAME, storage=open_storage(path))
+        except KeyError as error:
+            raise RunError(f"the study in {run.path} was interrupted before its first trial: {again}") from error
+        if not study.get_trials(deepcopy=False):
+            raise RunError(f"the study in {run.path} has no trial yet: {again}")
+        return study
+
+
+class StorageErrors(contextlib.AbstractContextManager):
+    """Turns what SQLite cannot do into a RunError with the remedy; can be entered again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, optuna.exceptions.StorageInternalError | SQLAlchemyError):
+            cause = getattr(error.__cause__ or error, "orig", error)
+            raise RunError(
+                f"{self._path} cannot be read or written ({cause}): make room, end what else uses it, "
+                "or restore it, then run the same command again"
+            ) from error

@@ -24,7 +24,7 @@ class Step:
 
     #: Epochs, counted as if no fold before this one had stopped early.
     step: int
-    #: Mean of the best scores of the folds so far, the present one included.
+    #: Mean over the folds so far of the best score in their last stage; of the present fold, in the stage it is in.
     value: float
     #: Whether trials may be compared at this step.
     judged: bool

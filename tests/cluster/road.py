@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
+import pytest
+import ray
+
+import launch
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
@@ -43,6 +49,23 @@ class Road:
         output, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == code, output
         return output
+
+    def refused(self, command: str, run: Path, *more: str) -> str:
+        """What the command printed, in this process: it must end with exit code 1, before a Ray is started."""
+        words = ["launch.py", command, *self.options, "--run-dir", str(run), *more]
+        printed = io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+            pytest.raises(SystemExit) as exit,
+        ):
+            patch.setattr(sys, "argv", words)
+            patch.setenv("RAY_TMPDIR", self.environment["RAY_TMPDIR"])
+            patch.delenv("RAY_ADDRESS", raising=False)
+            launch.main()
+        assert exit.value.code == launch.EXIT_ERROR and not ray.is_initialized()
+        return printed.getvalue()
 
     def run_alone(self, *words: str, code: int = 0, directory: Path = ROOT) -> str:
         """What ``python launch.py`` printed with nothing but these words, in a directory."""

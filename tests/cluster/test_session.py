@@ -17,16 +17,16 @@ def own_ray_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_alone_it_is_outside_and_in_a_job_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert session._own_cluster() is None
+    assert session.own_cluster() is None
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert session._own_cluster() == "10.0.0.1:6379"
+    assert session.own_cluster() == "10.0.0.1:6379"
 
 
 def test_a_nodes_address_file_counts_only_while_somebody_answers(own_ray_files: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         own_ray_files.write_text(f"127.0.0.1:{server.getsockname()[1]}")
-        assert session._own_cluster() == own_ray_files.read_text()
-    assert session._own_cluster() is None
+        assert session.own_cluster() == own_ray_files.read_text()
+    assert session.own_cluster() is None
 
 
 @pytest.mark.parametrize(

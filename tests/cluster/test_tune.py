@@ -95,7 +95,7 @@ def test_what_a_search_leaves_behind(search: Road, finished: tuple[RunDirectory,
     assert len(table) == TRIALS
     for picture in ("history", "slices", "curves"):
         assert (run.study / f"{picture}.png").stat().st_size > 5000
-    kept = {path.relative_to(run.path / "trials").parts[0] for path in run.path.rglob("*.pt")}
+    kept = {path.relative_to(run.study / "trials").parts[0] for path in run.path.rglob("*.pt")}
     assert kept == {f"{best.number:04d}"}
     shown = search.run_alone("study", str(run.path))
     last = output[output.index("own settings") :]
@@ -115,7 +115,7 @@ def test_the_same_command_again_does_nothing_and_more_trials_go_on(
     run, _ = finished
     before = told(load_study(run))
     output = search.run("tune", run.path)
-    assert f"all {TRIALS} trials have ended already" in output and "Ray dashboard" not in output
+    assert f"{TRIALS} trials have ended already" in output and "Ray dashboard" not in output
     assert told(load_study(run)) == before
 
 
@@ -152,6 +152,47 @@ def test_driver_worker_and_both_are_killed(
     assert "trial-0000 begins" not in output  # what had ended was not run again
 
 
+@pytest.mark.slow
+def test_two_trials_at_once_are_killed_and_something_is_in_the_way(search: Road, tmp_path: Path) -> None:
+    """A file where a trial's folder has to be: that is no trial's fault, and no trial is lost by it."""
+    run = RunDirectory(tmp_path)
+    options = ["--trials", "4", "--set", "tune.max_concurrent=2", "--set", "tune.folds=[0]"]
+    options += ["--set", "tune.parameters.lr.values=[0.02, 0.005]", "--set", f"{STAGE}.early_stopping=null"]
+    options += ["--set", f"{STAGE}.epochs=60"]  # long enough for two to be seen at once
+
+    process = search.start("tune", tmp_path, *options)
+    begun = [run.trial(number).stage("random", 0, "plateau") for number in (0, 1)]
+    wait_for(lambda: all(list(path.glob("epoch-*.pt")) for path in begun), process)
+    process.kill()
+    process.communicate()
+
+    obstacle = run.trial(2).path / "trainings"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.touch()
+    output = search.run("tune", tmp_path, *options, code=1)
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "trial-0002" in line and str(obstacle) in line and "the same command goes on with the search" in line
+    assert "Traceback" not in output
+    assert all(trial.state is not TrialState.FAIL for trial in load_study(run).get_trials())
+
+    obstacle.unlink()
+    search.run("tune", tmp_path, *options)
+    trials = load_study(run).get_trials()
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    for path in tmp_path.rglob("history.csv"):
+        assert pd.read_csv(path)["epoch"].is_unique
+
+
+def test_a_search_that_is_refused_stays_as_it_is(search: Road, finished: tuple[RunDirectory, str]) -> None:
+    run, _ = finished
+    before = run.experiment.read_bytes()
+    for command, setting in (("tune", "seed=9"), ("tune", "tune.sampler=gp"), ("train", "network.dropout=0.5")):
+        output = search.refused(command, run.path, "--set", setting)
+        assert "made with other settings" in output and "Traceback" not in output
+    assert run.experiment.read_bytes() == before
+
+
 KILL_TRIAL = '''
 """Loaded by every Python process: whoever writes a checkpoint of trial 1 dies."""
 import os, signal
@@ -161,7 +202,7 @@ whole = os.fsync
 
 def deadly(handle):
     name = Path(os.readlink(f"/proc/self/fd/{handle}")) if isinstance(handle, int) else Path()
-    if "trials/0001/trainings" in str(name) and ".pt" in name.name:
+    if "study/trials/0001/trainings" in str(name) and ".pt" in name.name:
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(handle)
 
@@ -196,7 +237,7 @@ def test_a_trial_that_keeps_dying_is_failed_and_the_search_goes_on(search: Road,
 def test_what_a_person_can_put_right_is_one_sentence(
     search: Road, tmp_path: Path, options: list[str], words: str
 ) -> None:
-    output = search.run("tune", tmp_path, *options, code=1)
+    output = search.refused("tune", tmp_path, *options)
     assert "Traceback" not in output and "Ray dashboard" not in output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert words in line

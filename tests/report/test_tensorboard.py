@@ -6,7 +6,6 @@ import dataclasses
 import math
 from pathlib import Path
 
-import pytest
 from curves import curves, events
 
 from salt_ray.report.tensorboard import SCALARS, EpochLog
@@ -58,10 +57,3 @@ def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     found = curves(tmp_path / "plateau")
     assert found["plateau/tiles_per_second"] == [(2, 128.0)]
     assert [step for step, _ in found["plateau/score"]] == [1, 2]
-
-
-@pytest.mark.parametrize("step", [7, 0])
-def test_a_step_of_the_callers(step: int, tmp_path: Path) -> None:
-    log = EpochLog(tmp_path)
-    log.write(progress(1), step)
-    assert curves(tmp_path / "plateau")["plateau/loss"] == [(step, 0.25)]

@@ -77,7 +77,7 @@ def search(states: str, seed: int = 0) -> optuna.Study:
         scores = [float(value - 0.4 * np.exp(-epoch / 4)) for epoch in range(1, EPOCHS)] + [float(value)]
         match initial:
             case "c":
-                add(study, TrialState.COMPLETE, float(value), params, scores=scores, seconds=80.5)
+                add(study, TrialState.COMPLETE, float(value), params, scores=scores)
             case "p":  # Optuna too gives a pruned trial its last score as a value
                 add(study, TrialState.PRUNED, scores[6], params, scores=scores[:7])
             case "f":

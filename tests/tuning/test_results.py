@@ -34,7 +34,6 @@ def test_the_table_holds_every_trial_as_it_is() -> None:
     assert list(table["step"].fillna(0)) == [{"c": 20, "p": 7, "f": 3, "r": 5, "w": 0}[letter] for letter in MIXED]
     assert list(table["seconds"].notna()) == [letter in "cpf" for letter in MIXED]
     assert set(table["seconds"].dropna()) == {SECONDS}
-    assert list(table["training_seconds"].notna()) == [letter == "c" for letter in MIXED]
     assert list(table["reason"].notna()) == [letter == "f" for letter in MIXED]
     for trial in study.trials:
         row = table.loc[trial.number]

@@ -70,6 +70,7 @@ def test_every_suggestion_reaches_its_fields_and_no_other(tiny: Experiment) -> N
         (IntRange(name="e", fields=(f"{STAGE}.epochs",), low=1, high=9), ["tune.parameters.e", "cannot be searched"]),
         (IntRange(name="k", fields=("trainings.all.folds.count",), low=2, high=9), ["cannot be searched"]),
         (Choice(name="b", fields=(f"{STAGE}.batch_size",), values=(8, 16)), ["tune.parameters.b", "4", "8, 16"]),
+        (IntRange(name="i", fields=("network.dropout",), low=0, high=1), ["tune.parameters.i", "0.2", "0 … 1"]),
         (IntRange(name="t", fields=("geometry.crop_px",), low=32, high=64), ["tune.parameters.t", "None", "32 … 64"]),
     ],
 )
@@ -80,6 +81,12 @@ def test_a_space_that_cannot_be_searched_is_one_sentence(
         Space(with_space(tiny, parameter))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_two_parameters_do_not_set_one_field(tiny: Experiment) -> None:
+    again = LR.replace(name="again", fields=("trainings.random.stages.0.lr",), low=1e-2)
+    with pytest.raises(ExperimentError, match=r"tune\.parameters\.lr: another parameter sets .*plateau\.lr too"):
+        Space(with_space(tiny, LR, again))
 
 
 def test_without_a_tune_section_there_is_nothing_to_search(tiny: Experiment) -> None:
@@ -102,3 +109,5 @@ def test_ranges_and_lists_are_checked_where_they_stand(tiny: Experiment) -> None
     ]:
         with pytest.raises(ExperimentError, match=words):
             Tune(parameters=(LR,)).replace(**changes)
+    with pytest.raises(ExperimentError, match="twice"):
+        Choice(name="batch", fields=("x",), values=(1, 2)).replace(values=(1, 1))

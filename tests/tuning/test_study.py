@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from optuna.trial import TrialState
 
 from salt_ray.artifacts import RunDirectory, RunError
 from salt_ray.config import Experiment, FloatRange, Tune, load_experiment
+from salt_ray.tuning.folder import study_folder
 from salt_ray.tuning.study import Study, load_study
 from salt_ray.tuning.trial import Step
 
@@ -27,8 +29,9 @@ def searched(tiny: Experiment) -> Experiment:
     return tiny.replace(tune=tune)
 
 
-def opened(experiment: Experiment, folder: Path) -> Study:
-    return Study(experiment, RunDirectory(folder), "survey", ["folds"])
+def opened(experiment: Experiment, folder: Path, **inputs: str) -> Study:
+    run = RunDirectory(folder)
+    return Study(experiment, run, study_folder(experiment, run, {"survey": "tiles", "weights": None} | inputs))
 
 
 class Killed(Exception):
@@ -50,8 +53,6 @@ def search(study: Study, survive: int = 10**9) -> None:
             raise Killed
 
     while (trial := study.ask()) is not None:
-        alive()
-        study.space(trial)
         alive()
         study.begin(trial)
         checkpoint = study.run.trial(trial.number).stage("random", 0, "plateau") / "best.pt"
@@ -107,8 +108,11 @@ def test_every_sampler_searches_and_repeats_itself(searched: Experiment, tmp_pat
     assert len({t[3]["lr"] for t in a}) == 6  # no two alike
 
 
-def test_killed_anywhere_the_search_ends_the_same(searched: Experiment, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pruner", ["median", "asha"])
+def test_killed_anywhere_the_search_ends_the_same(searched: Experiment, tmp_path: Path, pruner: str) -> None:
+    searched = searched.replace(tune=searched.tune.replace(pruner=pruner, reduction_factor=2))
     search(opened(searched, tmp_path / "whole"))
+    assert any(trial.state is TrialState.PRUNED for trial in opened(searched, tmp_path / "whole").ended)
     moments, kills = random.Random(2), 0
     while True:
         try:
@@ -122,11 +126,9 @@ def test_killed_anywhere_the_search_ends_the_same(searched: Experiment, tmp_path
 
 def test_killed_between_two_suggestions(searched: Experiment, tmp_path: Path) -> None:
     """The trial keeps the value that it has and gets the one that it lacks."""
-    trial = opened(searched, tmp_path).ask()
+    trial = opened(searched, tmp_path).optuna.ask()
     trial.suggest_float("lr", 1e-3, 0.1, log=True)
-    study = opened(searched, tmp_path)
-    again = study.ask()
-    study.space(again)
+    again = opened(searched, tmp_path).ask()
     assert (again.number, again.params["lr"]) == (trial.number, trial.params["lr"])
     assert set(again.params) == {"lr", "lovasz"}
 
@@ -136,15 +138,14 @@ def test_only_the_best_trials_keep_their_checkpoints(searched: Experiment, tmp_p
     search(study)
     complete = [t for t in study.ended if t.state is TrialState.COMPLETE]
     best = sorted(complete, key=lambda t: -t.value)[:2]
-    kept = {int(path.relative_to(tmp_path / "trials").parts[0]) for path in tmp_path.rglob("*.pt")}
+    kept = {int(path.relative_to(tmp_path / "study" / "trials").parts[0]) for path in tmp_path.rglob("*.pt")}
     assert kept == {t.number for t in best}
-    assert len(list((tmp_path / "trials").iterdir())) == 9  # what else a trial left stays
+    assert len(list((tmp_path / "study" / "trials").iterdir())) == 9  # what else a trial left stays
 
 
 def test_a_failed_trial_says_why_and_the_search_goes_on(searched: Experiment, tmp_path: Path) -> None:
     study = opened(searched, tmp_path)
     trial = study.ask()
-    study.space(trial)
     study.fail(trial.number, "the loss is nan in epoch 2")
     search(study)
     first = study.optuna.get_trials()[0]
@@ -164,9 +165,43 @@ def test_a_search_can_be_made_longer_but_not_be_mixed(searched: Experiment, tmp_
         searched.replace(tune=searched.tune.replace(sampler="random")),
         searched.replace(tune=searched.tune.replace(folds="all")),
         searched.replace(network=searched.network.replace(dropout=0.3)),
+        searched.replace(tune=None),
     ):
         with pytest.raises(RunError, match="made with other settings"):
-            opened(other, tmp_path)
+            _ = study_folder(other, RunDirectory(tmp_path), {"survey": "tiles", "weights": None}).done
+    with pytest.raises(RunError, match="survey: tiles there, others now"):
+        opened(searched, tmp_path, survey="others")
+
+
+def test_fewer_trials_than_begun_is_no_trial_less(searched: Experiment, tmp_path: Path) -> None:
+    search(opened(searched, tmp_path))
+    study = opened(searched.replace(tune=searched.tune.replace(trials=2)), tmp_path)
+    assert (study.asked, study.left, study.ask()) == (9, 0, None)
+
+
+def test_what_sqlite_cannot_do_is_one_sentence(searched: Experiment, tmp_path: Path) -> None:
+    study = opened(searched, tmp_path)
+    trial = study.ask()
+    with sqlite3.connect(tmp_path / "study" / "study.db") as other:
+        other.execute("DROP TABLE trial_values")
+        other.execute("DROP TABLE trial_user_attributes")
+    with pytest.raises(RunError, match=r"study\.db cannot be read or written \(.*no such table"):
+        study.fail(trial.number, "a reason")
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all " * 100])
+def test_a_study_that_cannot_be_read_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.db").write_bytes(content)
+    with pytest.raises(RunError, match=r"interrupted before its first trial|cannot be read or written"):
+        load_study(RunDirectory(tmp_path))
+
+
+def test_a_path_may_hold_what_means_something_in_an_address(searched: Experiment, tmp_path: Path) -> None:
+    folder = tmp_path / "a?b=1 #ä%20"
+    search(opened(searched.replace(tune=searched.tune.replace(trials=1)), folder))
+    assert (folder / "study" / "study.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_a_study_to_look_at(searched: Experiment, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""A search from its beginning, or from where it was, to the experiment that it found."""
+
+from __future__ import annotations
+
+from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources  # isort: skip (sets Ray's environment)
+from salt_ray.cluster.pipeline import Pipeline
+from salt_ray.model.encoder import build_encoder
+from salt_ray.report.study import report_study
+from salt_ray.training.loop import TrainingFailed
+from salt_ray.tuning.results import Summary
+from salt_ray.tuning.space import Space
+from salt_ray.tuning.study import Study
+from salt_ray.tuning.trial import folds_of
+
+
+def search(road: Pipeline, trials: int | None = None) -> Summary:
+    """Search what the experiment's ``tune`` section names, or go on with it; write ``best.json`` and pictures.
+
+    Args:
+        trials: how many in all, instead of ``tune.trials``.
+
+    Raises:
+        ExperimentError: the search space cannot be used.
+        RunError: this run directory holds another search.
+        SearchStopped: something is in the way of all trials.
+        TrainingFailed: no trial has a value.
+    """
+    Space(road.experiment)  # what is wrong with it is said before tiles are read
+    folds_of(road.experiment)
+    if trials is not None:
+        road.experiment = road.experiment.replace(tune=road.experiment.tune.replace(trials=trials))
+    road.prepare()
+    study = Study(road.experiment, road.run, road.study_folder)
+    if study.left:
+        for encoder in study.space.encoders():
+            build_encoder(encoder, road.experiment.network.pretrained)
+        road.connect()
+        wanted = trial_resources(road.experiment)
+        work = TrialWork(road.experiment, road.tables, road.run, int(wanted["CPU"]), "GPU" in wanted)
+        with road.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
+            run_trials(study, work, road.prepared.training_tiles(), wanted, view)
+    else:
+        road.terminal.say(f"{len(study.ended)} trials have ended already; more with --trials")
+    summary = report_study(road.run, road.terminal)
+    if summary.best is None:
+        raise TrainingFailed(
+            f"no trial in {road.run.path} has a value: change the ranges in tune.parameters, with another --run-dir"
+        )
+    return summary
