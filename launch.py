@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from salt_ray.config import load_experiment
 from salt_ray.errors import SaltRayError
+from salt_ray.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
     from salt_ray.cluster.pipeline import Pipeline
@@ -18,7 +18,7 @@ DEMO_TILES = 900  # as many as two cores learn from in minutes
 EXIT_ERROR = 1  # a sentence on standard error says what to do; 2 is a wrong command line
 
 app = typer.Typer(
-    help="K-fold training, prediction and submission for salt segmentation in seismic tiles, on Ray.",
+    help="K-fold training, tuning, prediction and submission for salt segmentation in seismic tiles, on Ray.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,7 +35,7 @@ ExperimentFile = Annotated[
     Path | None,
     typer.Option(
         "--experiment",
-        help="An experiment, Python or JSON. Default: the one that --run-dir was made with, or else random_folds.",
+        help="An experiment, Python or JSON. Default: the one that --run-dir was made with, or else random_folds (tune: tune).",
     ),
 ]
 RunDir = Annotated[Path | None, typer.Option(help="Where everything of the run lies. Default: runs/EXPERIMENT.")]

@@ -6,7 +6,8 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from salt_ray.config import Choice, Experiment, ExperimentError, FloatRange, IntRange, Parameter, assign, values_at
+from salt_ray.config import Choice, Experiment, ExperimentError, FloatRange, IntRange, Parameter
+from salt_ray.experiment_file import assign, values_at
 
 
 class Space:

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from road import Road, wait_for, workers
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Choice, Experiment, IntRange, Tune, load_experiment
+from salt_ray.config import Choice, Experiment, IntRange, Tune
+from salt_ray.experiment_file import load_experiment
 from salt_ray.tuning.study import load_study
 
 TRIALS = 5

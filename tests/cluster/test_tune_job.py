@@ -9,7 +9,8 @@ from browser import page_text
 from head import ROOT, SECONDS, running_head
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, FloatRange, Tune, load_experiment
+from salt_ray.config import Experiment, FloatRange, Tune
+from salt_ray.experiment_file import load_experiment
 from salt_ray.tuning.study import load_study
 
 TRIALS = 3

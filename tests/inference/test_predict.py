@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from salt_ray.config import Experiment, override
+from salt_ray.config import Experiment
+from salt_ray.experiment_file import override
 from salt_ray.inference.predict import Model
 from salt_ray.model.network import build_network
 from salt_ray.survey.padding import centre, centre_crop

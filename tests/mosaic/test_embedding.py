@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from salt_ray.config import Experiment, override
+from salt_ray.config import Experiment
+from salt_ray.experiment_file import override
 from salt_ray.model.network import SaltNet, build_network
 from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
 from salt_ray.survey.padding import centre_crop

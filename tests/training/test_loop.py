@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from salt_ray.artifacts import RunDirectory, RunError
-from salt_ray.config import Experiment, override
+from salt_ray.config import Experiment
+from salt_ray.experiment_file import override
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import checkpoint

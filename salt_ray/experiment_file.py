@@ -1,0 +1,144 @@
+"""Experiments from files and from the command line.
+
+An experiment file is Python and defines ``experiment() -> Experiment``; a machine-written one is the JSON of
+``Experiment.model_dump_json``. Fields are named by paths such as ``trainings.all.stages.plateau.epochs``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+from salt_ray.config import Experiment, ExperimentError, near, sentences, validated
+
+
+def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment in a Python or JSON file, with ``field.sub=value`` overrides applied.
+
+    Raises:
+        ExperimentError: the file is missing, does not define ``experiment()``, or a field is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")])
+        hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else "; name one with --experiment"
+        raise ExperimentError(f"there is no experiment {path}{hint}")
+    if path.suffix == ".json":
+        try:
+            fields = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
+        experiment = validated(Experiment, fields)
+    elif path.suffix == ".py":
+        build = getattr(_imported(path), "experiment", None)
+        try:
+            experiment = build() if callable(build) else None
+        except ValidationError as error:
+            raise ExperimentError(f"{path}: {sentences(error)}") from error
+        if not isinstance(experiment, Experiment):
+            raise ExperimentError(f"{path} must define experiment() and return a salt_ray.config.Experiment")
+    else:
+        raise ExperimentError(f"{path} is neither .py nor .json")
+    return override(experiment, overrides)
+
+
+def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
+    """A validated copy with ``field.sub=value`` assignments applied in order.
+
+    Members of a list are named by number, by their ``name`` or by ``all``:
+    ``trainings.all.stages.plateau.epochs=3``. Values are JSON; what is not JSON is taken as text.
+
+    Raises:
+        ExperimentError: naming field, value and what is allowed.
+    """
+    values = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise ExperimentError(f"--set {assignment}: write field.sub=value, for example network.encoder=resnet34")
+        values.pop(path, None)  # the last one counts, in its place
+        try:
+            values[path] = json.loads(text)
+        except json.JSONDecodeError:
+            values[path] = text
+    return assign(experiment, values)
+
+
+def assign(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """A validated copy in which the fields that the paths name have these values; paths are those of ``override``.
+
+    Raises:
+        ExperimentError: naming field, value and what is allowed.
+    """
+    fields = experiment.model_dump()
+    for path, value in values.items():
+        _visit(fields, path.split("."), path, functools.partial(_put, value))
+    return validated(Experiment, fields)
+
+
+def _put(value: Any, parent: dict, field: str) -> None:
+    parent[field] = value
+
+
+def values_at(experiment: Experiment, path: str) -> list[Any]:
+    """The values that ``--set path=…`` would replace: one, or more where the path says ``all``.
+
+    Raises:
+        ExperimentError: there is no such field.
+    """
+    found: list[Any] = []
+    _visit(experiment.model_dump(), path.split("."), path, lambda node, step: found.append(node[step]))
+    return found
+
+
+def _visit(node: Any, steps: list[str], path: str, apply: Callable[[dict, str], None]) -> None:
+    """Call ``apply(parent, field)`` for every field deep inside nested dictionaries and lists that ``steps`` name."""
+    step, *rest = steps
+    if isinstance(node, list | tuple):
+        names = [member.get("name", str(i)) if isinstance(member, dict) else str(i) for i, member in enumerate(node)]
+        if step != "all" and step not in names and not (step.isdigit() and int(step) < len(node)):
+            raise ExperimentError(f"{path}: there is no {step!r} here; choose a number, 'all' or one of {names}")
+        chosen = names if step == "all" else [step]
+        for name in chosen:
+            member = node[names.index(name) if name in names else int(name)]
+            if not rest or not isinstance(member, dict):
+                raise ExperimentError(f"{path}: set a field of this entry, or give the whole list as JSON")
+            _visit(member, rest, path, apply)
+        return
+    if not isinstance(node, dict):
+        raise ExperimentError(f"{path}: {step!r} is set below a plain value")
+    if step not in node:
+        raise ExperimentError(f"{path}: there is no field {step!r}{near(step, node)}")
+    if rest and node[step] is not None and not isinstance(node[step], dict | list | tuple):
+        raise ExperimentError(f"{path}: {step!r} is a plain value and has no field {rest[0]!r}")
+    if rest:
+        _visit(node[step], rest, path, apply)
+    else:
+        apply(node, step)
+
+
+def _imported(path: Path) -> ModuleType:
+    """Import an experiment file; ``from experiments.parent import experiment`` works next to it."""
+    root = str(path.resolve().parent.parent)
+    if root not in sys.path:
+        sys.path.append(root)
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ExperimentError:
+        raise
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: {sentences(error)}") from error
+    except Exception as error:  # an experiment file is the user's code: anything can go wrong in it
+        raise ExperimentError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
