@@ -35,7 +35,7 @@ ExperimentFile = Annotated[
     Path | None,
     typer.Option(
         "--experiment",
-        help="An experiment, Python or JSON. Default: the one that --run-dir was made with, or else random_folds (tune: tune).",
+        help="An experiment, Python or JSON. Default: what --run-dir was made with, else random_folds (or tune).",
     ),
 ]
 RunDir = Annotated[Path | None, typer.Option(help="Where everything of the run lies. Default: runs/EXPERIMENT.")]
