@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -215,47 +215,50 @@ class Resources(Section):
     max_failures: Annotated[StrictInt, Field(ge=0)] = 3
 
 
-class FloatRange(Section):
-    """A real number from ``low`` to ``high``; ``log``: equally likely at every order of magnitude."""
+class Searched(Section):
+    """What a search varies, whichever values it may take."""
 
-    kind: Literal["float"] = "float"
     name: Name
     #: The fields that take the value, as for ``--set``.
     fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    on: StrictBool = True
+
+
+class Range(Searched):
+    """From ``low`` to ``high``, both included; ``log``: equally likely at every order of magnitude."""
+
+    log: StrictBool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low} is not below high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low = {self.low} must be above 0 with log")
+        return self
+
+
+class FloatRange(Range):
+    """A real number."""
+
+    kind: Literal["float"] = "float"
     low: StrictFloat
     high: StrictFloat
-    log: StrictBool = False
-    on: StrictBool = True
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        return _ordered_range(self)
 
 
-class IntRange(Section):
-    """A whole number from ``low`` to ``high``, both included."""
+class IntRange(Range):
+    """A whole number."""
 
     kind: Literal["int"] = "int"
-    name: Name
-    fields: Annotated[tuple[str, ...], Field(min_length=1)]
     low: StrictInt
     high: StrictInt
-    log: StrictBool = False
-    on: StrictBool = True
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        return _ordered_range(self)
 
 
-class Choice(Section):
+class Choice(Searched):
     """One of several values."""
 
     kind: Literal["choice"] = "choice"
-    name: Name
-    fields: Annotated[tuple[str, ...], Field(min_length=1)]
     values: Annotated[tuple[StrictBool | StrictInt | StrictFloat | str, ...], Field(min_length=2)]
-    on: StrictBool = True
 
     @field_validator("values")
     @classmethod
@@ -351,8 +354,14 @@ def validated(kind: type[SectionT], fields: Any) -> SectionT:
 
 def sentences(error: ValidationError) -> str:
     """What is wrong with a section, each fault as field, value and what is allowed."""
-    (kind,) = [kind for kind in (Section, *Section.__subclasses__()) if kind.__name__ == error.title]
+    (kind,) = [kind for kind in _kinds(Section) if kind.__name__ == error.title]
     return "; ".join(dict.fromkeys(_sentence(kind, fault) for fault in error.errors()))
+
+
+def _kinds(kind: type[Section]) -> Iterator[type[Section]]:
+    yield kind
+    for derived in kind.__subclasses__():
+        yield from _kinds(derived)
 
 
 def _sentence(kind: type[Section], fault: Any) -> str:
@@ -406,14 +415,3 @@ def _distinct_names(members: tuple[Named, ...]) -> tuple[Named, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"the names {names} must differ from one another")
     return members
-
-
-Range = TypeVar("Range", FloatRange, IntRange)
-
-
-def _ordered_range(parameter: Range) -> Range:
-    if not parameter.low < parameter.high:
-        raise ValueError(f"low = {parameter.low} is not below high = {parameter.high}")
-    if parameter.log and parameter.low <= 0:
-        raise ValueError(f"low = {parameter.low} must be above 0 with log")
-    return parameter

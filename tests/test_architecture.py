@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted(p for folder in ("salt_ray", "experiments") for p in (ROOT / folder).rglob("*.py"))
 FILES.append(ROOT / "launch.py")
+CORE = {"artifacts", "config", "errors", "survey", "model", "training", "inference", "mosaic"}
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"artifacts", "config", "errors"},
@@ -16,30 +17,8 @@ ALLOWED = {
     "inference": {"artifacts", "config", "errors", "survey", "model", "training"},
     "mosaic": {"artifacts", "config", "errors", "survey", "model", "training", "inference"},
     "tuning": {"artifacts", "config", "errors", "experiment_file", "survey", "model", "training"},
-    "report": {
-        "artifacts",
-        "config",
-        "errors",
-        "experiment_file",
-        "survey",
-        "model",
-        "training",
-        "inference",
-        "mosaic",
-        "tuning",
-    },
-    "cluster": {
-        "artifacts",
-        "config",
-        "errors",
-        "survey",
-        "model",
-        "training",
-        "inference",
-        "mosaic",
-        "tuning",
-        "report",
-    },
+    "report": CORE | {"experiment_file", "tuning"},
+    "cluster": CORE | {"tuning", "report"},
     "artifacts": {"errors"},
     "config": {"errors"},
     "experiment_file": {"config", "errors"},

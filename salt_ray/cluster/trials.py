@@ -31,7 +31,7 @@ from salt_ray.config import Experiment, ExperimentError
 from salt_ray.errors import SaltRayError
 from salt_ray.model.encoder import weights_digest
 from salt_ray.report.tensorboard import EpochLog
-from salt_ray.report.trials import TrialView
+from salt_ray.report.trials import TrialView, short
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, TrainingFailed
@@ -277,10 +277,7 @@ class _Named:
     """Gives a trial's actor the name under which the dashboard lists it: its number and its values."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        values = " ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in config["values"].items()
-        )
+        values = " ".join(f"{name}={short(value)}" for name, value in config["values"].items())
         self._name = f"{trial_name(config['number'])} {values}"
         super().setup(config)
 

@@ -13,6 +13,7 @@ from salt_ray.artifacts import RunDirectory, write_atomically
 from salt_ray.config import Experiment
 from salt_ray.experiment_file import load_experiment
 from salt_ray.report.terminal import Terminal
+from salt_ray.report.trials import short
 from salt_ray.tuning.results import Summary, summarize, trial_table
 from salt_ray.tuning.study import BASELINE, load_study, storage_url
 from salt_ray.tuning.trial import trial_name
@@ -59,8 +60,8 @@ def summary_table(summary: Summary, baseline: dict[str, Any]) -> Table:
         column.justify = "right"
     for name, own in baseline.items():
         share = summary.importances.get(name)
-        found = _short(best.params[name]) if best else ""
-        table.add_row(name, _short(own), found, "" if share is None else f"{share:.0%}")
+        found = short(best.params[name]) if best else ""
+        table.add_row(name, short(own), found, "" if share is None else f"{share:.0%}")
     table.add_section()
     own_score = "not complete" if summary.baseline is None else f"{summary.baseline:.4f}"
     table.add_row("score", own_score, f"{best.value:.4f}" if best else "none", "", style="bold")
@@ -88,7 +89,3 @@ def _failures(study: optuna.Study) -> list[str]:
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     lines = [f"{trial_name(trial.number)} failed: {trial.user_attrs['reason']}" for trial in failed[:REASONS]]
     return lines + ([f"and {len(failed) - REASONS} more, in trials.csv"] if len(failed) > REASONS else [])
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

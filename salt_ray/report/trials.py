@@ -123,7 +123,7 @@ class TrialView:
             row = self.rows[number]
             score = "" if row.score is None else f"{row.score:.4f}"
             style = "bold green" if best is not None and number == best.number else STYLES.get(row.state)
-            values = [_short(row.values[name]) if name in row.values else "" for name in self.parameters]
+            values = [short(row.values[name]) if name in row.values else "" for name in self.parameters]
             table.add_row(f"{number:04d}", *values, row.state, row.fold, row.epoch, score, style=style)
         return table
 
@@ -137,8 +137,9 @@ def clock(seconds: float) -> str:
 
 
 def _words(values: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name} {_short(value)}" for name, value in values.items())
+    return "  ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A sampled value as people read it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
