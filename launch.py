@@ -1,6 +1,7 @@
 """salt-ray's command line: every command is one call into salt_ray. ``python launch.py COMMAND --help`` explains it."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from salt_ray.errors import SaltRayError
 from salt_ray.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
+    from salt_ray.artifacts import StoragePath
     from salt_ray.cluster.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent
@@ -28,17 +30,24 @@ app = typer.Typer(
 Data = Annotated[
     Path,
     typer.Option(
-        help="A survey in Kaggle's layout: a folder with train/, test/ and the CSVs, or the one with its zips."
+        envvar="SALT_RAY_DATA",
+        help="A survey in Kaggle's layout: a folder with train/, test/ and the CSVs, or the one with its zips.",
     ),
 ]
 ExperimentFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--experiment",
         help="An experiment, Python or JSON. Default: what --run-dir was made with, else random_folds (or tune).",
     ),
 ]
-RunDir = Annotated[Path | None, typer.Option(help="Where everything of the run lies. Default: runs/EXPERIMENT.")]
+RunDir = Annotated[
+    str | None,
+    typer.Option(
+        help="Where everything of the run lies: a folder, or s3://BUCKET/PREFIX. Default: runs/EXPERIMENT; the "
+        "environment's SALT_RAY_RUNS takes the place of runs."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; any number of times."),
@@ -56,15 +65,19 @@ Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
 
 @app.command()
 def demo(
-    run_dir: Annotated[Path, typer.Option(help="Where everything of the run lies.")] = Path("runs/demo"),
+    run_dir: Annotated[str, typer.Option(help="Where everything of the run lies.")] = "runs/demo",
     set_: Set = None,
     address: Address = None,
 ) -> None:
     """The whole road on a small synthetic survey with a small encoder; minutes on two cores."""
-    survey = run_dir / "survey"
+    from salt_ray.artifacts import cache_folder
+
+    _go_on_as_job(address)  # first: the survey is made where the run lies
+    run = _run_path(run_dir)
+    survey = (run if isinstance(run, Path) else cache_folder("surveys")) / "survey"
     if not survey.exists():
         synth(survey, DEMO_TILES)
-    pipeline(survey, ROOT / "experiments" / "demo.py", run_dir, set_, address)
+    pipeline(survey, str(ROOT / "experiments" / "demo.py"), run_dir, set_, address)
 
 
 @app.command()
@@ -121,13 +134,13 @@ def tune(
 
 
 @app.command()
-def study(run_dir: Annotated[Path, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")]) -> None:
+def study(run_dir: Annotated[str, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")]) -> None:
     """Show what a search has found so far, and draw its pictures anew."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.study import report_study
     from salt_ray.report.terminal import Terminal
 
-    report_study(RunDirectory(run_dir), Terminal())
+    report_study(RunDirectory(_run_path(run_dir)), Terminal())
 
 
 @app.command()
@@ -205,10 +218,16 @@ def pipeline(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
 ) -> None:
     """Prepare, train, predict, post-process, submit and score, skipping what is done."""
     with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
-        road.all()
+        if seeds == 1:
+            road.all()
+            return
+        from salt_ray.cluster.seeds import run_seeds
+
+        run_seeds(road, seeds)
 
 
 @app.command()
@@ -224,10 +243,22 @@ def bench(
         json_file.write_text(json.dumps(rows, indent=1))
 
 
+def _run_path(run_dir: str) -> "StoragePath":
+    """Where a run lies: SALT_RAY_RUNS, where it is set, takes the place of the folder runs."""
+    from salt_ray.artifacts import storage_path
+
+    path = storage_path(run_dir)
+    root = os.environ.get("SALT_RAY_RUNS")
+    if root is None or not isinstance(path, Path) or path.is_absolute():
+        return path
+    parts = path.parts[1:] if path.parts[:1] == ("runs",) else path.parts
+    return storage_path(root) / "/".join(parts)
+
+
 def _pipeline(
     data: Path,
-    experiment_file: Path | None,
-    run_dir: Path | None,
+    experiment_file: str | None,
+    run_dir: str | None,
     overrides: list[str] | None,
     address: str | None = None,
     skip_bad: bool = False,
@@ -239,24 +270,37 @@ def _pipeline(
     Args:
         uses_ray: whether the command's work is done by Ray.
     """
-    from salt_ray.artifacts import RunDirectory
+    from salt_ray.artifacts import RunDirectory, RunError, storage_path
     from salt_ray.survey.source import Source
 
-    if experiment_file is None:
-        earlier = run_dir / "experiment.json" if run_dir else None
-        experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / f"{default}.py"
-    experiment = load_experiment(experiment_file, overrides or ())
+    if experiment_file is not None:  # a mistake in it is said before a job begins
+        load_experiment(storage_path(experiment_file), overrides or ())
     if uses_ray:
-        from salt_ray.cluster.jobs import run_as_job
-
-        if (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:
-            raise typer.Exit(code)
+        _go_on_as_job(address)
+    if experiment_file is None:
+        earlier = _run_path(run_dir) / "experiment.json" if run_dir else None
+        experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / f"{default}.py"
+    experiment = load_experiment(storage_path(experiment_file), overrides or ())
     Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
+    from salt_ray.cluster.package import in_package
     from salt_ray.cluster.pipeline import Pipeline
     from salt_ray.report.terminal import Terminal
 
-    run = RunDirectory(run_dir or Path("runs") / experiment.name)
-    return Pipeline(experiment, data, run, Terminal(), skip_bad=skip_bad, address=address)
+    path = _run_path(run_dir or f"runs/{experiment.name}")
+    if isinstance(path, Path) and not path.is_absolute() and in_package():
+        raise RunError(
+            f"{path} would lie in the job's unpacked code, which Ray deletes: name a whole path or s3://BUCKET/PREFIX "
+            "with --run-dir, or set SALT_RAY_RUNS on the cluster"
+        )
+    return Pipeline(experiment, data, RunDirectory(path), Terminal(), skip_bad=skip_bad, address=address)
+
+
+def _go_on_as_job(address: str | None) -> None:
+    """On a cluster this process only follows the command, which goes on there as a job."""
+    from salt_ray.cluster.jobs import run_as_job
+
+    if (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:
+        raise typer.Exit(code)
 
 
 def main() -> None:
@@ -264,12 +308,17 @@ def main() -> None:
     try:
         app()
     except SaltRayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_printable(str(error))}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{where}: make room or name another place, then again", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+
+
+def _printable(text: str) -> str:
+    """A message without escape sequences, which a terminal would obey: it may hold text of a damaged file."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 if __name__ == "__main__":

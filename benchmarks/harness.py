@@ -120,13 +120,13 @@ def _real(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _generated(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Smooth fields stretched to 0 … 255; masks are smoother fields above a level, 39 % of them empty as in TGS."""
-    random = np.random.default_rng(0)
-    images = ndimage.gaussian_filter(random.standard_normal((count, 101, 101), dtype=np.float32), (0, 2, 4))
+    rng = np.random.default_rng(0)
+    images = ndimage.gaussian_filter(rng.standard_normal((count, 101, 101), dtype=np.float32), (0, 2, 4))
     images -= images.min(axis=(1, 2), keepdims=True)
     images *= 255 / images.max(axis=(1, 2), keepdims=True)
-    bodies = ndimage.gaussian_filter(random.standard_normal((count, 101, 101), dtype=np.float32), (0, 12, 12))
-    levels = np.quantile(bodies, random.uniform(0.2, 0.9, count))[:, None, None]
-    has_salt = random.random(count)[:, None, None] > 0.39
+    bodies = ndimage.gaussian_filter(rng.standard_normal((count, 101, 101), dtype=np.float32), (0, 12, 12))
+    levels = np.quantile(bodies, rng.uniform(0.2, 0.9, count))[:, None, None]
+    has_salt = rng.random(count)[:, None, None] > 0.39
     return np.rint(images).astype(np.uint8), (bodies > levels) & has_salt
 
 

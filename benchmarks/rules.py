@@ -26,7 +26,9 @@ from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.predict import Probabilities
 from salt_ray.inference.scores import read_test_truth
+from salt_ray.inference.stored import store
 from salt_ray.mosaic.corrections import CorrectedMosaic, Corrections, correct, gather
 from salt_ray.mosaic.draw import draw_mosaic, write_png
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
@@ -66,9 +68,8 @@ Work = tuple[Experiment, PreparedSurvey, MosaicTable, list[ModelPrediction]]
 
 
 def _under_ray(work: Work, root: Path, folder: Path) -> tuple[float, Corrections]:
-    experiment, prepared, table, _ = work
+    experiment, prepared, table, models = work
     missing = np.zeros(len(prepared.survey.ids), np.int64)
-    models = [root / f"model-{k}" for k in range(MODELS)]
     started = time.perf_counter()
     Postprocessing(experiment, prepared, table, models, missing, Folder(folder, {})).finish()
     return time.perf_counter() - started, Corrections.load(folder)
@@ -142,8 +143,4 @@ def _write(root: Path) -> None:
     for k in range(MODELS):
         tiles = np.array([t for t in range(len(truth)) if t >= survey.labelled or t % MODELS == k])
         masks = ndimage.gaussian_filter(truth[tiles], (0, 4 + k, 4 + k))
-        folder = root / f"model-{k}"
-        folder.mkdir()
-        np.save(folder / "tiles.npy", tiles)
-        np.save(folder / "masks.npy", masks.astype(np.float16))
-        np.save(folder / "salt.npy", masks.max(axis=(1, 2)))
+        store(root / f"model-{k}", tiles, Probabilities(masks.astype(np.float16), masks.max(axis=(1, 2))))

@@ -1,33 +1,53 @@
 """Files that are whole or absent, and where everything of a run lies.
 
 Nothing here is written in place: a file goes to a temporary name beside its own, is flushed to the disk, and is
-renamed. A marker is written last, so that its presence proves the rest.
+renamed; in an object store it is uploaded in one step. A marker is written last, so that its presence proves the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
 
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import RunError, SaltRayError
+from salt_ray.lease import Lease
+from salt_ray.object_store import SCHEME, ObjectPath
 
 ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
 
 
+StoragePath = Path | ObjectPath
+
+
+def storage_path(text: str | StoragePath) -> StoragePath:
+    """A path on a disk, or in an object store where the text says ``s3://``."""
+    if isinstance(text, ObjectPath):
+        return text
+    return ObjectPath(text) if str(text).startswith(SCHEME) else Path(text)
+
+
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
     """A binary file that appears under ``path`` when the block ends, or not at all when it raises."""
+    if isinstance(path, ObjectPath):
+        content = io.BytesIO()
+        yield content
+        path.write_bytes(content.getvalue())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -42,27 +62,53 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     _sync_directory(path.parent)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: StoragePath, content: bytes | str) -> None:
     """Replace ``path`` by ``content`` (text as UTF-8) in one step."""
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def save_array(path: Path, array: np.ndarray) -> None:
+def save_array(path: StoragePath, array: np.ndarray) -> None:
     """Save one array as .npy, whole or not at all."""
     with atomic_file(path) as file:
         np.save(file, array)
 
 
-def save_zeros(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
-    """Save an array of zeros as .npy, to be mapped and filled; a full disk shows here and not in the middle of that."""
-    with atomic_file(path) as file:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        start, size = file.tell(), int(np.prod(shape)) * np.dtype(dtype).itemsize
-        file.flush()
-        if size:
-            os.posix_fallocate(file.fileno(), start, size)
+def load_array(path: StoragePath) -> np.ndarray:
+    """Read an array that was saved as .npy.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    content = io.BytesIO(path.read_bytes())
+    with readable(path):
+        array = np.load(content, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive of arrays")
+        return array
+
+
+@contextlib.contextmanager
+def readable(path: StoragePath) -> Iterator[None]:
+    """Make a sentence of what numpy raises for a damaged file.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError) as error:
+        raise RunError(
+            f"{path} is damaged ({str(error)[:200]}): delete {path.parent}, and the same command makes it anew"
+        ) from error
+
+
+def remove_tree(path: StoragePath) -> None:
+    """Delete a folder and everything in it, if it is there."""
+    if isinstance(path, ObjectPath):
+        path.remove_tree()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -85,6 +131,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the right to build what will lie at ``path``, after waiting for a process that has it.
+
+    It dies with its owner. Who waited looks again: what it wanted to build may be there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class CacheError(SaltRayError):
@@ -114,10 +172,6 @@ def _sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-class RunError(SaltRayError):
-    """A run directory cannot be used; the message says what to do."""
-
-
 class RunDirectory:
     """Every path of a run.
 
@@ -126,66 +180,75 @@ class RunDirectory:
         experiment.json                          the experiment as it ran
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
-        predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, masks.npy, salt.npy, done.json
+        trainings/TRAINING/fold-K/               owner, while it trains; micro_batch.json, where memory was short
+        predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, scores.json              the results
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
         study/trials/NNNN/                       one trial of it, laid out as a run: experiment.json, trainings/
         best.json                                the experiment that the search found
+        seed-K/, seeds.json                      runs over several seeds, laid out as runs; their mean and spread
         tensorboard/                             curves of folds and trials; nothing of the result depends on them
         ray/                                     Ray's own book-keeping; nothing of the result depends on it
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StoragePath) -> None:
         self.path = path.absolute()
 
     @property
-    def experiment(self) -> Path:
+    def experiment(self) -> StoragePath:
         return self.path / "experiment.json"
 
     @property
-    def submission(self) -> Path:
+    def submission(self) -> StoragePath:
         return self.path / "submission.csv"
 
     @property
-    def scores(self) -> Path:
+    def scores(self) -> StoragePath:
         return self.path / "scores.json"
 
     @property
-    def ray(self) -> Path:
+    def ray(self) -> StoragePath:
         return self.path / "ray"
 
     @property
-    def tensorboard(self) -> Path:
+    def tensorboard(self) -> StoragePath:
         return self.path / "tensorboard"
 
     @property
-    def study(self) -> Path:
+    def study(self) -> StoragePath:
         return self.path / "study"
 
     @property
-    def best(self) -> Path:
+    def best(self) -> StoragePath:
         return self.path / "best.json"
+
+    @property
+    def seeds(self) -> StoragePath:
+        return self.path / "seeds.json"
+
+    def seed(self, seed: int) -> RunDirectory:
+        return RunDirectory(self.path / f"seed-{seed}")
 
     def trial(self, number: int) -> RunDirectory:
         return RunDirectory(self.study / "trials" / f"{number:04d}")
 
-    def folds(self, training: str) -> Path:
+    def folds(self, training: str) -> StoragePath:
         return self.path / "folds" / training
 
-    def stage(self, training: str, fold: int, stage: str) -> Path:
+    def stage(self, training: str, fold: int, stage: str) -> StoragePath:
         return self.path / "trainings" / training / f"fold-{fold}" / stage
 
-    def prediction(self, training: str, fold: int, stage: str) -> Path:
+    def prediction(self, training: str, fold: int, stage: str) -> StoragePath:
         return self.path / "predictions" / training / f"fold-{fold}" / stage
 
     @property
-    def mosaics(self) -> Path:
+    def mosaics(self) -> StoragePath:
         return self.path / "mosaics"
 
     @property
-    def postprocessing(self) -> Path:
+    def postprocessing(self) -> StoragePath:
         return self.path / "postprocessing"
 
     @contextlib.contextmanager
@@ -195,6 +258,10 @@ class RunDirectory:
         Raises:
             RunError: another process works on it, or the directory cannot be written.
         """
+        if isinstance(self.path, ObjectPath):
+            with Lease(self.path / ".lease"):
+                yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "a+")  # noqa: SIM115 (the block below closes it)
@@ -207,11 +274,34 @@ class RunDirectory:
                 raise RunError(f"another process works on {self.path}: wait for it, or change --run-dir") from error
             yield
 
+    def identity(self) -> str:
+        """What tells this run directory from another one of the same name on another machine; made when it is new."""
+        path = self.path / ".id"
+        if not path.exists():
+            write_atomically(path, secrets.token_hex(16))
+        return path.read_text()
+
+    def check_visible(self, identity: str) -> None:
+        """Make sure that this process sees the run directory of the driver, and not its own disk in that place.
+
+        Raises:
+            RunError: it does not.
+        """
+        try:
+            here = (self.path / ".id").read_text()
+        except OSError:
+            here = None
+        if here != identity:
+            raise RunError(
+                f"{socket.gethostname()} does not see {self.path}: put the run directory on a folder that all nodes "
+                "share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
+            )
+
 
 class Folder:
     """A folder of results with the inputs that they depend on written first and a marker written last."""
 
-    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+    def __init__(self, path: StoragePath, inputs: dict[str, Any]) -> None:
         self.path = path
         self.inputs = json.loads(json.dumps(inputs))
 
@@ -239,7 +329,8 @@ class Folder:
         """``open``, to do the work anew: an earlier marker goes first, so that none stands beside half of the new."""
         self.open()
         (self.path / "done.json").unlink(missing_ok=True)
-        _sync_directory(self.path)
+        if isinstance(self.path, Path):
+            _sync_directory(self.path)
 
     def _check(self) -> bool:
         path = self.path / "inputs.json"

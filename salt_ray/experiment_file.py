@@ -18,16 +18,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from salt_ray.artifacts import StoragePath
 from salt_ray.config import Experiment, ExperimentError, near, sentences, validated
 
 
-def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experiment:
     """The experiment in a Python or JSON file, with ``field.sub=value`` overrides applied.
 
     Raises:
         ExperimentError: the file is missing, does not define ``experiment()``, or a field is wrong.
     """
-    path = Path(path)
     if not path.is_file():
         nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")])
         hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else "; name one with --experiment"

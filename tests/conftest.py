@@ -1,19 +1,26 @@
-"""What many tests share: a tiny experiment, tiny tiles, and a cache of their own."""
+"""What many tests share: a tiny experiment, tiny tiles, a cache of their own, and a survey for the command line."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from pyarrow.fs import FileSystem
 from scipy import ndimage
 
 from salt_ray.config import Cosine, Experiment, Folds, Network, Plateau, Stage, Training
 from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.survey.synthetic import write_survey
+
+if TYPE_CHECKING:
+    from road import Road
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +30,26 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SALT_RAY_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """``s3://`` and the name of an empty bucket, on an S3 server on loopback that this process and its children use."""
+    from moto.server import ThreadedMotoServer  # here, because it takes seconds to load
+
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        store, name = FileSystem.from_uri("s3://salt?allow_bucket_creation=true")
+        store.create_dir(name)
+        yield f"s3://{name}"
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +99,39 @@ def tiny_tiles(tiny: Experiment, own_cache: Path) -> TrainingTiles:
 @pytest.fixture(scope="session")
 def tiny_folds(tiny_tiles: TrainingTiles) -> FoldTable:
     return random_folds(tiny_tiles.ids, np.arange(len(tiny_tiles.ids)), 2)
+
+
+@pytest.fixture(scope="session")
+def ray_directory() -> Iterator[Path]:
+    """A short path of its own: Ray's socket names are limited, and no other Ray's files are in the way."""
+    with tempfile.TemporaryDirectory(prefix="salt") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("survey") / "tiles"
+    write_survey(directory, 60, seed=1, tile_px=33)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def experiment_file(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("experiment") / "tiny.json"
+    path.write_text(tiny.model_dump_json())
+    return path
+
+
+@pytest.fixture(scope="session")
+def road(survey: Path, experiment_file: Path, ray_directory: Path) -> Road:
+    """The command line on that survey and experiment."""
+    from road import Road  # Ray: seconds that most tests need not wait for
+
+    return Road(survey, experiment_file, ray_directory)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(road: Road, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run from its beginning to its end, and what it printed: what disturbed ones are compared with."""
+    run = tmp_path_factory.mktemp("undisturbed")
+    return run, road.run("pipeline", run)

@@ -20,6 +20,7 @@ from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.config import Experiment, Folds, Training
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
+from salt_ray.inference.stored import CHUNK, StoredPrediction
 from salt_ray.model.encoder import build_encoder, weights_digest
 from salt_ray.mosaic.assemble import assemble
 from salt_ray.mosaic.corrections import Corrections, correct_with_each
@@ -61,6 +62,11 @@ class Pipeline:
         self.experiment, self.data, self.run, self.terminal = experiment, data, run, terminal
         self._skip_bad, self._address = skip_bad, address
         self._open, self._connected = contextlib.ExitStack(), False
+
+    def with_seed(self, seed: int) -> Pipeline:
+        """The same road with another seed, in a run directory of its own inside this one."""
+        experiment, run = self.experiment.replace(seed=seed), self.run.seed(seed)
+        return Pipeline(experiment, self.data, run, self.terminal, skip_bad=self._skip_bad, address=self._address)
 
     def __enter__(self) -> Pipeline:
         self._open.enter_context(self.run.lock())
@@ -206,7 +212,8 @@ class Pipeline:
                 advance(len(tiles))
                 arrived(tiles)
 
-            predict_models(pending, np.asarray(self.prepared.images), self.prepared.frame, self.experiment, follow)
+            padded = np.asarray(self.prepared.images)
+            predict_models(pending, padded, self.prepared.frame, self.experiment, self.run, follow)
 
     def postprocess(self) -> None:
         """Let mosaic neighbours correct the predictions; needs all of them.
@@ -235,7 +242,9 @@ class Pipeline:
         for task in self._prediction_tasks:
             missing[task.tiles] += 1
         self.connect()
-        models = [task.folder.path for task in self._prediction_tasks]
+        for task in self._prediction_tasks:
+            StoredPrediction.open(task.folder, task.tiles)
+        models = [ModelPrediction.load(task.folder.path) for task in self._prediction_tasks]
         work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
         self.predict(work.arrived)
         self.terminal.rules(work.finish(), folder.path)
@@ -336,10 +345,10 @@ class Pipeline:
         _, own = task.folds.split(task.fold, self.prepared.survey.ids[:labelled])
         candidates = np.concatenate([own, np.flatnonzero(self.prepared.held_out), self.prepared.unlabelled])
         tiles = np.sort(candidates[~self.prepared.survey.constant[candidates]])
-        inputs = {"model": stage.inputs, "flip": self.experiment.prediction.flip, "tiles": len(tiles)}
+        inputs = {"model": stage.inputs, "flip": self.experiment.prediction.flip, "tiles": len(tiles), "chunk": CHUNK}
         folder = Folder(self.run.prediction(task.training.name, task.fold, task.training.stages[-1].name), inputs)
-        order = np.argsort(priority[tiles], kind="stable")
-        return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, order, folder)
+        tiles = tiles[np.argsort(priority[tiles], kind="stable")]
+        return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, folder)
 
     @property
     def _predictions(self) -> dict[tuple[str, int], ModelPrediction]:

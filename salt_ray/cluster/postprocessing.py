@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from salt_ray.cluster.session import ClusterError  # isort: skip (sets Ray's environment)
 import numpy as np
 import ray
 
-from salt_ray.artifacts import Folder, write_atomically
+from salt_ray.artifacts import Folder, StoragePath, write_atomically
 from salt_ray.config import Experiment, Prediction, RuleName
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
@@ -38,29 +37,28 @@ class PostprocessingFailed(ClusterError):
 @ray.remote(num_cpus=1, max_retries=3)
 def try_in_mosaic(
     tiles: MosaicTiles,
-    models: Sequence[Path],
+    models: Sequence[ModelPrediction],
     hidden: np.ndarray,
     candidates: Sequence[Sequence[RuleName]],
     settings: Prediction,
 ) -> Trial:
     """``try_rules`` on a worker."""
-    return try_rules(_predicted(tiles, models), hidden, candidates, settings)
+    return try_rules(PredictedMosaic.gather(tiles, models), hidden, candidates, settings)
 
 
 @ray.remote(num_cpus=1, max_retries=3)
 def correct_mosaic(
-    tiles: MosaicTiles, models: Sequence[Path], rules: Sequence[RuleName], settings: Prediction, picture: Path
+    tiles: MosaicTiles,
+    models: Sequence[ModelPrediction],
+    rules: Sequence[RuleName],
+    settings: Prediction,
+    picture: StoragePath,
 ) -> CorrectedMosaic:
     """``correct`` on a worker, which also draws the mosaic."""
-    corrected = correct(_predicted(tiles, models), rules, settings)
+    corrected = correct(PredictedMosaic.gather(tiles, models), rules, settings)
     before, after = corrected.before, corrected.after
     write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
     return corrected
-
-
-def _predicted(tiles: MosaicTiles, models: Sequence[Path]) -> PredictedMosaic:
-    """The predictions as the disk has them now: a file that stays open may show old pages on a network's disk."""
-    return PredictedMosaic.gather(tiles, [ModelPrediction.load(model) for model in models])
 
 
 class _Calls:
@@ -104,7 +102,7 @@ class Postprocessing:
 
     Args:
         table: the mosaics.
-        models: the folders of all models' predictions, on a disk that every worker sees.
+        models: all models' predictions, in a place that every worker sees; they may still be growing.
         missing: (N,) int64: how many models have yet to predict each tile of the survey.
         folder: where the results go; whole once it has its marker.
     """
@@ -114,7 +112,7 @@ class Postprocessing:
         experiment: Experiment,
         prepared: PreparedSurvey,
         table: MosaicTable,
-        models: Sequence[Path],
+        models: Sequence[ModelPrediction],
         missing: np.ndarray,
         folder: Folder,
     ) -> None:
@@ -188,20 +186,23 @@ class Postprocessing:
         settings = self._experiment.prediction
         if self._rules is not None:
             rules, picture = self._rules, picture_path(self._folder.path, number)
-            self._calls.add(
-                number, lambda: correct_mosaic.remote(self._tiles(number), self._models, rules, settings, picture)
-            )
+
+            def submit() -> ray.ObjectRef:
+                tiles = self._tiles(number)
+                return correct_mosaic.remote(tiles, self._parts(tiles), rules, settings, picture)
+
         elif number in self._untried:
             candidates = self._candidates
 
             def submit() -> ray.ObjectRef:
                 tiles = self._tiles(number)
                 hidden = self._hidden[:, tiles.tiles]
-                return try_in_mosaic.remote(tiles, self._models, hidden, candidates, settings)
+                return try_in_mosaic.remote(tiles, self._parts(tiles), hidden, candidates, settings)
 
-            self._calls.add(number, submit)
         else:
             self._held.append(number)
+            return
+        self._calls.add(number, submit)
 
     def _collect(self, timeout: float | None) -> None:
         """Take in what has been answered, and go on from there."""
@@ -242,6 +243,9 @@ class Postprocessing:
         held, self._held = self._held, []
         for number in held:
             self._begin(number)
+
+    def _parts(self, tiles: MosaicTiles) -> list[ModelPrediction]:
+        return [model.part(tiles.tiles) for model in self._models]
 
     def _tiles(self, number: int) -> MosaicTiles:
         return MosaicTiles.gather(number, self._members[number], self._table, self._prepared)

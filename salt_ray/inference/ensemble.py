@@ -7,61 +7,99 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from salt_ray.artifacts import StoragePath, load_array
 from salt_ray.config import Prediction
 from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.stored import StoredRecords
 
 BLOCK = 2048  # tiles averaged at a time: 80 MB of float32 at 101 px
 
 
 @dataclass(frozen=True)
 class ModelPrediction:
-    """What one model predicted, as it lies on the disk.
+    """What one model predicted.
 
     Attributes:
         tiles: (n,) int64, increasing: positions in the survey.
-        masks: (n, S, S) float16; memory-mapped.
-        salt: (n,) float32; memory-mapped. NaN where the model has not predicted a tile yet.
+        rows: (n,) int64: where the record of each tile lies.
+        records: records[rows] gives ``salt`` (n,) float32 and ``mask`` (n, S, S) float16: an array, or stored ones.
     """
 
     tiles: np.ndarray
-    masks: np.ndarray
-    salt: np.ndarray
+    rows: np.ndarray
+    records: np.ndarray | StoredRecords
 
     @classmethod
-    def load(cls, directory: Path) -> ModelPrediction:
-        return cls(
-            np.load(directory / "tiles.npy"),
-            np.load(directory / "masks.npy", mmap_mode="r"),
-            np.load(directory / "salt.npy", mmap_mode="r"),
-        )
+    def load(cls, directory: StoragePath) -> ModelPrediction:
+        """Those in a folder; they are read when they are asked for."""
+        return cls.of(load_array(directory / "tiles.npy"), StoredRecords(directory))
+
+    @classmethod
+    def of(cls, tiles: np.ndarray, records: np.ndarray | StoredRecords) -> ModelPrediction:
+        """Of tiles in any order, with the records in the same."""
+        rows = np.argsort(tiles, kind="stable")
+        return cls(tiles[rows], rows, records)
+
+    def find(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the tiles (m,) it predicted: (m,) bool, and the rows of those."""
+        if not len(self.tiles):
+            return np.zeros(len(tiles), bool), self.rows
+        places = np.minimum(np.searchsorted(self.tiles, tiles), len(self.tiles) - 1)
+        found = self.tiles[places] == tiles
+        return found, self.rows[places[found]]
+
+    def part(self, tiles: np.ndarray) -> ModelPrediction:
+        """The same of these tiles only: small enough to travel."""
+        found, rows = self.find(tiles)
+        order = np.argsort(tiles[found], kind="stable")
+        return ModelPrediction(tiles[found][order], rows[order], self.records)
 
 
 def mean_blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterator[tuple[np.ndarray, Probabilities]]:
-    """The mean over all models that predicted a tile, for (n,) increasing positions, in blocks.
+    """The mean over all models that predicted a tile, for (n,) positions, in blocks.
+
+    The blocks follow the order in which the tiles were predicted, because they lie in storage in that order.
 
     Yields:
-        (b,) positions and their probabilities, float32 throughout.
+        (b,) places in ``tiles`` and their probabilities, float32 throughout.
 
     Raises:
         ValueError: a tile was predicted by no model.
     """
+    order = _order_of_prediction(models, tiles)
     for start in range(0, len(tiles), BLOCK):
-        block = tiles[start : start + BLOCK]
-        edge = models[0].masks.shape[-1]
-        masks, salt = np.zeros((len(block), edge, edge), np.float32), np.zeros(len(block), np.float32)
+        block = order[start : start + BLOCK]
+        total: Probabilities | None = None
         count = np.zeros(len(block), np.int64)
         for model in models:
-            _, here, there = np.intersect1d(block, model.tiles, assume_unique=True, return_indices=True)
-            masks[here] += model.masks[there]
-            salt[here] += model.salt[there]
-            count[here] += 1
-        if not count.all():
+            found, rows = model.find(tiles[block])
+            if not len(rows):
+                continue
+            records = model.records[rows]
+            if total is None:
+                edges = records["mask"].shape[1:]
+                total = Probabilities(np.zeros((len(block), *edges), np.float32), np.zeros(len(block), np.float32))
+            total.masks[found] += records["mask"]
+            total.salt[found] += records["salt"]
+            count[found] += 1
+        if total is None or not count.all():
             raise ValueError(f"{(count == 0).sum()} tiles were predicted by no model: run predict again")
-        yield block, Probabilities(masks / count[:, None, None].astype(np.float32), salt / count.astype(np.float32))
+        yield (
+            block,
+            Probabilities(total.masks / count[:, None, None].astype(np.float32), total.salt / count.astype(np.float32)),
+        )
+
+
+def _order_of_prediction(models: Sequence[ModelPrediction], tiles: np.ndarray) -> np.ndarray:
+    """(n,) int64: places in ``tiles``, first predicted first; where models differ, by the earliest."""
+    rank = np.full(len(tiles), np.inf)
+    for model in models:
+        found, rows = model.find(tiles)
+        rank[found] = np.minimum(rank[found], rows / len(model.tiles))
+    return np.argsort(rank, kind="stable")
 
 
 def decide(probabilities: Probabilities, settings: Prediction) -> np.ndarray:
@@ -76,5 +114,12 @@ def decide(probabilities: Probabilities, settings: Prediction) -> np.ndarray:
 
 
 def decided_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, settings: Prediction) -> np.ndarray:
-    """``decide`` on the mean of the models, for (n,) increasing positions: (n, S, S) bool."""
-    return np.concatenate([decide(probabilities, settings) for _, probabilities in mean_blocks(models, tiles)])
+    """``decide`` on the mean of the models, for (n,) positions: (n, S, S) bool."""
+    assert len(tiles), "nothing to decide on"
+    masks: np.ndarray | None = None
+    for block, probabilities in mean_blocks(models, tiles):
+        decided = decide(probabilities, settings)
+        if masks is None:
+            masks = np.empty((len(tiles), *decided.shape[1:]), bool)
+        masks[block] = decided
+    return masks

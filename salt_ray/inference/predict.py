@@ -5,12 +5,12 @@ Letters: n tiles, B a batch, P padded and S tile edge in px.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from salt_ray.artifacts import StoragePath
 from salt_ray.config import Experiment
 from salt_ray.inference.tta import transforms
 from salt_ray.model.network import SaltNet, build_network
@@ -37,7 +37,7 @@ class Model:
         CheckpointError: the checkpoint is missing or damaged.
     """
 
-    def __init__(self, experiment: Experiment, checkpoint: Path, frame: Frame, device: torch.device) -> None:
+    def __init__(self, experiment: Experiment, checkpoint: StoragePath, frame: Frame, device: torch.device) -> None:
         self.settings, self.frame, self.device = experiment.prediction, frame, device
         network = build_network(experiment.network.replace(pretrained=False))  # the checkpoint has all weights
         network.load_state_dict(read_checkpoint(checkpoint)["network"])

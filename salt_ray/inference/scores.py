@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import cv2
@@ -64,6 +66,34 @@ def run_scores(
     trivial = trivial_scores(truth[tiles], truth[tiles] if test_truth is None else test_truth)
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
     return scores
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One score over several seeds; ``sd`` is that of the sample (n - 1)."""
+
+    each: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.each)
+
+    @property
+    def sd(self) -> float:
+        return stdev(self.each)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"mean": self.mean, "sd": self.sd, "each": list(self.each)}
+
+
+def spreads(runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    """The scores of at least two runs that differ in their seed (``run_scores`` of each), one spread a score."""
+    rows = []
+    for scores in runs:
+        row = {f"fold {name}": value for name, value in scores["folds"].items()}
+        row |= {name: scores[name] for name in ("oof", "holdout", "test") if name in scores}
+        rows.append(row)
+    return {name: Spread(tuple(row[name] for row in rows)) for name in rows[0]}
 
 
 def survey_masks(

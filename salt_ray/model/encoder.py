@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import pickle
+import pickle  # nosec B403: only the name of its error is used
 from pathlib import Path
 
 import torch
@@ -27,7 +27,17 @@ MAPS = 5
 #: How timm refuses features_only, and its networks of a fixed image size the dry run.
 UNSUITED = (AssertionError, AttributeError, IndexError, TypeError)
 #: What torch and safetensors raise for a file that is not theirs.
-UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, SafetensorError)
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    EOFError,
+    AssertionError,
+    AttributeError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 #: Side of the image of the dry run, px: two pixels at the deepest reduction in use (32), so that the ratios are exact.
 DRY_RUN_PX = 64
 

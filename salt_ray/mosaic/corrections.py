@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import save_array, write_atomically
+from salt_ray.artifacts import StoragePath, load_array, save_array, write_atomically
 from salt_ray.config import Prediction, RuleName
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
@@ -37,7 +36,7 @@ class Corrections:
         corrected[here] = self.masks[there]
         return corrected
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: StoragePath) -> None:
         """Write ``tiles.npy`` and ``masks.npy``."""
         save_array(folder / "tiles.npy", self.tiles)
         save_array(folder / "masks.npy", self.masks)
@@ -56,8 +55,8 @@ class Corrections:
         return cls(tiles[order], np.concatenate([part.masks for part in parts])[order])
 
     @classmethod
-    def load(cls, folder: Path) -> Corrections:
-        return cls(np.load(folder / "tiles.npy"), np.load(folder / "masks.npy"))
+    def load(cls, folder: StoragePath) -> Corrections:
+        return cls(load_array(folder / "tiles.npy"), load_array(folder / "masks.npy"))
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def gather(mosaics: Iterable[CorrectedMosaic], tile_px: int) -> Corrections:
     return Corrections.join((mosaic.corrections for mosaic in mosaics), tile_px)
 
 
-def save_changes(path: Path, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
+def save_changes(path: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
     """Write ``changes.csv``: id, rule, pixels added and removed, and the ids of the tiles they came from.
 
     Args:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from salt_ray.artifacts import write_atomically
+from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.mosaic.table import MosaicError
 from salt_ray.training.metrics import tile_scores
 
@@ -186,14 +185,14 @@ def encode_png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
+def write_png(path: StoragePath, picture: np.ndarray) -> None:
     """Write a picture as PNG, whole or not at all."""
     write_atomically(path, encode_png(picture))
 
 
-def read_png(path: Path) -> np.ndarray:
+def read_png(path: StoragePath) -> np.ndarray:
     """A picture that was written here."""
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def _check_tiles(images: np.ndarray, **masks: np.ndarray) -> None:

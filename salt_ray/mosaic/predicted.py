@@ -67,13 +67,14 @@ class PredictedMosaic:
 
     @classmethod
     def gather(cls, tiles: MosaicTiles, models: Sequence[ModelPrediction]) -> PredictedMosaic:
-        """Read the predictions of a mosaic's tiles from the disk."""
+        """Read the predictions of a mosaic's tiles."""
         masks = np.full((len(models), *tiles.labels.shape), np.nan, np.float16)
         salt = np.full(masks.shape[:2], np.nan, np.float32)
         for model, ours, ours_salt in zip(models, masks, salt, strict=True):
-            rows = np.minimum(np.searchsorted(model.tiles, tiles.tiles), len(model.tiles) - 1)
-            found = model.tiles[rows] == tiles.tiles
-            ours[found], ours_salt[found] = model.masks[rows[found]], model.salt[rows[found]]
+            found, rows = model.find(tiles.tiles)
+            if len(rows):
+                records = model.records[rows]
+                ours[found], ours_salt[found] = records["mask"], records["salt"]
         return cls(tiles, masks, salt)
 
     @property

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import write_atomically
+from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
 
 COLUMNS = {"id": str, "mosaic_id": np.int64, "row": np.int64, "col": np.int64, "confidence": np.float64}
@@ -44,6 +44,10 @@ class MosaicTable:
     def __post_init__(self) -> None:
         if len(np.unique(self.ids)) != len(self.ids):
             raise MosaicError("a tile stands twice in the mosaics")
+        largest = np.array([self.mosaics.max(initial=0), self.rows.max(initial=0), self.cols.max(initial=0)])
+        smallest = np.array([self.mosaics.min(initial=0), self.rows.min(initial=0), self.cols.min(initial=0)])
+        if (smallest < 0).any() or (largest >= max(1, len(self.ids))).any():
+            raise MosaicError(f"mosaics, rows and columns must be 0 … {len(self.ids) - 1}, as many as there are tiles")
         places = np.stack([self.mosaics, self.rows, self.cols], axis=1)
         if len(np.unique(places, axis=0)) != len(places):
             raise MosaicError("two tiles share a place in a mosaic")
@@ -65,7 +69,7 @@ class MosaicTable:
         edges = np.searchsorted(self.mosaics, np.arange(self.count + 1))
         return (slice(int(first), int(end)) for first, end in itertools.pairwise(edges))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StoragePath) -> None:
         """Write ``id,mosaic_id,row,col,confidence`` rows, whole or not at all."""
         write_atomically(path, self._csv())
 
@@ -74,14 +78,14 @@ class MosaicTable:
         return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))).to_csv(index=False, float_format="%.4f")
 
 
-def load_mosaics(path: Path) -> MosaicTable:
+def load_mosaics(path: StoragePath) -> MosaicTable:
     """Read a saved table.
 
     Raises:
         MosaicError: columns are missing or hold something else, or the places contradict themselves.
     """
     try:
-        table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
+        table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=COLUMNS, keep_default_na=False)
         return MosaicTable(*(table[name].to_numpy(str if kind is str else kind) for name, kind in COLUMNS.items()))
     except (MosaicError, KeyError, OSError, ValueError) as error:
         raise MosaicError(

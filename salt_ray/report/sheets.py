@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from salt_ray.artifacts import StoragePath
 from salt_ray.mosaic.corrections import CorrectedMosaic
 from salt_ray.mosaic.draw import ChangedTile, before_after, contact_sheet, read_png, write_png
 
 MOSAICS, TILES = 12, 16  # as many as one looks through
 
 
-def write_sheets(folder: Path, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
+def write_sheets(folder: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
     """Write ``mosaics.png`` and, where something changed, ``changes.png``.
 
     Args:
@@ -38,7 +38,7 @@ def write_sheets(folder: Path, mosaics: Sequence[CorrectedMosaic], ids: np.ndarr
         write_png(folder / "changes.png", before_after([_changed(*entry[1:], ids) for entry in changed[:TILES]]))
 
 
-def picture_path(folder: Path, number: int) -> Path:
+def picture_path(folder: StoragePath, number: int) -> StoragePath:
     """Where the picture of a mosaic lies."""
     return folder / "pictures" / f"mosaic-{number:04d}.png"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -42,7 +43,11 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
         write_atomically(run.best, best_experiment(run, summary.best.number).model_dump_json(indent=1))
         terminal.say(f"train it on all folds: python launch.py train --experiment {run.best}")
     terminal.say(f"trials and {len(pictures)} pictures: {run.study}")
-    terminal.say(f"in a browser: optuna-dashboard '{storage_url(run.study / 'study.db')}'")
+    database = run.study / "study.db"
+    if isinstance(database, Path):
+        terminal.say(f"in a browser: optuna-dashboard '{storage_url(database)}'")
+    else:
+        terminal.say(f"in a browser: aws s3 cp {database} . && optuna-dashboard sqlite:///study.db")
     return summary
 
 

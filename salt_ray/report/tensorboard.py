@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.training.loop import Progress
 
 SCALARS = ("score", "best_score", "loss", "validation_loss", "lr", "tiles_per_second")
@@ -24,8 +26,10 @@ class EpochLog:
     earlier one and all after it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: StoragePath) -> None:
         self._directory = directory
+        # An object cannot grow: of an object store the files are here, and are uploaded as they grow.
+        self._here = None if isinstance(directory, Path) else TemporaryDirectory(prefix="salt-ray-")
         self._stage: str | None = None
         self._writer: Any = None
 
@@ -40,6 +44,8 @@ class EpochLog:
         values = [Summary.Value(tag=f"{progress.stage}/{name}", simple_value=value) for name, value in known.items()]
         self._writer.write_event(Event(wall_time=progress.time, step=progress.epoch, summary=Summary(value=values)))
         self._writer.flush()
+        if self._here is not None:
+            write_atomically(self._directory / progress.stage / self._file.name, self._file.read_bytes())
 
     def _begin(self, stage: str, step: int) -> None:
         """Open a new file for a stage; readers forget what earlier files say of ``step`` and later ones."""
@@ -47,10 +53,12 @@ class EpochLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.close()
-        folder = self._directory / stage
+        folder = (self._directory if self._here is None else Path(self._here.name)) / stage
         folder.mkdir(parents=True, exist_ok=True)
         # Readers take files in the order of their names, which begin with the time in seconds: too coarse for restarts.
-        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        suffix = f".{time.time_ns()}"
+        self._writer = EventsWriter(str(folder / "events"), suffix)
+        (self._file,) = folder.glob(f"*{suffix}")
         start = SessionLog(status=SessionLog.START)
         self._writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
         self._stage = stage

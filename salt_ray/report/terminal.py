@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from salt_ray.artifacts import StoragePath
+from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.loop import Progress as FoldProgress
@@ -122,7 +124,7 @@ class Terminal:
             task = progress.add_task(title, total=total)
             yield lambda count: progress.advance(task, count)
 
-    def rules(self, rules: Mapping[str, Any], folder: Path) -> None:
+    def rules(self, rules: Mapping[str, Any], folder: StoragePath) -> None:
         """What post-processing chose, and where it lies."""
         kept = ", ".join(rules["kept"]) or "none"
         tried = f" of {len(rules['alone'])} tried on hidden labels" if rules["alone"] else ""
@@ -146,6 +148,17 @@ class Terminal:
         rules = scores["rules"]
         if rules.get("alone") or rules.get("test_of_each"):
             self.console.print(_rule_table(rules))
+
+    def seeds(self, spreads: Mapping[str, Spread], count: int) -> None:
+        """The scores over several seeds."""
+        table = Table("tiles judged", "mean ± sd", "each", title=f"scores over {count} seeds")
+        table.columns[1].justify = "right"
+        titles = {"oof": "out of fold", "holdout": "hold-out", "test": "test truth"}
+        for name, spread in spreads.items():
+            each = "  ".join(f"{value:.4f}" for value in spread.each)
+            style = "bold" if name in titles else ""
+            table.add_row(titles.get(name, name), f"{spread.mean:.4f} ± {spread.sd:.4f}", each, style=style)
+        self.console.print(table)
 
 
 def _rule_table(rules: Mapping[str, Any]) -> Table:

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +61,9 @@ def load(cache: Path, key: str) -> CachedSurvey | None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["format"] != FORMAT:
             raise CacheDamage(f"meta.json has format {meta['format']}, this version writes {FORMAT}")
-        arrays = {name: _map(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
+        arrays = {name: map_array(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
         return CachedSurvey(arrays, list(meta["lines"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheDamage(f"{type(error).__name__}: {error}") from error
 
 
@@ -84,9 +85,20 @@ def store(cache: Path, key: str, arrays: dict[str, np.ndarray], lines: list[str]
         write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
 
 
-def _map(path: Path, shape: list[int], dtype: str) -> np.ndarray:
+def map_array(path: Path, shape: list[int], dtype: str) -> np.ndarray:
+    """A .npy file mapped read-only; never anything that has to be unpickled.
+
+    Raises:
+        CacheDamage: it holds another array.
+        OSError, ValueError: it is not there, or no array, or cut off.
+    """
     # Nothing can be mapped of an empty array; np.load raises ValueError where the file is shorter than its header says.
-    array = np.load(path, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
+    try:
+        array = np.load(path, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
+    except tokenize.TokenError as error:  # numpy reads a header as Python's literals
+        raise CacheDamage(f"{path.name} has a damaged header") from error
+    if not isinstance(array, np.ndarray):
+        raise CacheDamage(f"{path.name} is an archive of arrays, expected one")
     if list(array.shape) != shape or array.dtype.str != dtype:
         raise CacheDamage(f"{path.name} is {array.dtype.str} {array.shape}, expected {dtype} {tuple(shape)}")
     return array

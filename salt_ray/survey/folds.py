@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import write_atomically
+from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.survey.problems import shown
 
 
 class FoldError(SaltRayError):
@@ -58,11 +59,11 @@ class FoldTable:
         position = {tile: i for i, tile in enumerate(ids)}
         absent = [tile for tile in self.ids if tile not in position]
         if absent:
-            raise FoldError(f"{len(absent)} tiles of the fold table are not in this survey (first: {absent[0]})")
+            raise FoldError(f"{len(absent)} tiles of the fold table are not in this survey (first: {shown(absent[0])})")
         positions = np.array([position[tile] for tile in self.ids])
         return positions[self.folds != fold], positions[self.folds == fold]
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StoragePath) -> None:
         """Write ``id,fold`` rows, whole or not at all."""
         write_atomically(path, self._csv())
 
@@ -70,14 +71,14 @@ class FoldTable:
         return pd.DataFrame({"id": self.ids, "fold": self.folds}).to_csv(index=False)
 
 
-def load_folds(path: Path, count: int) -> FoldTable:
+def load_folds(path: StoragePath, count: int) -> FoldTable:
     """Read a saved table.
 
     Raises:
         FoldError: columns are missing, an id stands twice, or its folds are not 0 … count - 1.
     """
     try:
-        table = pd.read_csv(path, dtype={"id": str, "fold": np.int64}, keep_default_na=False)
+        table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype={"id": str, "fold": np.int64}, keep_default_na=False)
         table = table.sort_values("id")
         return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count)
     except (FoldError, KeyError, OSError, ValueError, pd.errors.ParserError) as error:

@@ -10,7 +10,9 @@ and F filled pixels, both of the triangle row <= column (398 and 5,875).
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 import skimage
 from skimage.restoration import inpaint_biharmonic
 
-from salt_ray.artifacts import CacheError, atomic_file, cache_folder
+from salt_ray.artifacts import CacheError, atomic_file, cache_folder, only_one
 from salt_ray.config import Geometry
 from salt_ray.errors import SaltRayError
 
@@ -39,6 +41,11 @@ _BLOCK_VALUES = 1 << 21
 _TILES_IN_CACHE = 16
 #: Pixels times unit impulses that scikit-image is given at a time (float64, several copies: below 1 GiB).
 _SOLVE_VALUES = 1 << 25
+#: What numpy raises where there is no file or a damaged one: of the archive, its compression and the array's header.
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 
 Pixels = TypeVar("Pixels", np.ndarray, "torch.Tensor")
 
@@ -263,10 +270,13 @@ def operator(tile_px: int, padded_px: int, cache: Path | None = None) -> Padding
     path = (cache or cache_folder("padding")) / f"{operator_name(tile_px, padded_px)}.npz"
     halves = _stored(path, shape)
     if halves is None:
-        halves = _from_skimage(tile_px, padded_px)
         try:
-            with atomic_file(path) as file:
-                np.savez(file, halves=halves)
+            with only_one(path):
+                halves = _stored(path, shape)
+                if halves is None:
+                    halves = _from_skimage(tile_px, padded_px)
+                    with atomic_file(path) as file:
+                        np.savez(file, halves=halves)
         except OSError as error:
             raise CacheError(f"cannot keep {path} ({error}): let SALT_RAY_CACHE name a writable folder") from error
     return PaddingOperator(tile_px, padded_px, *halves)
@@ -277,9 +287,7 @@ def _stored(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
             halves = archive["halves"]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (EOFError, KeyError, ValueError, RuntimeError, TypeError, zipfile.BadZipFile):  # a damaged archive
+    except _UNREADABLE:
         return None
     return halves if halves.shape == shape and halves.dtype == np.float64 and np.isfinite(halves).all() else None
 

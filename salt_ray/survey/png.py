@@ -11,8 +11,9 @@ import zlib
 import cv2
 import numpy as np
 
-#: Longest edge that is decoded, in px: a few bytes of PNG may claim a picture that fills the memory.
-MAX_EDGE_PX = 8192
+#: Longest edge that is decoded, in px: a few bytes of PNG may claim a picture that fills the memory. One of this size
+#: takes 130 MB while it is decoded (four channels of 16 bits).
+MAX_EDGE_PX = 4096
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -26,7 +27,8 @@ def decode_grey(content: bytes) -> np.ndarray:
         uint8 or uint16 (H, W), by the depth of the file.
 
     Raises:
-        ValueError: no PNG; cut off; damaged; longer than ``MAX_EDGE_PX``; transparent; channels differ.
+        ValueError: no PNG; cut off; damaged; longer than ``MAX_EDGE_PX``; far more data than its picture needs;
+            transparent; channels differ.
     """
     _check_chunks(content)
     try:
@@ -69,6 +71,7 @@ def _check_chunks(content: bytes) -> None:
     view = memoryview(content)
     place = 8
     kind = b""
+    data = 0  # compressed bytes of the picture
     while kind != b"IEND":
         length = int.from_bytes(content[place : place + 4], "big")
         kind = content[place + 4 : place + 8]
@@ -77,7 +80,10 @@ def _check_chunks(content: bytes) -> None:
             raise ValueError("is cut off")
         if zlib.crc32(view[place + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
             raise ValueError(f"is damaged (checksum of its {kind.decode('ascii', 'replace')} chunk)")
+        data += length * (kind == b"IDAT")
         place = end + 4
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
     if max(width, height) > MAX_EDGE_PX:
         raise ValueError(f"is {width} x {height} px; at most {MAX_EDGE_PX} are read")
+    if data > 2 * height * (8 * width + 1) + 1024:  # 8 bytes a px at most; libpng would inflate all of it, for minutes
+        raise ValueError(f"is damaged ({data:,} bytes of picture data for {width} x {height} px)")

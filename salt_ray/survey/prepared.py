@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import RunError, atomic_folder, cache_folder
+from salt_ray.artifacts import RunError, atomic_folder, cache_folder, only_one
 from salt_ray.config import Experiment
+from salt_ray.survey.cache import CacheDamage, map_array
 from salt_ray.survey.folds import FoldTable, load_folds, random_folds
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
+from salt_ray.survey.problems import shown
 from salt_ray.survey.tiles import Survey
 
 
@@ -108,18 +110,26 @@ def prepare_survey(
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame.tile_px, frame.padded_px)}"
     if not folder.exists():
-        report(f"padding {len(survey.ids):,} tiles from {frame.tile_px} to {frame.padded_px} px")
-        padding = operator(frame.tile_px, frame.padded_px)
-        with atomic_folder(folder) as temporary:
-            np.save(temporary / "images.npy", padding.images(survey.images))
-            np.save(temporary / "masks.npy", padding.masks(survey.masks))
+        with only_one(folder):
+            if not folder.exists():
+                _pad(survey, frame, folder, report)
+    edges = [frame.padded_px, frame.padded_px]
     try:
-        images, masks = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
-    except (OSError, ValueError):
+        images = map_array(folder / "images.npy", [len(survey.ids), *edges], "|u1")
+        masks = map_array(folder / "masks.npy", [survey.labelled, *edges], "|b1")
+    except (OSError, ValueError, CacheDamage):
         report(f"{folder} is damaged: padding anew")
         shutil.rmtree(folder)
         return prepare_survey(survey, experiment, report, cache)
     return PreparedSurvey(survey, frame, images, masks, held_out(survey, experiment.holdout))
+
+
+def _pad(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> None:
+    report(f"padding {len(survey.ids):,} tiles from {frame.tile_px} to {frame.padded_px} px")
+    padding = operator(frame.tile_px, frame.padded_px)
+    with atomic_folder(folder) as temporary:
+        np.save(temporary / "images.npy", padding.images(survey.images))
+        np.save(temporary / "masks.npy", padding.masks(survey.masks))
 
 
 def held_out(survey: Survey, path: Path | None) -> np.ndarray:
@@ -135,5 +145,6 @@ def held_out(survey: Survey, path: Path | None) -> np.ndarray:
         ) from error
     unknown = np.setdiff1d(wanted, ids)
     if len(unknown):
-        raise RunError(f"{len(unknown)} tiles of the hold-out {path} are not labelled here (first: {unknown[0]})")
+        first = shown(str(unknown[0]))
+        raise RunError(f"{len(unknown)} tiles of the hold-out {path} are not labelled here (first: {first})")
     return np.isin(ids, wanted)

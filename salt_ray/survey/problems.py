@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from salt_ray.errors import SaltRayError
 
+#: Characters; names and cells may be of any length.
+_MOST_SHOWN = 400
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -26,9 +29,13 @@ class Problem:
     drops: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        line = f"{self.file}: {self.what}; {self.remedy}"
-        # Names and cells come from outside: a line end or an escape sequence in one must not reach the terminal.
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        return f"{shown(self.file)}: {shown(self.what)}; {shown(self.remedy)}"
+
+
+def shown(text: str) -> str:
+    """Text from outside for a message: cut, and without line ends and escape sequences, which a terminal would obey."""
+    text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class SurveyError(SaltRayError, ValueError):

@@ -6,7 +6,6 @@ A name is a path in Kaggle's layout, 'train/images/ID.png', wherever the bytes a
 from __future__ import annotations
 
 import hashlib
-import io
 import mmap
 import os
 import struct
@@ -24,8 +23,12 @@ TABLES = ("train.csv", "depths.csv", "sample_submission.csv")
 OUTER_ZIP = "tgs-salt-identification-challenge.zip"
 #: A tile is some ten kilobytes; a table of a million masks stays below this, and so do Kaggle's zips inside the zip.
 MAX_PNG_BYTES = 64 << 20
-MAX_TABLE_BYTES = 1 << 30
+MAX_TABLE_BYTES = 256 << 20
 MAX_INNER_ZIP_BYTES = 4 << 30
+#: PNGs hardly shrink in a zip, nor does a zip in another: what inflates so much was made to fill a memory.
+MAX_INNER_ZIP_RATIO = 20
+#: A zip's list of members: some 290,000 tiles, ten times TGS. Python takes half a gigabyte for one of this length.
+MAX_DIRECTORY_BYTES = 32 << 20
 
 _ZIPS = ("train.zip", "test.zip", *(f"{table}.zip" for table in TABLES))
 _ALL_AGAIN = "get the file again"
@@ -86,8 +89,7 @@ class Source:
             try:
                 with open(path, "rb") as file:
                     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                with zipfile.ZipFile(path) as archive:
-                    _list_zip(role, os.path.basename(path), content, archive, found, problems)
+                _list_zip(role, os.path.basename(path), content, found, problems)
             except (OSError, ValueError, zipfile.BadZipFile) as error:
                 problems.append(Problem(os.path.basename(path), f"cannot be read as a zip ({error})", _ALL_AGAIN))
         for entry in [entry for entry in found.values() if entry.size > _limit(entry.name)]:
@@ -185,7 +187,8 @@ class _ZipReader:
         if info.flag_bits & 1:
             raise ValueError("is encrypted in its zip")
         start = info.header_offset + 30 + sum(struct.unpack_from("<HH", head, 26))
-        packed = content[start : start + info.compress_size]
+        # zlib copies what it leaves over: no more is handed to it than can belong to so many bytes.
+        packed = content[start : start + min(info.compress_size, 2 * info.file_size + 64)]
         if info.compress_type == zipfile.ZIP_STORED:
             data = bytes(packed)
         elif info.compress_type == zipfile.ZIP_DEFLATED:
@@ -200,18 +203,52 @@ class _ZipReader:
         return data
 
 
-def _list_zip(
-    role: str,
-    label: str,
-    content: memoryview,
-    archive: zipfile.ZipFile,
-    found: dict[str, Entry],
-    problems: list[Problem],
-) -> None:
+class _Directory:
+    """A zip in memory as a file for zipfile, which takes the list of members in one read: a long one is refused."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content, self._at = content, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._content)}[whence]
+        if place < 0:
+            raise OSError("it is shorter than a zip's end")
+        self._at = place
+        return place
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_DIRECTORY_BYTES:
+            raise ValueError(f"its list of members has {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are read")
+        data = bytes(self._content[self._at : None if size < 0 else self._at + size])
+        self._at += len(data)
+        return data
+
+
+def _members(content: memoryview) -> list[zipfile.ZipInfo]:
+    """The members of a zip.
+
+    Raises:
+        ValueError: there are too many, or two share bytes: a small zip could hold any amount of data in that way.
+        zipfile.BadZipFile: it is none.
+    """
+    with zipfile.ZipFile(_Directory(content)) as archive:
+        members = archive.infolist()
+    end = 0
+    for info in sorted(members, key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise ValueError(f"{info.filename} shares its bytes with another member")
+        end = info.header_offset + 30 + info.compress_size
+    return members
+
+
+def _list_zip(role: str, label: str, content: memoryview, found: dict[str, Entry], problems: list[Problem]) -> None:
     """Add the members of one zip to ``found``; those of a zip inside the outer one too, once."""
     listed: set[str] = set()
-    inner: list[tuple[str, Entry]] = []
-    for info in archive.infolist():
+    inner: dict[str, tuple[Entry, int]] = {}  # by role, with its packed size
+    for info in _members(content):
         path = info.filename.replace("\\", "/")
         place = f"{label}: {info.filename}"
         if path.startswith("/") or ".." in path.split("/") or path[1:2] == ":":
@@ -219,7 +256,10 @@ def _list_zip(
             continue
         entry = Entry(path, place, info.file_size, _ZipReader(content, info))
         if role == OUTER_ZIP and path.rpartition("/")[2] in _ZIPS:
-            inner.append((path.rpartition("/")[2], entry))
+            inner_role = path.rpartition("/")[2]
+            if inner_role in inner:
+                problems.append(Problem(place, "is in the zip twice", "leave one of the two"))
+            inner.setdefault(inner_role, (entry, info.compress_size))
             continue
         name = _name_in_layout(role, path)
         if name is None or info.is_dir() or (name in found and name not in listed):
@@ -233,15 +273,15 @@ def _list_zip(
         else:
             listed.add(name)
             found[name] = Entry(name, place, info.file_size, entry.read)
-    for inner_role, entry in inner:
-        if entry.size > MAX_INNER_ZIP_BYTES:
-            what = f"is {entry.size:,} bytes long; at most {MAX_INNER_ZIP_BYTES:,} are read"
+    for inner_role, (entry, packed_size) in inner.items():
+        most = min(MAX_INNER_ZIP_BYTES, MAX_INNER_ZIP_RATIO * packed_size)
+        if entry.size > most:
+            what = f"is {entry.size:,} bytes long, {packed_size:,} packed; at most {most:,} are read"
             problems.append(Problem(entry.place, what, "unpack the outer zip and name the folder with --data DIR"))
             continue
         try:
             inner_content = entry.read()
-            with zipfile.ZipFile(io.BytesIO(inner_content)) as inner_archive:
-                _list_zip(inner_role, entry.place, memoryview(inner_content), inner_archive, found, problems)
+            _list_zip(inner_role, entry.place, memoryview(inner_content), found, problems)
         except (ValueError, zipfile.BadZipFile) as error:
             problems.append(Problem(entry.place, f"cannot be read as a zip ({error})", _ALL_AGAIN))
 

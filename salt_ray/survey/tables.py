@@ -9,8 +9,10 @@ import re
 
 from salt_ray.survey.problems import Problem
 
-#: What an id may be: it becomes a file name, so it must not be able to leave the folder.
-ID = re.compile(r"[A-Za-z0-9_-]+")
+#: What an id may be. It names a file, so it must not be able to leave the folder; arrays of ids take four bytes times
+#: the longest for each of them, so none may be long.
+ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+ID_RULE = "an id is letters, digits, _ and -, at most 100 of them"
 
 
 def read_table(content: bytes, place: str, column: str) -> tuple[dict[str, str], list[Problem]]:
@@ -48,7 +50,7 @@ def read_table(content: bytes, place: str, column: str) -> tuple[dict[str, str],
             identity, value = row[id_at], row[value_at]
             if not ID.fullmatch(identity):
                 what = f"line {reader.line_num} has the id {identity!r}"
-                problems.append(Problem(place, what, "an id is letters, digits, _ and -", drops=()))
+                problems.append(Problem(place, what, ID_RULE, drops=()))
             elif identity in rows:
                 what = f"line {reader.line_num} has the id {identity} again"
                 problems.append(Problem(place, what, "leave one of the rows", drops=(identity,)))

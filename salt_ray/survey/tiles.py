@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salt_ray.artifacts import cache_folder
+from salt_ray.artifacts import cache_folder, only_one
 from salt_ray.survey import cache as survey_cache
 from salt_ray.survey.ingest import read_survey
 from salt_ray.survey.problems import Problem, SurveyError
@@ -92,7 +92,27 @@ def load_survey(
     if survey is not None:
         return survey
 
-    report(f"reading and checking the tiles in {directory}")
+    try:
+        with only_one(store / "index" / entry):
+            other = survey_cache.recall(store, entry)  # another process may have read the survey meanwhile
+            if other is None or other == key:
+                report(f"reading and checking the tiles in {directory}")
+                other = _read(source, skip_bad, store)
+                survey_cache.remember(store, entry, other)
+    except OSError as error:
+        what = f"cannot keep the survey's arrays here ({error.strerror or error})"
+        remedy = "free some space or set SALT_RAY_CACHE to another folder"
+        raise SurveyError([Problem(str(store), what, remedy)]) from error
+    key = other
+    survey = _from_cache(store, key, report)
+    if survey is None:
+        remedy = "start again, and do not delete the cache meanwhile"
+        raise SurveyError([Problem(str(store / key), "the arrays vanished after they were written", remedy)])
+    return survey
+
+
+def _read(source: Source, skip_bad: bool, store: Path) -> str:
+    """Read a survey into the cache; returns its key there."""
     reading = read_survey(source, skip_bad=skip_bad)
     if not reading.arrays:
         raise SurveyError(reading.problems)
@@ -100,18 +120,8 @@ def load_survey(
     key = reading.digest
     if reading.problems:
         key = hashlib.sha256("\n".join([key, *lines]).encode()).hexdigest()
-    try:
-        survey_cache.store(store, key, reading.arrays, lines)
-        survey_cache.remember(store, entry, key)
-    except OSError as error:
-        what = f"cannot keep the survey's arrays here ({error.strerror or error})"
-        remedy = "free some space or set SALT_RAY_CACHE to another folder"
-        raise SurveyError([Problem(str(store), what, remedy)]) from error
-    survey = _from_cache(store, key, report)
-    if survey is None:
-        remedy = "start again, and do not delete the cache meanwhile"
-        raise SurveyError([Problem(str(store / key), "the arrays vanished after they were written", remedy)])
-    return survey
+    survey_cache.store(store, key, reading.arrays, lines)
+    return key
 
 
 def _from_cache(store: Path, key: str, report: Callable[[str], None]) -> Survey | None:

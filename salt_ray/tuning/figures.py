@@ -10,7 +10,6 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -22,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from salt_ray.artifacts import atomic_file
+from salt_ray.artifacts import StoragePath, atomic_file
 from salt_ray.tuning.results import Best, Summary, complete_trials, summarize
 
 WIDTH, HEIGHT, DPI = 10, 6, 120  # inches, dots an inch: 1200 x 720 px
@@ -52,7 +51,7 @@ STYLE = {
 }
 
 
-def draw_study(study: optuna.Study, directory: Path, baseline: int = 0) -> list[Path]:
+def draw_study(study: optuna.Study, directory: StoragePath, baseline: int = 0) -> list[StoragePath]:
     """Write history.png, importances.png, slices.png and curves.png; the same trials give the same bytes.
 
     Args:

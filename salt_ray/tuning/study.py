@@ -8,8 +8,10 @@ running is continued under its own number and with its own sample. Samplers are 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import numpy as np
@@ -19,8 +21,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
+from salt_ray.artifacts import Folder, RunDirectory, RunError, StoragePath, write_atomically
 from salt_ray.config import Experiment, Tune
+from salt_ray.object_store import ObjectPath
 from salt_ray.tuning.pruning import build_pruner
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.trial import Step, fold_ends
@@ -50,10 +53,10 @@ class Study:
         ends = fold_ends(experiment)
         self._last_step = ends[-1]
         folder.open()
-        path = folder.path / "study.db"
-        self._errors = StorageErrors(path)
+        self._file = StudyFile(folder.path / "study.db")
+        self._errors = StorageErrors(self._file.path)
         with self._errors:
-            self.storage = open_storage(path)
+            self.storage = StudyStorage(self._file)
             self.optuna = optuna.create_study(
                 storage=self.storage,
                 study_name=STUDY_NAME,
@@ -63,6 +66,7 @@ class Study:
             )
             if not self.optuna.get_trials(deepcopy=False):
                 self.optuna.enqueue_trial(self.space.baseline)
+            self._file.keep()
             self._interrupted = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._live: dict[int, Trial] = {}
         self.sweep()
@@ -102,6 +106,7 @@ class Study:
                 trial = self.optuna.ask()
             self._live[trial.number] = trial
             self.space(trial)  # at once: the next trial has another sampler
+            self._file.keep()
             return trial
 
     def begin(self, trial: Trial) -> Experiment:
@@ -125,6 +130,7 @@ class Study:
             trial = self._live[number]
             if step.step not in self.frozen(number).intermediate_values:  # a resumed trial says its last epoch again
                 trial.report(step.value, step.step)
+                self._file.keep()
             return trial.should_prune() and step.step < self._last_step and number != BASELINE
 
     def complete(self, number: int) -> None:
@@ -158,6 +164,7 @@ class Study:
     def _end(self, number: int, state: TrialState, value: float | None = None) -> None:
         with self._errors:
             self.optuna.tell(self._live[number], value, state)
+            self._file.keep()
         del self._live[number]
         self.sweep()
 
@@ -180,10 +187,44 @@ class Study:
                 return RandomSampler(seed=seed)
 
 
-def open_storage(path: Path) -> RDBStorage:
-    """Optuna's storage in a SQLite file."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return RDBStorage(storage_url(path), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+class StudyFile:
+    """The SQLite file of a study, where SQLite can work on it.
+
+    On a disk that is its own place. Of an object store it is a working copy, which is uploaded after every change.
+
+    Attributes:
+        path: where the study lies.
+        here: the file to work on.
+    """
+
+    def __init__(self, path: StoragePath) -> None:
+        self.path = path
+        if isinstance(path, Path):
+            self.here = path
+            return
+        self._folder = TemporaryDirectory(prefix="salt-ray-")
+        self.here = Path(self._folder.name) / path.name
+        with contextlib.suppress(FileNotFoundError):
+            self.here.write_bytes(path.read_bytes())
+
+    def keep(self) -> None:
+        """Make what was written last.
+
+        Raises:
+            StorageError: the object store does not take it.
+        """
+        if isinstance(self.path, ObjectPath):
+            with contextlib.closing(sqlite3.connect(self.here)) as connection:
+                self.path.write_bytes(connection.serialize())
+
+
+class StudyStorage(RDBStorage):
+    """Optuna's storage in a SQLite file, which stays as long as the storage does."""
+
+    def __init__(self, file: StudyFile) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.file = file
+        super().__init__(storage_url(file.here), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
 
 
 def storage_url(path: Path) -> str:
@@ -202,7 +243,7 @@ def load_study(run: RunDirectory) -> optuna.Study:
         raise RunError(f"{run.path} holds no study: {again}")
     with StorageErrors(path):
         try:
-            study = optuna.load_study(study_name=STUDY_NAME, storage=open_storage(path))
+            study = optuna.load_study(study_name=STUDY_NAME, storage=StudyStorage(StudyFile(path)))
         except KeyError as error:
             raise RunError(f"the study in {run.path} was interrupted before its first trial: {again}") from error
         if not study.get_trials(deepcopy=False):
@@ -213,7 +254,7 @@ def load_study(run: RunDirectory) -> optuna.Study:
 class StorageErrors(contextlib.AbstractContextManager):
     """Turns what SQLite cannot do into a RunError with the remedy; can be entered again and again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StoragePath) -> None:
         self._path = path
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:

@@ -16,6 +16,8 @@ import pytest
 import ray
 
 import launch
+from salt_ray.artifacts import StoragePath
+from salt_ray.object_store import ObjectPath
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
@@ -30,7 +32,7 @@ class Road:
         self.environment.pop("RAY_ADDRESS", None)
 
     def start(
-        self, command: str, run: Path, *more: str, environment: Mapping[str, str] | None = None
+        self, command: str, run: StoragePath, *more: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "launch.py", command, *self.options, "--run-dir", str(run), *more],
@@ -42,7 +44,7 @@ class Road:
         )
 
     def run(
-        self, command: str, run: Path, *more: str, code: int = 0, environment: Mapping[str, str] | None = None
+        self, command: str, run: StoragePath, *more: str, code: int = 0, environment: Mapping[str, str] | None = None
     ) -> str:
         """What the command printed; it must end with this exit code."""
         process = self.start(command, run, *more, environment=environment)
@@ -83,6 +85,21 @@ def results(run: Path) -> dict[str, bytes]:
     files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
     files += [run / "submission.csv", run / "scores.json"]
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}
+
+
+def store_environment() -> dict[str, str]:
+    """How this process reaches its object store, for one that it starts."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def downloaded(run: ObjectPath, to: Path) -> Path:
+    """The same run on the disk."""
+    for path in run.rglob("*"):
+        if path.is_file():
+            target = to / str(path).removeprefix(f"{run}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return to
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = SECONDS) -> None:

@@ -1,19 +1,16 @@
-"""The road on a real local Ray, through the command line: end to end, again, and after being killed anywhere."""
+"""The road on a real local Ray, through the command line: end to end, again, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from road import SECONDS, Road, results, wait_for, workers
+from road import Road, results
 
 from salt_ray.artifacts import RunDirectory, RunError
 from salt_ray.cluster.pipeline import Pipeline
@@ -95,78 +92,6 @@ def test_a_checkpoint_for_folds_is_known_by_its_content_and_not_by_its_path(
     shutil.copy(RunDirectory(undisturbed[0]).stage("random", 1, "cosine") / "best.pt", moved)
     with pytest.raises(RunError, match=r"other settings \(checkpoint: \w+… there, \w+… now\)"):
         folds(moved)
-
-
-def test_the_driver_is_killed(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
-    stage = RunDirectory(tmp_path).stage("random", 0, "plateau")
-    process = road.start("pipeline", tmp_path)
-    wait_for((stage / "epoch-00001.pt").exists, process)
-    process.kill()
-    process.communicate()
-    assert not (stage / "done.json").exists()
-    road.run("pipeline", tmp_path)
-    assert results(tmp_path) == results(undisturbed[0])
-
-
-def test_training_workers_are_killed(
-    road: Road, ray_directory: Path, undisturbed: tuple[Path, str], tmp_path: Path
-) -> None:
-    stage = RunDirectory(tmp_path).stage("random", 0, "plateau")
-    process = road.start("pipeline", tmp_path)
-    wait_for((stage / "epoch-00001.pt").exists, process)
-    victims = workers(ray_directory)
-    assert victims
-    for victim in victims:
-        victim.kill()
-    output, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, output
-    assert results(tmp_path) == results(undisturbed[0])
-
-
-KILL_IN_WRITE = '''
-"""Loaded by every Python process: the one that writes the {file} of fold 0 dies in the middle of it, once."""
-import os, signal
-from pathlib import Path
-
-whole = os.fsync
-
-def torn(handle):
-    name = Path(os.readlink(f"/proc/self/fd/{{handle}}")) if isinstance(handle, int) else Path()
-    if "fold-0/plateau/.{file}" in str(name) and not Path({flag!r}).exists():
-        Path({flag!r}).write_text(str(name))
-        os.truncate(name, name.stat().st_size // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(handle)
-
-os.fsync = torn
-'''
-
-
-@pytest.mark.parametrize("file", ["epoch-00002.pt", pytest.param("best.pt", marks=pytest.mark.slow)])
-def test_a_worker_is_killed_inside_a_checkpoint_write(
-    road: Road, undisturbed: tuple[Path, str], tmp_path: Path, file: str
-) -> None:
-    flag, run = tmp_path / "killed", tmp_path / "run"
-    (tmp_path / "sitecustomize.py").write_text(KILL_IN_WRITE.format(file=file, flag=str(flag)))
-    road.run("pipeline", run, environment={"PYTHONPATH": str(tmp_path)})
-    torn = Path(flag.read_text())  # it did happen, in a temporary file
-    assert torn.name.startswith(f".{file}.") and not torn.exists()
-    assert results(run) == results(undisturbed[0])
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
-    """Five kills of the driver, wherever it is, each followed by the same command."""
-    moments = random.Random(4)
-    for _ in range(5):
-        process = road.start("pipeline", tmp_path)
-        try:
-            process.wait(timeout=moments.uniform(1, 40))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-    road.run("pipeline", tmp_path)
-    assert results(tmp_path) == results(undisturbed[0])
 
 
 def test_a_fold_that_fails_is_named_and_the_others_finish(road: Road, tmp_path: Path) -> None:

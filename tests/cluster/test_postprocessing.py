@@ -20,6 +20,8 @@ from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.stored import store
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.predicted import positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
@@ -72,10 +74,10 @@ def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
     labelled = sorted(path.stem for path in (Path(road.options[1]) / "train" / "images").iterdir())
     number, lost = next((m, i) for m, i in zip(table.mosaics, table.ids, strict=True) if i not in labelled)
     ids = np.array(labelled + sorted(path.stem for path in (Path(road.options[1]) / "test" / "images").iterdir()))
-    salt = np.load(model / "salt.npy", mmap_mode="r+")
-    kept = salt[np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]].copy()
-    salt[np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = np.nan
-    salt.flush()
+    (chunk,) = (model / "chunks").iterdir()
+    kept, records = chunk.read_bytes(), np.load(chunk)
+    records["salt"][np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = np.nan
+    np.save(chunk, records)
     output = road.run("postprocess", predicted, *ALL_RULES, code=1)
     assert f"error: 1 mosaics keep their masks as predicted (mosaic {number}:" in output
     assert "Traceback" not in output
@@ -86,8 +88,7 @@ def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
     pictures = {path.stem for path in (predicted / "postprocessing" / "pictures").iterdir()}
     assert pictures == {f"mosaic-{m:04d}" for m in range(table.count)} - {f"mosaic-{number:04d}"}
 
-    salt[np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = kept
-    salt.flush()
+    chunk.write_bytes(kept)
     road.run("postprocess", predicted, *ALL_RULES)  # the same command tries it again
     assert json.loads((predicted / "postprocessing" / "done.json").read_text())["failed"] == {}
 
@@ -123,11 +124,8 @@ def table(prepared: PreparedSurvey) -> MosaicTable:
 
 
 def model_folder(path: Path, tiles: np.ndarray, edge: int, seed: int) -> ModelPrediction:
-    path.mkdir()
-    random = np.random.default_rng(seed)
-    np.save(path / "tiles.npy", tiles)
-    np.save(path / "masks.npy", random.random((len(tiles), edge, edge)).astype(np.float16))
-    np.save(path / "salt.npy", np.ones(len(tiles), np.float32))
+    masks = np.random.default_rng(seed).random((len(tiles), edge, edge)).astype(np.float16)
+    store(path, tiles, Probabilities(masks, np.ones(len(tiles), np.float32)))
     return ModelPrediction.load(path)
 
 
@@ -136,16 +134,17 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
 ) -> None:
     """Predictions trickle in; the pictures of complete mosaics appear while others are still missing."""
     everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
-    folders = [tmp_path / f"model-{fold}" for fold in (0, 1)]
     models = [
-        model_folder(folder, everything[(everything >= labelled) | (everything % 2 == fold)], 33, fold)
-        for fold, folder in enumerate(folders)
+        model_folder(
+            tmp_path / f"model-{fold}", everything[(everything >= labelled) | (everything % 2 == fold)], 33, fold
+        )
+        for fold in (0, 1)
     ]
     missing = np.zeros(len(everything), np.int64)
     for model in models:
         missing[model.tiles] += 1
     experiment = tiny.replace(postprocessing=Settings(rules="seed"))
-    work = Postprocessing(experiment, prepared, table, folders, missing, Folder(tmp_path / "out", {}))
+    work = Postprocessing(experiment, prepared, table, models, missing, Folder(tmp_path / "out", {}))
     first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members())
     pictures = tmp_path / "out" / "pictures"
     for model in models:
@@ -168,11 +167,14 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
     local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
-    folders = [tmp_path / f"model-{fold}" for fold in (0, 1)]
-    for fold, folder in enumerate(folders):
-        model_folder(folder, everything[(everything >= labelled) | (everything % 2 == fold)], 33, fold)
+    models = [
+        model_folder(
+            tmp_path / f"model-{fold}", everything[(everything >= labelled) | (everything % 2 == fold)], 33, fold
+        )
+        for fold in (0, 1)
+    ]
     work = Postprocessing(
-        tiny, prepared, table, folders, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {})
+        tiny, prepared, table, models, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {})
     )
     rules = work.finish()
     assert set(rules["alone"]) and rules["hidden_tiles_per_repeat"] > 0
@@ -203,14 +205,14 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
     ]
     mosaic = tiles[table.mosaics == mixed[0]]
     lost = mosaic[mosaic >= labelled][0]
-    folders = [tmp_path / f"model-{fold}" for fold in (0, 1)]
-    for fold, folder in enumerate(folders):
+    models = []
+    for fold in (0, 1):
         predicted = everything[(everything >= labelled) | (everything % 2 == fold)]
-        model_folder(folder, predicted, 33, fold)
-        np.save(folder / "masks.npy", rings[predicted].astype(np.float16))
-        np.save(folder / "salt.npy", np.where(predicted == lost, np.nan, 1).astype(np.float32))
+        known = np.where(predicted == lost, np.nan, 1).astype(np.float32)
+        store(tmp_path / f"model-{fold}", predicted, Probabilities(rings[predicted].astype(np.float16), known))
+        models.append(ModelPrediction.load(tmp_path / f"model-{fold}"))
     missing = np.zeros(len(everything), np.int64)
-    work = Postprocessing(tiny, prepared, table, folders, missing, Folder(tmp_path / "out", {}))
+    work = Postprocessing(tiny, prepared, table, models, missing, Folder(tmp_path / "out", {}))
     assert "fill_holes" in work.finish()["kept"]
     done = json.loads((tmp_path / "out" / "done.json").read_text())
     assert list(done["failed"]) == [str(mixed[0])] and "ValueError" in done["failed"][str(mixed[0])]
@@ -227,7 +229,7 @@ def test_a_survey_without_mosaics_goes_its_way(
     nothing = np.empty(0, np.int64)
     table = MosaicTable(np.empty(0, str), nothing, nothing, nothing, np.empty(0))
     missing = np.ones(count, np.int64)
-    work = Postprocessing(tiny, prepared, table, [tmp_path / "model"], missing, Folder(tmp_path / "out", {}))
+    work = Postprocessing(tiny, prepared, table, [], missing, Folder(tmp_path / "out", {}))
     work.arrived(np.arange(count))
     rules = work.finish()
     assert rules["kept"] == [] and rules["alone"] == {}

@@ -9,11 +9,12 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from road import Road, wait_for, workers
+from road import Road, downloaded, store_environment, wait_for, workers
 
-from salt_ray.artifacts import RunDirectory
+from salt_ray.artifacts import RunDirectory, storage_path
 from salt_ray.config import Choice, Experiment, IntRange, Tune
 from salt_ray.experiment_file import load_experiment
+from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.tuning.study import load_study
 
 TRIALS = 5
@@ -75,6 +76,10 @@ def test_a_search_from_end_to_end(finished: tuple[RunDirectory, str]) -> None:
         effective = load_experiment(run.trial(trial.number).experiment)
         stage = effective.trainings[0].stages[0]
         assert (stage.lr, stage.schedule.patience) == (trial.params["lr"], trial.params["patience"])
+        for path in run.trial(trial.number).path.rglob("best.pt"):  # and it was trained with what it says
+            state = read_checkpoint(path)
+            assert state["inputs"]["stages"] == [stage.model_dump(mode="json")]
+            assert state["history"][0]["lr"] == trial.params["lr"]
         if trial.state is TrialState.FAIL:
             assert trial.params["lr"] == 1e30 and "the loss is" in trial.user_attrs["reason"]
             assert f"trial-{trial.number:04d} failed" in output
@@ -151,6 +156,26 @@ def test_driver_worker_and_both_are_killed(
     assert histories(run) == histories(finished[0])
     assert run.best.read_bytes() == finished[0].best.read_bytes()
     assert "trial-0000 begins" not in output  # what had ended was not run again
+
+
+@pytest.mark.slow
+def test_a_search_in_an_object_store_is_killed_and_ends_the_same(
+    search: Road, finished: tuple[RunDirectory, str], bucket: str, tmp_path: Path
+) -> None:
+    run = RunDirectory(storage_path(f"{bucket}/{tmp_path.name}"))
+    for trial, fold in ((0, 1), (2, 0)):
+        process = search.start("tune", run.path, environment=store_environment())
+        stage = run.trial(trial).stage("random", fold, "plateau")
+        wait_for(lambda stage=stage: any(stage.glob("epoch-*.pt")), process)
+        process.kill()
+        process.communicate()
+    output = search.run("tune", run.path, environment=store_environment())
+    assert "trial-0000 begins" not in output
+    assert told(load_study(run)) == told(load_study(finished[0]))
+    here = RunDirectory(downloaded(run.path, tmp_path / "run"))
+    assert histories(here) == histories(finished[0])
+    assert here.best.read_bytes() == finished[0].best.read_bytes()
+    assert list(here.tensorboard.rglob("events*"))
 
 
 @pytest.mark.slow

@@ -7,28 +7,30 @@ from salt_ray.config import Prediction
 from salt_ray.inference import ensemble
 from salt_ray.inference.ensemble import ModelPrediction, decide, decided_masks, mean_blocks
 from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.stored import as_records
 
 RANDOM = np.random.default_rng(0)
 
 
 def model(tiles: list[int]) -> ModelPrediction:
     masks = RANDOM.random((len(tiles), 5, 5)).astype(np.float16)
-    return ModelPrediction(np.array(tiles), masks, RANDOM.random(len(tiles)).astype(np.float32))
+    salt = RANDOM.random(len(tiles)).astype(np.float32)
+    return ModelPrediction.of(np.array(tiles), as_records(Probabilities(masks, salt)))
 
 
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_the_mean_is_over_the_models_that_predicted_the_tile(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(ensemble, "BLOCK", block)
-    models = [model([0, 2, 3, 7]), model([2, 7, 9]), model([1, 2])]
+    models = [model([3, 0, 7, 2]), model([2, 7, 9]), model([1, 2])]
     wanted = np.array([1, 2, 7, 9])
     seen = []
-    for tiles, probabilities in mean_blocks(models, wanted):
-        for tile, mask, salt in zip(tiles, *probabilities, strict=True):
-            members = [(m, list(m.tiles).index(tile)) for m in models if tile in m.tiles]
-            assert np.allclose(mask, np.mean([m.masks[i].astype(float) for m, i in members], axis=0), atol=1e-6)
-            assert salt == pytest.approx(np.mean([m.salt[i] for m, i in members]), rel=1e-6)
+    for places, probabilities in mean_blocks(models, wanted):
+        for tile, mask, salt in zip(wanted[places], *probabilities, strict=True):
+            members = [m.records[m.rows[list(m.tiles).index(tile)]] for m in models if tile in m.tiles]
+            assert np.allclose(mask, np.mean([record["mask"].astype(float) for record in members], axis=0), atol=1e-6)
+            assert salt == pytest.approx(np.mean([record["salt"] for record in members]), rel=1e-6)
             seen.append(tile)
-    assert seen == wanted.tolist()
+    assert sorted(seen) == wanted.tolist()
 
 
 def test_a_tile_that_no_model_predicted_is_an_error() -> None:

@@ -12,7 +12,9 @@ import pytest
 from salt_ray.artifacts import RunError
 from salt_ray.config import Prediction
 from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.predict import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
+from salt_ray.inference.stored import as_records
 from salt_ray.survey.folds import random_folds
 from salt_ray.survey.padding import Frame
 from salt_ray.survey.prepared import PreparedSurvey
@@ -40,7 +42,7 @@ def prepared() -> PreparedSurvey:
 
 def perfect(prepared: PreparedSurvey, tiles: np.ndarray, truth: np.ndarray) -> ModelPrediction:
     masks = truth[tiles].astype(np.float16)
-    return ModelPrediction(tiles, masks, masks.any(axis=(1, 2)).astype(np.float32))
+    return ModelPrediction.of(tiles, as_records(Probabilities(masks, masks.any(axis=(1, 2)).astype(np.float32))))
 
 
 def models_of(prepared: PreparedSurvey, truth: np.ndarray) -> tuple[dict, dict]:
@@ -70,9 +72,9 @@ def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: Prep
     models, tables = models_of(prepared, truth)
     wrong = models["random", 1]
     _, own = tables["random"].split(1, prepared.survey.ids[:LABELLED])
-    masks = wrong.masks.copy()
-    masks[np.isin(wrong.tiles, own)] = 1 - masks[np.isin(wrong.tiles, own)]
-    models["random", 1] = dataclasses.replace(wrong, masks=masks)
+    records = wrong.records.copy()
+    records["mask"][np.isin(wrong.tiles, own)] = 1 - records["mask"][np.isin(wrong.tiles, own)]
+    models["random", 1] = dataclasses.replace(wrong, records=records)
     scores = run_scores(prepared, models, tables, Prediction(), None)
     assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
     assert scores["folds"]["1"] < 0.5

@@ -10,6 +10,8 @@ import pytest
 
 from salt_ray.config import Prediction
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
+from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.stored import as_records
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view, positions, view
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.survey.padding import Frame
@@ -38,7 +40,8 @@ def models() -> list[ModelPrediction]:
     for fold in (0, 1):
         tiles = np.array([t for t in range(TOTAL) if t >= HELD_OUT or t % 2 == fold])
         masks = random.random((len(tiles), SIDE, SIDE)).astype(np.float16)
-        found.append(ModelPrediction(tiles, masks, random.random(len(tiles)).astype(np.float32)))
+        salt = random.random(len(tiles)).astype(np.float32)
+        found.append(ModelPrediction.of(tiles, as_records(Probabilities(masks, salt))))
     return found
 
 
@@ -67,8 +70,8 @@ def test_every_tile_brings_what_is_known_of_it(
     for k, model in enumerate(models):
         for tile in np.flatnonzero(mosaic.blind[:, k]):
             row = np.flatnonzero(model.tiles == mosaic.tiles.tiles[tile])[0]
-            assert (mosaic.masks[k, tile] == model.masks[row]).all()
-            assert mosaic.salt[k, tile] == model.salt[row]
+            assert (mosaic.masks[k, tile] == model.records["mask"][row]).all()
+            assert mosaic.salt[k, tile] == model.records["salt"][row]
 
 
 def test_the_final_view_decides_as_the_ensemble_does(mosaic: PredictedMosaic, models: list[ModelPrediction]) -> None:

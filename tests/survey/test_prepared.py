@@ -41,7 +41,7 @@ def test_the_second_time_nothing_is_padded_and_damage_is_mended(
     assert len(lines) == 1
     prepare_survey(survey, tiny, lines.append, tmp_path)
     assert len(lines) == 1
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     content = (folder / "images.npy").read_bytes()
     wanted = np.array(first.images)
     (folder / "images.npy").write_bytes(content[:-100])

@@ -1,0 +1,127 @@
+"""One model's probabilities as they lie in its folder: chunks of records, in the order in which they are predicted.
+
+A chunk is written whole. Tiles of a mosaic are predicted one after the other, so that few chunks hold all of them.
+
+Letters: n tiles that a model predicts, m of them asked for, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from salt_ray.artifacts import Folder, StoragePath, load_array, readable, save_array
+from salt_ray.inference.predict import Probabilities
+
+CHUNK = 128  # tiles of one file: 2.6 MB at 101 px, seconds of work on a CPU
+HEAD = 4096  # bytes that hold the head of any .npy file of ours
+
+
+class StoredRecords:
+    """The records of a folder's chunks; ``records[rows]`` reads some of them.
+
+    A record is ``salt`` (float32, P(salt)) and ``mask`` ((S, S) float16, probabilities).
+
+    Args:
+        directory: the folder; it may still be growing.
+    """
+
+    def __init__(self, directory: StoragePath) -> None:
+        self._directory = directory
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Records (m,) of the rows (m,) int64, counted in the order of prediction.
+
+        Raises:
+            FileNotFoundError: a chunk is not there yet.
+        """
+        chunks = rows // CHUNK
+        records = None
+        for chunk in np.unique(chunks):
+            here = np.flatnonzero(chunks == chunk)
+            found = _read_rows(chunk_path(self._directory, int(chunk)), rows[here] - chunk * CHUNK)
+            if records is None:
+                records = np.empty(len(rows), found.dtype)
+            records[here] = found
+        return np.empty(0, record_type(0)) if records is None else records
+
+
+@dataclass(frozen=True)
+class StoredPrediction:
+    """A model's predictions on their way into a folder.
+
+    Attributes:
+        folder: where they go.
+        tiles: (n,) int64: positions in the survey, in the order in which they are predicted.
+    """
+
+    folder: Folder
+    tiles: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Folder, tiles: np.ndarray) -> StoredPrediction:
+        """Begin, or go on in the order of the beginning."""
+        folder.open()
+        path = folder.path / "tiles.npy"
+        if not path.exists():
+            save_array(path, tiles)
+        return cls(folder, load_array(path))
+
+    def chunks(self) -> list[tuple[np.ndarray, StoragePath, bool]]:
+        """Of every chunk the positions of its tiles, its file, and whether that is there."""
+        there = {path.name for path in (self.folder.path / "chunks").glob("*.npy")}
+        found = []
+        for number, start in enumerate(range(0, len(self.tiles), CHUNK)):
+            path = chunk_path(self.folder.path, number)
+            found.append((self.tiles[start : start + CHUNK], path, path.name in there))
+        return found
+
+    def finish_if_whole(self) -> None:
+        """Write the marker when the last chunk is there."""
+        if all(done for _, _, done in self.chunks()):
+            self.folder.finish(tiles=len(self.tiles))
+
+
+def chunk_path(directory: StoragePath, number: int) -> StoragePath:
+    return directory / "chunks" / f"{number:05d}.npy"
+
+
+def record_type(edge: int) -> np.dtype:
+    """One tile's record."""
+    return np.dtype([("salt", np.float32), ("mask", np.float16, (edge, edge))])
+
+
+def write_chunk(path: StoragePath, probabilities: Probabilities) -> None:
+    """Write (m,) tiles' probabilities, whole or not at all."""
+    save_array(path, as_records(probabilities))
+
+
+def store(directory: StoragePath, tiles: np.ndarray, probabilities: Probabilities) -> None:
+    """Write all that a model predicts, for (n,) positions in the order of prediction."""
+    save_array(directory / "tiles.npy", tiles)
+    for number, start in enumerate(range(0, len(tiles), CHUNK)):
+        rows = slice(start, start + CHUNK)
+        write_chunk(chunk_path(directory, number), Probabilities(probabilities.masks[rows], probabilities.salt[rows]))
+
+
+def as_records(probabilities: Probabilities) -> np.ndarray:
+    """(m,) records of (m, S, S) masks and (m,) P(salt)."""
+    records = np.empty(len(probabilities.salt), record_type(probabilities.masks.shape[-1]))
+    records["salt"], records["mask"] = probabilities.salt, probabilities.masks
+    return records
+
+
+def _read_rows(path: StoragePath, rows: np.ndarray) -> np.ndarray:
+    """Some records of a chunk, without reading all of it: tiles of a mosaic lie side by side."""
+    with readable(path):
+        if isinstance(path, Path):
+            return np.load(path, mmap_mode="r", allow_pickle=False)[rows]
+        head = io.BytesIO(path.read_range(0, HEAD))
+        np.lib.format.read_magic(head)
+        _, _, dtype = np.lib.format.read_array_header_1_0(head)
+        first, last = int(rows.min()), int(rows.max())
+        content = path.read_range(head.tell() + first * dtype.itemsize, (last - first + 1) * dtype.itemsize)
+        return np.frombuffer(content, dtype)[rows - first]

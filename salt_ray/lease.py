@@ -1,0 +1,116 @@
+"""A lock in an object store: a lease that its holder renews, so that it ends with its owner.
+
+The store has no locks. A holder writes its name into an object, anew every few seconds. One whose process is gone from
+this machine holds nothing any more; one on another machine is believed to be gone when nothing was renewed for long.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from salt_ray.errors import RunError
+from salt_ray.object_store import ObjectPath, StorageError
+
+RENEW_SECONDS = 10.0
+EXPIRY_SECONDS = 45.0  # without a renewal; four of them may fail in between
+SETTLE_SECONDS = 1.0  # two that write at the same time see after that whose write came last
+
+
+class Lease:
+    """Holds an object for this process while the block lasts.
+
+    Raises:
+        RunError: another process holds it; or, when the block ends, another one has taken it over meanwhile, because
+            this one could not reach the store for long. The block is then interrupted.
+    """
+
+    def __init__(self, path: ObjectPath) -> None:
+        self._path = path
+        self._owner = {"token": secrets.token_hex(16), "machine": _machine(), "pid": os.getpid(), "born": _born()}
+        self._lost = False
+        self._ended = threading.Event()
+        self._renewals = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._wait_for_its_end()
+        self._write(0)
+        time.sleep(SETTLE_SECONDS)
+        if (self._holder() or {}).get("token") != self._owner["token"]:
+            raise self._taken()
+        self._renewals.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._renewals.join()
+        if self._lost:
+            raise RunError(f"another process has taken {self._path.parent} over, and this one ends") from error
+        with contextlib.suppress(StorageError):  # it expires by itself
+            self._path.unlink(missing_ok=True)
+
+    def _wait_for_its_end(self) -> None:
+        """Wait until nobody holds the lease.
+
+        Raises:
+            RunError: its holder has just renewed it.
+        """
+        first, since = self._holder(), time.monotonic()
+        while (holder := self._holder()) is not None and not self._gone(holder):
+            if holder != first:
+                raise self._taken()
+            if time.monotonic() - since > EXPIRY_SECONDS:
+                return
+            time.sleep(1)
+
+    def _gone(self, holder: dict[str, Any]) -> bool:
+        """Whether the holder was a process of this machine that has ended."""
+        return holder.get("machine") == self._owner["machine"] and _born(holder.get("pid")) != holder.get("born")
+
+    def _renew(self) -> None:
+        count = 0
+        while not self._ended.wait(RENEW_SECONDS):
+            count += 1
+            try:
+                if (self._holder() or {}).get("token") != self._owner["token"]:
+                    self._lost = True
+                    _thread.interrupt_main()
+                    return
+                self._write(count)
+            except StorageError:
+                continue  # after the next one; what is written meanwhile fails by itself
+
+    def _holder(self) -> dict[str, Any] | None:
+        try:
+            return json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return None
+
+    def _write(self, count: int) -> None:
+        self._path.write_bytes(json.dumps({**self._owner, "renewals": count}).encode())
+
+    def _taken(self) -> RunError:
+        return RunError(f"another process works on {self._path.parent}: wait for it, or change --run-dir")
+
+
+def _machine() -> str:
+    """This machine since it was started; containers have names of their own."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}"
+
+
+def _born(pid: int | None = None) -> str | None:
+    """When a process of this machine was started, in the kernel's ticks; None: there is none."""
+    try:
+        return Path(f"/proc/{pid or os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None

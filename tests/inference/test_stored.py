@@ -1,0 +1,74 @@
+"""Predictions in storage: kept chunk by chunk in one order, read row by row, whole with their marker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salt_ray.artifacts import Folder
+from salt_ray.inference import stored
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.stored import StoredPrediction, StoredRecords, store, write_chunk
+
+SIDE = 5
+TILES = np.random.default_rng(0).permutation(10) * 3
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "CHUNK", 4)
+
+
+def answer(tiles: np.ndarray) -> Probabilities:
+    masks = np.broadcast_to(tiles[:, None, None] / 32, (len(tiles), SIDE, SIDE)).astype(np.float16)
+    return Probabilities(masks, (tiles / 30).astype(np.float32))
+
+
+def test_an_interrupted_prediction_goes_on_with_the_same_chunks(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "model", {"flip": True})
+    first = StoredPrediction.open(folder, TILES).chunks()
+    assert np.concatenate([tiles for tiles, _, _ in first]).tolist() == TILES.tolist()
+    assert [len(tiles) for tiles, _, _ in first] == [4, 4, 2] and not any(done for _, _, done in first)
+    write_chunk(first[1][1], answer(first[1][0]))
+
+    again = StoredPrediction.open(folder, np.sort(TILES))  # another process, which would begin in another order
+    assert again.tiles.tolist() == TILES.tolist()
+    assert [done for _, _, done in again.chunks()] == [False, True, False]
+    again.finish_if_whole()
+    assert folder.done is None
+    for tiles, path, done in again.chunks():
+        if not done:
+            write_chunk(path, answer(tiles))
+    again.finish_if_whole()
+    assert folder.done == {"tiles": 10}
+    model = ModelPrediction.load(folder.path)
+    assert model.tiles.tolist() == sorted(TILES)
+    assert (model.records[model.rows]["mask"] == answer(np.sort(TILES)).masks).all()
+    assert (model.records[model.rows]["salt"] == answer(np.sort(TILES)).salt).all()
+
+
+@pytest.mark.parametrize("rows", [[0], [9], [3, 4], [8, 0, 5, 5], list(range(10))])
+def test_rows_are_read_as_they_were_written(tmp_path: Path, rows: list[int]) -> None:
+    store(tmp_path, TILES, answer(TILES))
+    records = StoredRecords(tmp_path)[np.array(rows)]
+    assert (records["mask"] == answer(TILES[rows]).masks).all() and (records["salt"] == answer(TILES[rows]).salt).all()
+
+
+def test_a_row_that_is_not_there_yet_is_an_error(tmp_path: Path) -> None:
+    store(tmp_path, TILES[:4], answer(TILES[:4]))
+    with pytest.raises(FileNotFoundError):
+        StoredRecords(tmp_path)[np.array([3, 4])]
+
+
+def test_a_part_knows_its_tiles_only(tmp_path: Path) -> None:
+    store(tmp_path, TILES, answer(TILES))
+    wanted = np.array([27, 1, 0, 12])  # 1 was not predicted
+    part = ModelPrediction.load(tmp_path).part(wanted)
+    assert part.tiles.tolist() == [0, 12, 27]
+    assert (part.records[part.rows]["salt"] == answer(part.tiles).salt).all()
+    found, rows = part.find(wanted)
+    assert found.tolist() == [True, False, True, True]
+    assert (part.records[rows]["salt"] == answer(wanted[found]).salt).all()

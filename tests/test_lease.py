@@ -1,0 +1,73 @@
+"""A lock in an object store: held by one, and gone with its owner."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from salt_ray import lease
+from salt_ray.artifacts import RunDirectory, RunError, storage_path
+from salt_ray.lease import Lease
+from salt_ray.object_store import ObjectPath
+
+HOLD = """
+import sys, time
+from salt_ray import lease
+from salt_ray.artifacts import RunDirectory, storage_path
+lease.RENEW_SECONDS = 0.2
+with RunDirectory(storage_path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def run(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 2.0)
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)
+    return RunDirectory(storage_path(f"{bucket}/{tmp_path.name}"))
+
+
+@pytest.fixture
+def holder(run: RunDirectory) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_process_is_refused_until_the_first_one_is_gone(run: RunDirectory, holder: subprocess.Popen) -> None:
+    with pytest.raises(RunError, match="another process works on s3://"), run.lock():
+        pass
+    holder.kill()
+    holder.wait()
+    started = time.monotonic()
+    with run.lock():
+        assert time.monotonic() - started < lease.EXPIRY_SECONDS  # its process is known to be gone
+    assert not (run.path / ".lease").exists()
+
+
+def test_one_on_another_machine_that_renews_nothing_is_gone_after_a_while(run: RunDirectory) -> None:
+    (run.path / ".lease").write_bytes(
+        json.dumps({"token": "t", "machine": "elsewhere", "pid": 1, "born": "1"}).encode()
+    )
+    started = time.monotonic()
+    with run.lock():
+        assert time.monotonic() - started >= lease.EXPIRY_SECONDS
+
+
+def test_one_whose_lease_was_taken_over_is_interrupted(run: RunDirectory) -> None:
+    """As when this machine was cut off from the store for long."""
+    path = ObjectPath(f"{run.path}/.lease")
+    with pytest.raises(RunError, match=r"another process has taken s3://\S+ over"), Lease(path):
+        path.write_bytes(b'{"token": "another"}')
+        time.sleep(10)
+    assert path.exists()  # it is the other one's
