@@ -2,21 +2,24 @@
 
 A checkpoint is a ``torch.save`` file followed by a seal (a tag and the SHA-256 of everything before it). ``torch.load``
 reads it as it is; this module also notices a flipped bit, which torch does not.
+
+Only one worker writes them: the one that began last (``Ownership``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from salt_ray.artifacts import write_atomically
+from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.training.micro_batch import is_out_of_memory
 
 SEAL_TAG = b"salt-ray-sha256:"
 SEAL_LENGTH = len(SEAL_TAG) + 32
@@ -27,22 +30,78 @@ class CheckpointError(SaltRayError):
     """A checkpoint that is needed is missing or damaged."""
 
 
-class CheckpointFolder:
-    """The checkpoints of one stage of one fold: ``epoch-00012.pt`` (the newest two) and ``best.pt``."""
+class Superseded(SaltRayError):
+    """Another worker has begun the same fold since; this one must not write any more."""
 
-    def __init__(self, directory: Path) -> None:
+
+class Ownership:
+    """The right to write into a fold's folder: a random token in its file ``owner``, which the next worker replaces.
+
+    When the network to a node is cut, Ray begins its fold anew elsewhere, while the old worker may train on and see the
+    same folder. It finds the other token before its next write, and ends. A worker takes the fold over once, at its
+    beginning: never again between stages or epochs, where one that was cut off could take it back.
+
+    What remains open is the time between the look at the token and the end of the write after it: milliseconds for
+    small files, as long as the disk or the store needs for a checkpoint.
+    """
+
+    def __init__(self, fold_folder: StoragePath) -> None:
+        """``fold_folder``: the parent of the folders of the fold's stages."""
+        self._path = fold_folder / "owner"
+        self._token: str | None = None
+
+    def hold(self) -> None:
+        """Take the fold over at the first call; later make sure that nobody else has.
+
+        Raises:
+            Superseded: somebody has.
+        """
+        if self._token is None:
+            self._token = secrets.token_hex(16)
+            write_atomically(self._path, self._token)
+            return
+        try:
+            found = self._path.read_text()
+        except FileNotFoundError:
+            found = None
+        if found != self._token:
+            raise Superseded(f"another worker has taken {self._path.parent} over; this one ends without writing more")
+
+    def release(self) -> None:
+        """Remove the token: the fold is finished but for its marker.
+
+        Raises:
+            Superseded: it is another worker's.
+        """
+        self.hold()
+        self._path.unlink(missing_ok=True)
+
+
+class CheckpointFolder:
+    """The checkpoints of one stage of one fold: ``epoch-00012.pt`` (the newest two) and ``best.pt``.
+
+    Args:
+        ownership: the right to write them; None for who reads only.
+    """
+
+    def __init__(self, directory: StoragePath, ownership: Ownership | None = None) -> None:
         self.directory = directory
+        self.ownership = ownership
 
     @property
-    def best_path(self) -> Path:
+    def best_path(self) -> StoragePath:
         return self.directory / "best.pt"
 
     def save(self, epoch: int, state: dict[str, Any], *, best: bool) -> None:
-        """Write a finished epoch's state, then the same as the best one if it is; older epochs are removed last."""
+        """Write a finished epoch's state, then the same as the best one if it is; older epochs are removed last.
+
+        Raises:
+            Superseded: another worker has taken the fold over.
+        """
         content = seal({**state, "is_best": best})
-        write_atomically(self._path(epoch), content)
+        self._write(self._path(epoch), content)
         if best:
-            write_atomically(self.best_path, content)
+            self._write(self.best_path, content)
         self._prune()
 
     def newest(self, report: Callable[[str], None]) -> dict[str, Any] | None:
@@ -50,7 +109,9 @@ class CheckpointFolder:
 
         Raises:
             CheckpointError: there are checkpoints, but none is usable. It never starts over by itself.
+            Superseded: another worker has taken the fold over.
         """
+        self._hold()
         for leftover in self.directory.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         for path in reversed(self._epochs()):
@@ -60,7 +121,7 @@ class CheckpointFolder:
                 report(f"{path} is damaged; going on from the one before it")
                 continue
             if state["is_best"]:  # a crash may have come between the two writes
-                write_atomically(self.best_path, path.read_bytes())
+                self._write(self.best_path, path.read_bytes())
             self._prune()
             return state
         if self._epochs() or self.best_path.exists():
@@ -69,14 +130,23 @@ class CheckpointFolder:
             )
         return None
 
+    def _hold(self) -> None:
+        if self.ownership is not None:
+            self.ownership.hold()
+
+    def _write(self, path: StoragePath, content: bytes) -> None:
+        self._hold()
+        write_atomically(path, content)
+
     def _prune(self) -> None:
+        self._hold()
         for path in self._epochs()[:-KEPT]:
             path.unlink(missing_ok=True)
 
-    def _path(self, epoch: int) -> Path:
+    def _path(self, epoch: int) -> StoragePath:
         return self.directory / f"epoch-{epoch:05d}.pt"
 
-    def _epochs(self) -> list[Path]:
+    def _epochs(self) -> list[StoragePath]:
         return sorted(self.directory.glob("epoch-*.pt"))
 
 
@@ -101,7 +171,7 @@ def _canonical(value: Any) -> Any:
     return sys.intern(value) if type(value) is str else value
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: StoragePath) -> dict[str, Any]:
     """Load a sealed checkpoint onto the CPU.
 
     Raises:
@@ -117,6 +187,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is damaged (its checksum does not fit): restore it, or delete its folder to train that stage again"
         )
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is sealed and yet no checkpoint
+        if is_out_of_memory(error):  # nothing is wrong with the file, and the one before it would be the wrong one
+            raise
         raise CheckpointError(f"{path} is not a checkpoint of salt-ray ({error})") from error
+    if not isinstance(state, dict) or "is_best" not in state:
+        raise CheckpointError(f"{path} is not a checkpoint of salt-ray (it holds something else)")
+    return state

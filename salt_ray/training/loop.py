@@ -5,11 +5,15 @@ is skipped, what was interrupted goes on from its newest checkpoint and ends wit
 number of threads). Every epoch draws its random numbers from seeds made of (experiment seed, training, fold, stage,
 epoch), so the epoch number in a checkpoint is the whole state of all random generators.
 
+Where memory is short, the epoch is begun again with smaller parts of the same batches: a failed step leaves gradients
+and running statistics behind that nobody can take back, and a new start would begin the epoch again too.
+
 Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 import zlib
@@ -29,12 +33,17 @@ from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.padding import centre, centre_crop
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
+from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Ownership, read_checkpoint
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.metrics import score
+from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
 from salt_ray.training.schedule import Stopping, build_schedule
 
-VALIDATION_BATCH = 64  # tiles; the score does not depend on it
+VALIDATION_BATCH = 64  # tiles at once where they fit into memory
+MORE_MEMORY = (
+    "give a fold more memory (another GPU or machine, or fewer folds on one: raise resources.gpus_per_fold or "
+    "resources.cpus_per_fold), or take a smaller network.encoder or geometry.crop_px and another --run-dir"
+)
 
 
 class TrainingFailed(SaltRayError):
@@ -124,20 +133,39 @@ def train_fold(
         say: called with a line for people when something unusual happens.
 
     Returns:
-        The last stage's marker: ``{"epochs", "best_epoch", "best_score"}``.
+        The last stage's marker: ``{"epochs", "best_epoch", "best_score"}``, and ``"micro_batch"``, the smallest number
+        of tiles at once, where memory was too short for whole batches.
 
     Raises:
-        TrainingFailed: the loss is not finite.
+        TrainingFailed: the loss is not finite, or not even the smallest part of a batch fits into memory.
         CheckpointError: checkpoints exist, but none is usable.
+        Superseded: another worker has begun this fold since.
         RunError: the run directory holds this fold with other settings.
     """
-    starting_point = None
+    starting_point, fold_folder = None, task.stage_folder(run, 0, tiles.key).path.parent
+    ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
     for index, stage in enumerate(task.training.stages):
         folder = task.stage_folder(run, index, tiles.key)
         folder.open()
-        if folder.done is None:
-            train_stage(task, index, stage, starting_point, tiles, folder, device, report, say)
-        starting_point = CheckpointFolder(folder.path)
+        checkpoints = CheckpointFolder(folder.path, ownership)
+        if folder.done is None and (line := micro_batch.remembered()) is not None:
+            say(line)
+        while folder.done is None:
+            try:
+                train_stage(
+                    task, index, stage, starting_point, tiles, folder, checkpoints, micro_batch, device, report, say
+                )
+            except OutOfMemory as error:
+                if not micro_batch.can_shrink(error):
+                    cause = str(error.__cause__).partition("\n")[0]
+                    raise TrainingFailed(
+                        f"{task.name}: {error} ({cause}), and fewer are not possible: {MORE_MEMORY}"
+                    ) from error
+                ownership.hold()
+                say(micro_batch.shrink(error))
+            gc.collect()  # what the stage held on the device goes back, to other folds there too
+            torch.cuda.empty_cache()
+        starting_point = checkpoints
     return folder.done
 
 
@@ -148,13 +176,21 @@ def train_stage(
     starting_point: CheckpointFolder | None,
     tiles: TrainingTiles,
     folder: Folder,
+    checkpoints: CheckpointFolder,
+    micro_batch: MicroBatch,
     device: torch.device,
     report: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> None:
-    """Train one stage from ``starting_point``'s best weights (or the encoder's first ones) and write its marker."""
+    """Train one stage from ``starting_point``'s best weights (or the encoder's first ones) and write its marker.
+
+    Raises:
+        OutOfMemory: the same call begins the epoch again; with smaller parts it may succeed.
+    """
     training, validation = task.folds.split(task.fold, tiles.ids)
-    checkpoints = CheckpointFolder(folder.path)
+    batch_size, validation_batch = min(stage.batch_size, len(training)), min(VALIDATION_BATCH, len(validation))
+    parts, at_once = micro_batch.parts("training", batch_size), micro_batch.at_once("training", batch_size)
+    validated_at_once = micro_batch.at_once("validation", validation_batch)
     state = checkpoints.newest(say)
     network = new_network(task, device, first_start=state is None and starting_point is None)
     if state is None and starting_point is not None:
@@ -165,7 +201,7 @@ def train_stage(
     schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
     history: list[dict[str, float]] = []
     if state is not None:
-        if state["inputs"] != folder.inputs:
+        if state.get("inputs") != folder.inputs:
             raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
@@ -187,19 +223,24 @@ def train_stage(
             group["lr"] = lr
         network.train()
         losses = []
-        for batch in batches(training, stage.batch_size, np.random.default_rng(seed)):
-            crops, cropped_masks = augmenter.batch(tiles.images[batch], tiles.masks[batch])
-            images, masks = network_input(crops, device), torch.from_numpy(cropped_masks).to(device)
-            with amp:
-                logits = network(images)
-            loss = combined_loss(*logits, masks, stage)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
+        where = f"epoch {epoch} of {stage.name}"
+        with memory_watched("training", batch_size, at_once, where):
+            for batch in batches(training, batch_size, np.random.default_rng(seed)):
+                crops, cropped_masks = augmenter.batch(tiles.images[batch], tiles.masks[batch])
+                optimizer.zero_grad(set_to_none=True)
+                losses.append(torch.zeros((), device=device))
+                for part, masks in zip(np.array_split(crops, parts), np.array_split(cropped_masks, parts), strict=True):
+                    images, truth = network_input(part, device), torch.from_numpy(masks).to(device)
+                    with amp:
+                        logits = network(images)
+                    loss = combined_loss(*logits, truth, stage) * (len(part) / len(batch))
+                    loss.backward()
+                    losses[-1] += loss.detach()
+                optimizer.step()
         mean_loss = torch.stack(losses).mean().item()
         trained = time.monotonic()
-        validation_loss, epoch_score = validate(network, stage, tiles, validation, device, amp)
+        with memory_watched("validation", validation_batch, validated_at_once, where):
+            validation_loss, epoch_score = validate(network, stage, tiles, validation, device, amp, validated_at_once)
         for name, value in (("loss", mean_loss), ("validation loss", validation_loss)):
             if not math.isfinite(value):
                 raise TrainingFailed(
@@ -210,6 +251,7 @@ def train_stage(
         schedule.step(epoch_score)
         history.append(
             {"epoch": epoch, "lr": lr, "loss": mean_loss, "validation_loss": validation_loss, "score": epoch_score}
+            | ({"micro_batch": at_once} if parts > 1 else {})
         )
         state = {
             "network": network.state_dict(),
@@ -221,12 +263,23 @@ def train_stage(
         }
         checkpoints.save(epoch, state, best=better)
         now = time.monotonic()
-        speed = len(losses) * min(stage.batch_size, len(training)) / (trained - started)
+        speed = len(losses) * batch_size / (trained - started)
         seconds_left = (now - started) * (stage.epochs - epoch + later_epochs)
         report(epoch_progress(task, stage, history[-1], stopping.best_score, speed, seconds_left))
 
-    write_atomically(folder.path / "history.csv", pd.DataFrame(history).to_csv(index=False))
-    folder.finish(epochs=stopping.epoch, best_epoch=stopping.best_epoch, best_score=stopping.best_score)
+    checkpoints.ownership.hold()
+    write_atomically(folder.path / "history.csv", history_table(history).to_csv(index=False))
+    if index == len(task.training.stages) - 1:
+        checkpoints.ownership.release()
+    marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
+    reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
+    folder.finish(**marker, **({"micro_batch": min(reduced)} if reduced else {}))
+
+
+def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
+    """One row an epoch; a column ``micro_batch`` (tiles at once) where one was trained in parts, empty for others."""
+    table = pd.DataFrame(history)
+    return table.astype({"micro_batch": "Int64"}) if "micro_batch" in table else table
 
 
 def epoch_progress(
@@ -238,6 +291,7 @@ def epoch_progress(
     seconds_left: float,
 ) -> Progress:
     """What is reported of an epoch of the history."""
+    shown = {name: value for name, value in epoch.items() if name != "micro_batch"}
     return Progress(
         training=task.training.name,
         fold=task.fold,
@@ -247,7 +301,7 @@ def epoch_progress(
         tiles_per_second=tiles_per_second,
         seconds_left=seconds_left,
         time=time.time(),
-        **epoch,
+        **shown,
     )
 
 
@@ -288,12 +342,16 @@ def validate(
     positions: np.ndarray,
     device: torch.device,
     amp: torch.autocast,
+    at_once: int,
 ) -> tuple[float, float]:
-    """Loss on the centre crops and score on the tiles: mask = logit > 0, emptied where P(salt) <= 0.5."""
+    """Loss on the centre crops and score on the tiles: mask = logit > 0, emptied where P(salt) <= 0.5.
+
+    ``at_once``: tiles in memory at a time; only rounding depends on it.
+    """
     network.eval()
     total, predicted = 0.0, []
-    for start in range(0, len(positions), VALIDATION_BATCH):
-        batch = positions[start : start + VALIDATION_BATCH]
+    for start in range(0, len(positions), at_once):
+        batch = positions[start : start + at_once]
         images = network_input(centre_crop(tiles.images[batch], tiles.frame), device)
         masks = torch.from_numpy(centre_crop(tiles.masks[batch], tiles.frame)).to(device)
         with amp:

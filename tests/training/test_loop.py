@@ -19,7 +19,7 @@ from salt_ray.experiment_file import override
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import checkpoint
-from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
+from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Superseded, read_checkpoint
 from salt_ray.training.loop import FoldTask, Progress, TrainingFailed, batches, train_fold
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -112,8 +112,8 @@ def test_interrupted_after_any_epoch_it_ends_with_the_same_bytes(
     assert result_of(task, run) == undisturbed[0]
 
 
-@pytest.mark.parametrize("write", range(1, 9))
-def test_killed_in_any_checkpoint_write_it_ends_with_the_same_bytes(
+@pytest.mark.parametrize("write", range(1, 10))
+def test_killed_in_any_write_of_owner_or_checkpoint_it_ends_with_the_same_bytes(
     write: int,
     tiny: Experiment,
     tiny_tiles: TrainingTiles,
@@ -124,11 +124,12 @@ def test_killed_in_any_checkpoint_write_it_ends_with_the_same_bytes(
 ) -> None:
     run, task, writes = RunDirectory(tmp_path), task_of(tiny, tiny_folds), []
 
-    def torn(path: Path, content: bytes) -> None:
+    def torn(path: Path, content: bytes | str) -> None:
         writes.append(path)
         if len(writes) == write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.name}.0-torn.tmp").write_bytes(content[: len(content) // 2])
+            half = content[: len(content) // 2]
+            path.with_name(f".{path.name}.0-torn.tmp").write_bytes(half.encode() if isinstance(half, str) else half)
             raise Interrupted
         whole(path, content)
 
@@ -142,6 +143,24 @@ def test_killed_in_any_checkpoint_write_it_ends_with_the_same_bytes(
     else:
         assert len(writes) < write
     assert result_of(task, run) == undisturbed[0]
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4, 5])
+def test_a_worker_that_was_cut_off_ends_when_another_one_goes_on_with_its_fold(
+    epoch: int, tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, undisturbed: tuple
+) -> None:
+    run, task, first, second = RunDirectory(tmp_path), task_of(tiny, tiny_folds), [], []
+
+    def cut_off(progress: Progress) -> None:
+        first.append(progress)
+        if len(first) == epoch:
+            train_fold(task, tiny_tiles, run, CPU, second.append)
+
+    with pytest.raises(Superseded, match=r"another worker has taken .*fold-0 over"):
+        train_fold(task, tiny_tiles, run, CPU, cut_off)
+    assert (len(first), len(trained(second))) == (epoch, 5 - epoch)
+    assert result_of(task, run) == undisturbed[0]
+    assert sorted(path.name for path in run.stage("random", 0, "cosine").parent.iterdir()) == ["cosine", "plateau"]
 
 
 def test_a_damaged_newest_checkpoint_costs_one_epoch_and_is_said(

@@ -1,0 +1,27 @@
+"""A run over several seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+from road import Road, results
+
+
+@pytest.mark.slow
+def test_three_seeds_give_mean_and_spread(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    output = road.run("pipeline", tmp_path, "--seeds", "3")
+    assert results(tmp_path / "seed-7") == results(undisturbed[0])  # the experiment's own seed is the first
+    each = [json.loads((tmp_path / f"seed-{seed}" / "scores.json").read_text()) for seed in (7, 8, 9)]
+    found = json.loads((tmp_path / "seeds.json").read_text())["scores"]
+    for name in ("oof", "test"):
+        values = [scores[name] for scores in each]
+        assert len(set(values)) > 1
+        assert found[name]["each"] == values
+        assert found[name]["mean"] == pytest.approx(fmean(values))
+        assert found[name]["sd"] == pytest.approx(stdev(values))
+        assert f"{fmean(values):.4f} ± {stdev(values):.4f}" in output
+    again = road.run("pipeline", tmp_path, "--seeds", "3")
+    assert "Ray dashboard" not in again  # all is done: nothing is trained again
