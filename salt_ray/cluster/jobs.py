@@ -1,4 +1,8 @@
-"""Commands as Ray jobs: on a cluster the driver runs on the head node, and the dashboard's Jobs page shows its log."""
+"""Commands as Ray jobs: on a cluster the driver runs on the head node, and the dashboard's Jobs page shows its log.
+
+The code travels with the job. Typed on the head node, a command keeps its working directory and its Python; from
+elsewhere it runs in the unpacked code, with the Python that the cluster has.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ import os
 import re
 import secrets
 import shlex
-import shutil
-import sys
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,16 +27,19 @@ import ray.exceptions
 import requests
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.utils import read_ray_address
 from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from salt_ray.cluster.command import CANNOT_START, Command, take_option
+from salt_ray.cluster.package import write_package
 from salt_ray.cluster.session import ClusterError
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
-CANNOT_START = 127  # a shell's exit code for a program that is not there
 INTERRUPTED = 130  # a shell's exit code for Ctrl-C
 RETRY_SECONDS = (1, 2, 4, 8, 15)  # pauses between tries to reach the dashboard again
 QUIET_SECONDS = 300.0  # after so long without a line the log is asked for anew: a dead connection may never say so
+SECRET = re.compile(r"://[^/\s]*@|secret_key=")  # the two places for keys in a URI
 LOST = (aiohttp.ClientError, requests.RequestException, RuntimeError, ray.exceptions.RayError)
 
 
@@ -41,13 +48,14 @@ def run_as_job(
 ) -> int | None:
     """Run ``script`` with ``arguments`` as a job of the cluster, and print its log until it ends.
 
-    Ctrl-C and a closed terminal end the printing only. The job runs on the head node with the same Python, in the same
-    working directory; both must be there under the same paths.
+    Ctrl-C and a closed terminal end the printing only. On the cluster's head node the job goes on in this working
+    directory, with this Python. From elsewhere the job runs ``python`` in the unpacked package of the script's folder.
 
     Args:
         address: ``host:port`` of the cluster, ``http://host:port`` of its dashboard, "auto" or "local"; None: the
             cluster that this process runs on.
-        arguments: the command line after the script's name.
+        arguments: the command line after the script's name; the dashboard shows it.
+        script: lies in the project's folder, beside ``salt_ray``.
         say: prints one line.
 
     Returns:
@@ -55,7 +63,8 @@ def run_as_job(
         driver of a job already.
 
     Raises:
-        ClusterError: the cluster or its dashboard cannot be reached, or does not take the job.
+        ClusterError: the cluster or its dashboard cannot be reached, or does not take the job; the code is too big; an
+            argument holds a secret, or names tiles on this machine.
     """
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:  # Ray describes the job in it, to drivers alone
         return None
@@ -68,14 +77,20 @@ def run_as_job(
         # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.
         logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    if any(SECRET.search(word) for word in arguments):
+        raise ClusterError(
+            "keys in a URI would be shown by the dashboard: leave them out, and give them to the cluster"
+        )
+    arguments, _ = take_option(arguments, "--address")  # Ray tells its jobs where their cluster is, as seen from there
     dashboard = _dashboard(cluster)
     token_mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") != given_mode else ""
     job = Job(_client(dashboard), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
+    command = Command.here(script, arguments) if _is_here(cluster) else Command.elsewhere(script, arguments, say)
     say(f"dashboard: {dashboard}/#/jobs/{job.id}")
     say(f"follow:    {job.follow_command}")
     say(f"stop:      {job.stop_command}")
     try:
-        job.submit(script, arguments)
+        job.submit(command)
         return job.follow()
     except KeyboardInterrupt:
         say(f"\njob {job.id} goes on; follow it again with: {job.follow_command}\nstop it with: {job.stop_command}")
@@ -98,24 +113,22 @@ class Job:
         self.stop_command = f"{tool} stop {id} --address {dashboard}"
         self._client, self._say, self._printed = client, say, 0
 
-    def submit(self, script: Path, arguments: Sequence[str]) -> None:
-        """Ask the cluster to start it.
+    def submit(self, command: Command) -> None:
+        """Send the code to the cluster, and ask it to start the command.
 
         Raises:
             ClusterError: it does not take it.
         """
-        arguments, _ = _take(arguments, "--address")  # Ray tells its jobs where their cluster is, as seen from there
-        # Relative paths among the arguments are relative to this folder; exec: a stop must reach Python, not the shell.
-        entrypoint = f"cd {shlex.quote(os.getcwd())} || exit {CANNOT_START}; exec " + shlex.join(
-            [sys.executable, str(script), *arguments]
-        )
         try:
-            self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=self.id,
-                runtime_env={"env_vars": _environment()},
-                metadata={"command": shlex.join(arguments)},
-            )
+            with tempfile.TemporaryDirectory() as folder:
+                package = Path(folder) / "code.zip"
+                write_package(command.files, package)
+                self._client.submit_job(
+                    entrypoint=command.entrypoint,
+                    submission_id=self.id,
+                    runtime_env={"working_dir": str(package), "env_vars": dict(command.environment)},
+                    metadata={"command": shlex.join(command.arguments)},
+                )
         except (*LOST, ValueError) as error:
             raise ClusterError(f"the cluster does not take the job ({session.first_line(error)})") from error
 
@@ -166,8 +179,8 @@ class Job:
             return 128 - code
         if code == CANNOT_START:
             self._say(
-                f"the head node cannot start {sys.executable} in {os.getcwd()}: it needs both under these paths; "
-                "run the command on the head node, or share the folder"
+                f"the head node cannot start job {self.id} (its log says what is missing): `ray start` there needs the "
+                "environment that has Ray on its PATH"
             )
         else:
             self._say(f"job {self.id} failed with exit code {code}")
@@ -203,7 +216,8 @@ def _client(dashboard: str) -> JobSubmissionClient:
     Raises:
         ClusterError: the dashboard does not answer or does not let us in.
     """
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every closed socket
+    for name in ("job.sdk", "dashboard_sdk"):  # they tell of every closed socket and of every upload
+        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
     overruling = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # the client would prefer them to what it is given
     hidden = {name: os.environ.pop(name) for name in overruling if name in os.environ}
     try:
@@ -233,32 +247,29 @@ def _no_dashboard(what: str) -> ClusterError:
     )
 
 
-def _environment() -> dict[str, str]:
-    """What the job's processes need of this environment; no secret, for the dashboard shows it."""
-    kept = {name: os.environ[name] for name in (*session.ENVIRONMENT, "SALT_RAY_CACHE") if name in os.environ}
-    # The driver sets the same variables for its workers once more, which Ray takes for a conflict without the last one.
-    return kept | {
-        "COLUMNS": str(shutil.get_terminal_size((120, 24)).columns),
-        "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
-    }
+def _is_here(cluster: str) -> bool:
+    """Whether this machine is the head node of the cluster ``host:port``, so that a job finds what lies here.
+
+    Ray's own file must name it: a tunnel ends on this machine, too. A worker's file names a head on another machine.
+    """
+    node = read_ray_address()
+    if not node or cluster.startswith(("http://", "https://")):
+        return False
+    (host, _, port), (own_host, _, own_port) = cluster.rpartition(":"), node.rpartition(":")
+    return port == own_port and _is_this_machine(host) and _is_this_machine(own_host)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        with socket.create_server((host, 0)):  # another machine's address cannot be bound
+            return True
+    except OSError:
+        return False
 
 
 def _new_id(arguments: Sequence[str]) -> str:
     """``salt-ray-COMMAND-RUN-`` and a random end; RUN is the run directory's or the experiment's name, where given."""
-    run = _take(arguments, "--run-dir")[1] or _take(arguments, "--experiment")[1] or ""
-    words = ["salt-ray", *arguments[:1], Path(run).stem]
+    named = ["", *take_option(arguments, "--experiment")[1], *take_option(arguments, "--run-dir")[1]]
+    words = ["salt-ray", *arguments[:1], Path(named[-1]).stem]
     words = [re.sub(r"[^A-Za-z0-9_]+", "-", word).strip("-")[:60] for word in words]
     return "-".join([word for word in words if word] + [secrets.token_hex(4)])
-
-
-def _take(arguments: Sequence[str], option: str) -> tuple[list[str], str | None]:
-    """The arguments without an option, and its last value."""
-    rest, value, words = [], None, iter(arguments)
-    for word in words:
-        if word == option:
-            value = next(words, None)
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-        else:
-            rest.append(word)
-    return rest, value

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import requests
@@ -24,11 +25,35 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+def write_project(folder: Path, command: str) -> Path:
+    """A copy of the project with some MB of what must not travel, and ``command`` as its launch.py.
+
+    Code in it finds ``salt_ray.travelled``, which no other copy of salt_ray has.
+    """
+    folder.mkdir()
+    (folder / "launch.py").write_text(command)
+    for name in ("salt_ray", "experiments"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "salt_ray" / "travelled.py").write_text("")
+    shutil.copy(ROOT / ".gitignore", folder)
+    for place in (
+        "data/train.zip",
+        "runs/demo/tiles.npy",
+        ".venv/lib/torch.so",
+        ".git/pack",
+        "tests/left.bin",
+        "key.pem",
+    ):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(bytes(1 << 20))
+    return folder
+
+
 @contextlib.contextmanager
-def running_head(script: Path) -> Iterator[Head]:
-    """A head node that takes jobs while the block lasts."""
+def running_head(script: Path, **environment: str) -> Iterator[Head]:
+    """A head node that takes jobs while the block lasts, with these variables as its cluster's own."""
     with tempfile.TemporaryDirectory(prefix="salt", ignore_cleanup_errors=True) as folder:  # short, for Ray's sockets
-        head = Head(Path(folder), script)
+        head = Head(Path(folder), script, environment)
         try:
             head.wait()
             yield head
@@ -42,9 +67,10 @@ class Head:
 
     Args:
         script: what ``start`` runs, in its folder.
+        own: variables of the cluster; who runs a command on it does not have them.
     """
 
-    def __init__(self, ray_directory: Path, script: Path) -> None:
+    def __init__(self, ray_directory: Path, script: Path, own: Mapping[str, str]) -> None:
         self.token, self.script = secrets.token_hex(32), script
         self.address_file = ray_directory / "ray" / "ray_current_cluster"
         self.address, self.dashboard = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
@@ -68,7 +94,7 @@ class Head:
         }
         self.process = subprocess.Popen(
             ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())],
-            env=self.environment,
+            env={**self.environment, **own},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             executable=str(Path(sys.executable).parent / "ray"),
@@ -91,8 +117,13 @@ class Head:
         self.jobs()
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """The script, started on the head node."""
+        return self.run(sys.executable, str(self.script), *arguments, **environment)
+
+    def run(self, *words: str, **environment: str) -> subprocess.Popen:
+        """A program in the script's folder; it may talk to the cluster."""
         return subprocess.Popen(
-            [sys.executable, str(self.script), *arguments],
+            words,
             cwd=self.script.parent,
             env=self.environment | environment,
             stdout=subprocess.PIPE,

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
-from head import SECONDS, Head, free_port, running_head
+from head import SECONDS, Head, free_port, running_head, write_project
 from ray.job_submission import JobStatus
 
 from salt_ray.cluster import jobs
+from salt_ray.cluster.command import Command
 from salt_ray.cluster.jobs import Job, run_as_job
 from salt_ray.cluster.session import ClusterError
 
-# What a test's command does: as itself it becomes a job; as the job's driver it joins the cluster, and waits or fails.
+# What a test's command does: as itself it becomes a job; as the job's driver it says where it and a worker's worker
+# are, and waits or fails.
 COMMAND = """
-import argparse, os, sys, time
+import argparse, json, os, sys, time
 from pathlib import Path
+import salt_ray.travelled
 from salt_ray.cluster.jobs import run_as_job
+from salt_ray.cluster.package import in_package
 from salt_ray.cluster.session import connect
 from salt_ray.errors import SaltRayError
+import ray
 
 parser = argparse.ArgumentParser()
 parser.add_argument("command")
-parser.add_argument("--run-dir")
-parser.add_argument("--address")
+for option in ("--run-dir", "--experiment", "--data", "--address"):
+    parser.add_argument(option)
 options = parser.parse_args()
 try:
     code = run_as_job(options.address, sys.argv[1:], print, Path(__file__).resolve())
@@ -43,8 +49,27 @@ if code is not None:
 if options.command == "wait":
     print("waiting")
     time.sleep(600)
-with connect(options.address) as dashboard:
-    print("joined", dashboard, "in", os.getcwd(), "address", options.address)
+
+def look():
+    import salt_ray.travelled
+    from salt_ray.cluster.package import in_package
+    names = ("AWS_ENDPOINT_URL", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "SALT_RAY_CACHE", "OWN")
+    return {
+        "code": str(Path(salt_ray.travelled.__file__).parents[1]),
+        "folder": os.getcwd(),
+        "in_package": in_package(),
+        "environment": {name: os.environ[name] for name in names if name in os.environ},
+    }
+
+@ray.remote(num_cpus=0)
+def outer():
+    return ray.get(ray.remote(look).remote())
+
+with connect() as dashboard:
+    worker = ray.get(outer.options(runtime_env={"env_vars": {"OWN": "1"}}).remote())
+files = [str(path) for path in Path().rglob("*") if path.is_file()]
+seen = {"dashboard": dashboard, "driver": look(), "worker": worker, "files": files, "experiment": options.experiment}
+print("seen " + json.dumps(seen))
 sys.exit(3)
 """
 
@@ -122,19 +147,47 @@ def test_ids_tell_what_it_is_and_are_unique(arguments: list[str], beginning: str
     assert all(id.startswith(beginning) and id.replace("-", "").replace("_", "").isalnum() for id in ids)
 
 
-def test_the_job_gets_the_same_command_but_no_address_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "hunter2")
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    submitted = {}
-    client = SimpleNamespace(submit_job=submitted.update)
-    arguments = ["tune", "--address", "h:1", "--set", "name=a b", "--address=h:2", "--run-dir", "runs/x"]
-    Job(client, "http://d", "salt-ray-x", print).submit(Path("/there/launch.py"), arguments)
-    same = ["tune", "--set", "name=a b", "--run-dir", "runs/x"]
-    assert shlex.split(submitted["entrypoint"])[-7:] == [sys.executable, "/there/launch.py", *same]
-    assert submitted["metadata"] == {"command": shlex.join(same)}
-    assert submitted["runtime_env"]["env_vars"]["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.5"
-    assert "hunter2" not in str(submitted)
+@pytest.mark.parametrize(
+    ("wanted", "node", "here"),
+    [
+        ("127.0.0.1:6379", "127.0.0.1:6379", True),
+        ("localhost:6379", "127.0.0.1:6379", True),
+        ("127.0.0.1:6379", None, False),  # a tunnel
+        ("127.0.0.1:7000", "127.0.0.1:6379", False),  # a tunnel beside a cluster of our own
+        ("http://127.0.0.1:6379", "127.0.0.1:6379", False),
+        ("192.0.2.1:6379", "192.0.2.1:6379", False),  # a worker node, whose file names the head
+        ("127.0.0.1:6379", "192.0.2.1:6379", False),
+    ],
+)
+def test_only_the_clusters_own_head_node_is_here(wanted: str, node: str | None, here: bool, tmp_path: Path) -> None:
+    if node:
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(node)
+    assert jobs._is_here(wanted) == here
+
+
+def test_a_job_gets_its_command_and_its_code(tmp_path: Path) -> None:
+    submitted, packed = {}, []
+
+    def submit_job(**job: object) -> None:
+        submitted.update(job)
+        packed.extend(ZipFile(job["runtime_env"]["working_dir"]).namelist())
+
+    (tmp_path / "code.py").write_text("")
+    command = Command(
+        "exec true", ["tune", "--set", "name=a b"], {"salt_ray/code.py": tmp_path / "code.py"}, {"A": "1"}
+    )
+    Job(SimpleNamespace(submit_job=submit_job), "http://d", "salt-ray-x", print).submit(command)
+    assert submitted["entrypoint"] == "exec true" and submitted["submission_id"] == "salt-ray-x"
+    assert submitted["metadata"] == {"command": "tune --set 'name=a b'"}
+    assert submitted["runtime_env"]["env_vars"] == {"A": "1"} and packed == ["salt_ray/code.py"]
+
+
+@pytest.mark.parametrize("uri", ["s3://AKIA:hunter2@bucket/x", "s3://bucket/x?access_key=AKIA&secret_key=hunter2"])
+def test_keys_are_refused_before_anybody_sees_them(uri: str) -> None:
+    with pytest.raises(ClusterError, match="keys in a URI") as refusal:
+        run_as_job("h:1", ["train", f"--run-dir={uri}"], pytest.fail)
+    assert "hunter2" not in str(refusal.value)
 
 
 # How its log and its end come back -----------------------------------------------------------------------------------
@@ -207,7 +260,7 @@ def test_a_connection_that_says_nothing_is_made_anew(
         (JobStatus.FAILED, 3, 3, "exit code 3"),
         (JobStatus.FAILED, -9, 137, "killed by signal 9"),
         (JobStatus.FAILED, None, 1, "no such conda"),
-        (JobStatus.FAILED, 127, 127, f"cannot start {sys.executable}"),
+        (JobStatus.FAILED, 127, 127, "needs the environment"),
     ],
 )
 def test_how_it_ended(status: JobStatus, exit_code: int | None, code: int, sentence: str) -> None:
@@ -222,24 +275,69 @@ def test_how_it_ended(status: JobStatus, exit_code: int | None, code: int, sente
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    script = tmp_path_factory.mktemp("command") / "command.py"
-    script.write_text(COMMAND)
-    with running_head(script) as head:
+    project = write_project(tmp_path_factory.mktemp("command") / "project", COMMAND)
+    with running_head(project / "launch.py") as head:
         yield head
+
+
+def finished(head: Head, process: subprocess.Popen) -> tuple[dict, dict]:
+    """What a command's job saw, and the job; it must have failed with the exit code 3."""
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 3, output
+    id, job = next((id, job) for id, job in head.jobs().items() if id in output)
+    assert job["status"] == "FAILED" and f"{head.dashboard}/#/jobs/{id}" in output and f"ray job stop {id}" in output
+    return seen_in(output), job
+
+
+def seen_in(output: str) -> dict:
+    line = next(line for line in output.splitlines() if line.startswith("seen "))
+    return json.loads(line.removeprefix("seen "))
 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("named", [False, True])
-def test_log_exit_code_and_name_of_a_job(head: Head, named: bool) -> None:
+def test_on_the_head_node_the_driver_stays_where_it_is_and_workers_get_the_code(head: Head, named: bool) -> None:
     address = ["--address", head.address] if named else []  # without: what the node's own file says
-    output, _ = (process := head.start("fail", "--run-dir", "runs/demo", *address)).communicate(timeout=SECONDS)
-    assert process.returncode == 3, output
-    joined = f"joined {head.dashboard.removeprefix('http://')} in {head.script.parent} address None"
-    assert output.splitlines().count(joined) == 1
-    id, job = next((id, job) for id, job in head.jobs().items() if id in output)
-    assert id.startswith("salt-ray-fail-demo-") and job["status"] == "FAILED"
-    assert job["metadata"] == {"command": "fail --run-dir runs/demo"}
-    assert f"{head.dashboard}/#/jobs/{id}" in output and f"ray job stop {id}" in output
+    seen, job = finished(head, head.start("fail", "--run-dir", "runs/demo", *address, SALT_RAY_CACHE="/c"))
+    project = str(head.script.parent)
+    assert seen["dashboard"] == head.dashboard.removeprefix("http://")
+    assert (seen["driver"]["folder"], seen["driver"]["code"], seen["driver"]["in_package"]) == (project, project, False)
+    assert seen["worker"]["in_package"] and seen["worker"]["code"] == seen["worker"]["folder"] != project
+    assert seen["worker"]["environment"]["OWN"] == "1" and seen["worker"]["environment"]["SALT_RAY_CACHE"] == "/c"
+    assert job["submission_id"].startswith("salt-ray-fail-demo-") and job["metadata"] == {
+        "command": "fail --run-dir runs/demo"
+    }
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_from_elsewhere_driver_and_workers_work_in_the_package(head: Head, tunnel: bool, tmp_path: Path) -> None:
+    (experiment := tmp_path / "idea.json").write_text("{}")
+    address = head.dashboard if tunnel else head.address
+    variables = {"RAY_TMPDIR": str(tmp_path), "SALT_RAY_CACHE": "/laptop", "AWS_ENDPOINT_URL": "http://127.0.0.1:5000"}
+    process = head.start(
+        *["fail", "--experiment", str(experiment), "--address", address], AWS_SECRET_ACCESS_KEY="hunter2", **variables
+    )
+    seen, job = finished(head, process)
+    assert (seen["driver"]["in_package"], seen["worker"]["in_package"]) == (True, True)
+    for process in (seen["driver"], seen["worker"]):
+        assert process["code"] == process["folder"] != str(head.script.parent)
+        assert process["environment"]["AWS_ENDPOINT_URL"] == "http://127.0.0.1:5000"
+        assert process["environment"].get("SALT_RAY_CACHE") != "/laptop"
+    assert seen["experiment"] == "outside/idea.json" and seen["experiment"] in seen["files"]
+    assert {file.partition("/")[0] for file in seen["files"]} == {"launch.py", "salt_ray", "experiments", "outside"}
+    assert "hunter2" not in json.dumps(job) and head.token not in json.dumps(job)
+
+
+@pytest.mark.cluster
+def test_rays_own_command_works_as_well(head: Head) -> None:
+    words = ["--address", head.dashboard, "--working-dir", ".", "--", "python", "launch.py", "fail"]
+    output, _ = (process := head.run("ray", "job", "submit", *words)).communicate(timeout=SECONDS)
+    assert process.returncode != 0 and "exit code 3" in output, output
+    seen = seen_in(output)
+    assert (seen["driver"]["in_package"], seen["worker"]["in_package"]) == (True, True)
+    assert seen["driver"]["code"] == seen["worker"]["code"] != str(head.script.parent)
+    assert not [file for file in seen["files"] if file.startswith(("data", "runs", ".venv", ".git/"))]
 
 
 @pytest.mark.cluster

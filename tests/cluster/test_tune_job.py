@@ -1,4 +1,4 @@
-"""A search on a cluster runs as a Ray job, which the Jobs page shows with its table of trials."""
+"""A search from another machine runs as a Ray job, which the Jobs page shows; Ray's own command goes on with it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_a_search_as_a_job(tiny: Experiment, survey: Path, tmp_path: Path) -> No
         trainings=(training.replace(stages=training.stages[:1]),),
         tune=Tune(parameters=(lr,), trials=TRIALS, pruner="none"),
     )
-    path, run = tmp_path / "search.json", tmp_path / "run"
+    path, runs = tmp_path / "search.json", tmp_path / "runs"
     path.write_text(experiment.model_dump_json())
-    with running_head(ROOT / "launch.py") as head:
-        options = ["--data", str(survey), "--experiment", str(path), "--run-dir", str(run)]
-        process = head.start("tune", *options, "--address", head.address)
+    with running_head(ROOT / "launch.py", SALT_RAY_RUNS=str(runs), SALT_RAY_DATA=str(survey)) as head:
+        options = ["--experiment", str(path), "--run-dir", "runs/search"]
+        process = head.start("tune", *options, "--address", head.dashboard)
         first = process.stdout.readline()
-        assert first.startswith(f"dashboard: {head.dashboard}/#/jobs/salt-ray-tune-run-")
+        assert first.startswith(f"dashboard: {head.dashboard}/#/jobs/salt-ray-tune-search-")
         output = first
         for line in process.stdout:  # the page shows the log as it was when it was opened
             output += line
@@ -43,7 +43,14 @@ def test_a_search_as_a_job(tiny: Experiment, survey: Path, tmp_path: Path) -> No
         output += process.communicate(timeout=SECONDS)[0]
         assert process.returncode == 0, output
         (job,) = head.jobs().values()
-        assert job["status"] == "SUCCEEDED" and job["metadata"]["command"].startswith("tune --data")
-    assert "own settings" in output and f"{TRIALS} of {TRIALS} trials ended" in output
-    best = load_study(RunDirectory(run)).best_trial
-    assert load_experiment(run / "best.json").trainings[0].stages[0].lr == best.params["lr"]
+        assert job["status"] == "SUCCEEDED" and job["metadata"]["command"].startswith("tune --run-dir runs/search")
+        assert "own settings" in output and f"{TRIALS} of {TRIALS} trials ended" in output
+
+        more = ["python", "launch.py", "tune", *options, "--trials", str(TRIALS + 1)]
+        words = ["ray", "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--", *more]
+        output, _ = (process := head.run(*words)).communicate(timeout=SECONDS)
+        assert process.returncode == 0 and f"{TRIALS + 1} of {TRIALS + 1} trials ended" in output, output
+    run = RunDirectory(runs / "search")
+    study = load_study(run)
+    assert len(study.trials) == TRIALS + 1
+    assert load_experiment(run.best).trainings[0].stages[0].lr == study.best_trial.params["lr"]
