@@ -1,11 +1,12 @@
 # make demo      the whole road on a synthetic survey      make test      the tests (under 15 minutes)
 # make test-all  the slow, cluster and browser ones too    make lint      style
+# make audit     security: the code, and known vulnerabilities of the pinned packages (asks PyPI)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo test test-all lint audit clean
 
 install: $(VENV)/installed
 
@@ -29,6 +30,11 @@ test-all: test
 
 lint: install
 	$(BIN)/ruff check .
+
+# --strict: a package that PyPI tells nothing about is a failure; without it an unreachable PyPI would look like a clean bill.
+audit: install
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive salt_ray launch.py experiments benchmarks
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 # Read by Ray when it is imported, in this process and in every worker (they inherit the environment of a local Ray
 # and get it through the runtime environment on a cluster).
@@ -31,12 +32,17 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(64 << 20),
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
-for _name, _value in ENVIRONMENT.items():
+# A local Ray has the address 127.0.0.1 and listens there alone. Ray has no option for it, and ray.init takes the
+# machine's own address for a loopback one; but this switch makes it do here what it does on macOS and Windows. Not in
+# ENVIRONMENT, because the nodes of a cluster need their real addresses; joining one is as ever.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+for _name, _value in (ENVIRONMENT | LOOPBACK).items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
 from ray._private.utils import read_ray_address  # noqa: E402
 
+from salt_ray.cluster.autoscaler import node_types  # noqa: E402
 from salt_ray.config import Resources  # noqa: E402
 from salt_ray.errors import SaltRayError  # noqa: E402
 
@@ -61,6 +67,8 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    if wanted == "local":
+        _guard_token()
     try:
         context = ray.init(
             address=wanted,
@@ -82,6 +90,14 @@ def connect(address: str | None = None) -> Iterator[str | None]:
         yield context.dashboard_url or None
     finally:
         ray.shutdown()
+
+
+def _guard_token() -> None:
+    """Close the folder where Ray keeps its token to other users: it writes one that everybody may read."""
+    folder = Path.home() / ".ray"
+    with contextlib.suppress(OSError):  # where none can be made Ray says so; another user's is theirs to close
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
 
 
 def first_line(error: Exception) -> str:
@@ -113,15 +129,15 @@ def fold_resources(resources: Resources) -> dict[str, float]:
     """What Ray reserves for one fold or one prediction worker.
 
     Raises:
-        ClusterError: no node has that much; Ray would wait for ever.
+        ClusterError: no node has that much, and no autoscaler would start one that has; Ray would wait for ever.
     """
     wanted = {"CPU": float(resources.cpus_per_fold)}
     gpus = resources.gpus_per_fold
     if gpus is None:
-        gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
+        gpus = 1.0 if has_gpus() else 0.0
     if gpus:
         wanted["GPU"] = gpus
-    if not slots(wanted):
+    if not slots(wanted) and not may_grow(wanted):
         nodes = [{kind: node["Resources"].get(kind, 0) for kind in wanted} for node in ray.nodes() if node["Alive"]]
         raise ClusterError(
             f"no node has the {wanted} that a fold asks for (nodes have {nodes}): "
@@ -130,10 +146,23 @@ def fold_resources(resources: Resources) -> dict[str, float]:
     return wanted
 
 
+def has_gpus() -> bool:
+    """Whether a node of the cluster has a GPU, or one that its autoscaler may start."""
+    return bool(ray.cluster_resources().get("GPU")) or any(kind.get("GPU") for kind in node_types())
+
+
+def may_grow(wanted: dict[str, float]) -> bool:
+    """Whether the cluster's autoscaler may start nodes on which these resources fit."""
+    return any(_places(kind, wanted) for kind in node_types())
+
+
 def slots(wanted: dict[str, float]) -> int:
     """How many folds or prediction workers with these resources fit on the live nodes at once."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(min(_fit(node.get(kind, 0), amount) for kind, amount in wanted.items()) for node in nodes)
+    return sum(_places(node["Resources"], wanted) for node in ray.nodes() if node["Alive"])
+
+
+def _places(node: Mapping[str, float], wanted: dict[str, float]) -> int:
+    return min(_fit(node.get(kind, 0), amount) for kind, amount in wanted.items())
 
 
 def _fit(available: float, amount: float) -> int:
