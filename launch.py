@@ -12,8 +12,8 @@ from salt_ray.errors import SaltRayError
 from salt_ray.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
-    from salt_ray.artifacts import StoragePath
     from salt_ray.cluster.pipeline import Pipeline
+    from salt_ray.storage import StoragePath
 
 ROOT = Path(__file__).resolve().parent
 DEMO_TILES = 900  # as many as two cores learn from in minutes
@@ -70,7 +70,7 @@ def demo(
     address: Address = None,
 ) -> None:
     """The whole road on a small synthetic survey with a small encoder; minutes on two cores."""
-    from salt_ray.artifacts import cache_folder
+    from salt_ray.storage import cache_folder
 
     _go_on_as_job(address)  # first: the survey is made where the run lies
     run = _run_path(run_dir)
@@ -245,7 +245,7 @@ def bench(
 
 def _run_path(run_dir: str) -> "StoragePath":
     """Where a run lies: SALT_RAY_RUNS, where it is set, takes the place of the folder runs."""
-    from salt_ray.artifacts import storage_path
+    from salt_ray.storage import storage_path
 
     path = storage_path(run_dir)
     root = os.environ.get("SALT_RAY_RUNS")
@@ -270,7 +270,9 @@ def _pipeline(
     Args:
         uses_ray: whether the command's work is done by Ray.
     """
-    from salt_ray.artifacts import RunDirectory, RunError, storage_path
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.errors import RunError
+    from salt_ray.storage import storage_path
     from salt_ray.survey.source import Source
 
     if experiment_file is not None:  # a mistake in it is said before a job begins
@@ -312,7 +314,8 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}: make room or name another place, then again", file=sys.stderr)
+        remedy = "make room there, then the same command goes on"
+        print(f"error: {error.strerror or error}{where}: {remedy}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
 
 

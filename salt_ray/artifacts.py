@@ -1,175 +1,19 @@
-"""Files that are whole or absent, and where everything of a run lies.
-
-Nothing here is written in place: a file goes to a temporary name beside its own, is flushed to the disk, and is
-renamed; in an object store it is uploaded in one step. A marker is written last, so that its presence proves the rest.
-"""
+"""Where everything of a run lies, and folders of results whose marker is written last: its presence proves the rest."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import json
-import os
 import secrets
-import shutil
 import socket
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import platformdirs
-
-from salt_ray.errors import RunError, SaltRayError
+from salt_ray.errors import RunError
 from salt_ray.lease import Lease
-from salt_ray.object_store import SCHEME, ObjectPath
-
-ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
-
-
-StoragePath = Path | ObjectPath
-
-
-def storage_path(text: str | StoragePath) -> StoragePath:
-    """A path on a disk, or in an object store where the text says ``s3://``."""
-    if isinstance(text, ObjectPath):
-        return text
-    return ObjectPath(text) if str(text).startswith(SCHEME) else Path(text)
-
-
-@contextlib.contextmanager
-def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
-    """A binary file that appears under ``path`` when the block ends, or not at all when it raises."""
-    if isinstance(path, ObjectPath):
-        content = io.BytesIO()
-        yield content
-        path.write_bytes(content.getvalue())
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-
-
-def write_atomically(path: StoragePath, content: bytes | str) -> None:
-    """Replace ``path`` by ``content`` (text as UTF-8) in one step."""
-    with atomic_file(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-def save_array(path: StoragePath, array: np.ndarray) -> None:
-    """Save one array as .npy, whole or not at all."""
-    with atomic_file(path) as file:
-        np.save(file, array)
-
-
-def load_array(path: StoragePath) -> np.ndarray:
-    """Read an array that was saved as .npy.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    content = io.BytesIO(path.read_bytes())
-    with readable(path):
-        array = np.load(content, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("an archive of arrays")
-        return array
-
-
-@contextlib.contextmanager
-def readable(path: StoragePath) -> Iterator[None]:
-    """Make a sentence of what numpy raises for a damaged file.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError) as error:
-        raise RunError(
-            f"{path} is damaged ({str(error)[:200]}): delete {path.parent}, and the same command makes it anew"
-        ) from error
-
-
-def remove_tree(path: StoragePath) -> None:
-    """Delete a folder and everything in it, if it is there."""
-    if isinstance(path, ObjectPath):
-        path.remove_tree()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``path`` when the block ends; where another process was first, its one stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if not path.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _sync_directory(path.parent)
-
-
-@contextlib.contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold the right to build what will lie at ``path``, after waiting for a process that has it.
-
-    It dies with its owner. Who waited looks again: what it wanted to build may be there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-class CacheError(SaltRayError):
-    """A cache cannot be written."""
-
-
-def cache_folder(kind: str) -> Path:
-    """Where caches of one kind lie; the environment variable ``SALT_RAY_CACHE`` moves them all."""
-    base = os.environ.get("SALT_RAY_CACHE")
-    return (Path(base) if base else platformdirs.user_cache_path("salt-ray")) / kind
-
-
-def _sweep(parent: Path) -> None:
-    """Delete temporary folders that killed processes left behind."""
-    for folder in parent.glob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+from salt_ray.object_store import ObjectPath
+from salt_ray.storage import StoragePath, delete, write_atomically
 
 
 class RunDirectory:
@@ -328,9 +172,7 @@ class Folder:
     def reopen(self) -> None:
         """``open``, to do the work anew: an earlier marker goes first, so that none stands beside half of the new."""
         self.open()
-        (self.path / "done.json").unlink(missing_ok=True)
-        if isinstance(self.path, Path):
-            _sync_directory(self.path)
+        delete(self.path / "done.json")
 
     def _check(self) -> bool:
         path = self.path / "inputs.json"

@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from salt_ray.artifacts import StoragePath
 from salt_ray.config import Experiment, ExperimentError, near, sentences, validated
+from salt_ray.storage import StoragePath
 
 
 def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experiment:

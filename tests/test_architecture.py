@@ -8,22 +8,44 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted(p for folder in ("salt_ray", "experiments") for p in (ROOT / folder).rglob("*.py"))
 FILES.append(ROOT / "launch.py")
-CORE = {"artifacts", "config", "errors", "object_store", "survey", "model", "training", "inference", "mosaic"}
+CORE = {
+    "artifacts",
+    "config",
+    "errors",
+    "object_store",
+    "storage",
+    "survey",
+    "model",
+    "training",
+    "inference",
+    "mosaic",
+}
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
-    "survey": {"artifacts", "config", "errors"},
+    "survey": {"config", "errors", "storage"},
     "model": {"config", "errors", "torchvision_schemas"},
-    "training": {"artifacts", "config", "errors", "survey", "model"},
-    "inference": {"artifacts", "config", "errors", "survey", "model", "training"},
-    "mosaic": {"artifacts", "config", "errors", "survey", "model", "training", "inference"},
-    "tuning": {"artifacts", "config", "errors", "experiment_file", "object_store", "survey", "model", "training"},
+    "training": {"artifacts", "config", "errors", "storage", "survey", "model"},
+    "inference": {"artifacts", "config", "errors", "storage", "survey", "model", "training"},
+    "mosaic": {"config", "errors", "storage", "survey", "model", "training", "inference"},
+    "tuning": {
+        "artifacts",
+        "config",
+        "errors",
+        "experiment_file",
+        "object_store",
+        "storage",
+        "survey",
+        "model",
+        "training",
+    },
     "report": CORE | {"experiment_file", "tuning"},
     "cluster": CORE | {"tuning", "report"},
-    "artifacts": {"errors", "lease", "object_store"},
+    "artifacts": {"errors", "lease", "object_store", "storage"},
+    "storage": {"errors", "object_store"},
     "lease": {"errors", "object_store"},
     "object_store": {"errors"},
     "config": {"errors"},
-    "experiment_file": {"artifacts", "config", "errors"},
+    "experiment_file": {"config", "errors", "storage"},
     "errors": set(),
     "torchvision_schemas": set(),
     "__init__": set(),

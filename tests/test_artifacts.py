@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from salt_ray.artifacts import Folder, RunDirectory, RunError, atomic_file, atomic_folder, write_atomically
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.errors import RunError
+from salt_ray.storage import atomic_file, atomic_folder, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:

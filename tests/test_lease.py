@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from salt_ray import lease
-from salt_ray.artifacts import RunDirectory, RunError, storage_path
+from salt_ray.artifacts import RunDirectory
+from salt_ray.errors import RunError
 from salt_ray.lease import Lease
 from salt_ray.object_store import ObjectPath
+from salt_ray.storage import storage_path
 
 HOLD = """
 import sys, time
 from salt_ray import lease
-from salt_ray.artifacts import RunDirectory, storage_path
+from salt_ray.artifacts import RunDirectory
+from salt_ray.storage import storage_path
 lease.RENEW_SECONDS = 0.2
 with RunDirectory(storage_path(sys.argv[1])).lock():
     print("held", flush=True)

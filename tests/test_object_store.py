@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from salt_ray import object_store
-from salt_ray.artifacts import (
-    Folder,
-    RunDirectory,
-    RunError,
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.errors import RunError
+from salt_ray.object_store import ObjectPath, StorageError
+from salt_ray.storage import (
     StoragePath,
     atomic_file,
     load_array,
@@ -20,7 +20,6 @@ from salt_ray.artifacts import (
     storage_path,
     write_atomically,
 )
-from salt_ray.object_store import ObjectPath, StorageError
 
 
 @pytest.fixture(params=["disk", "object store"])

@@ -23,13 +23,14 @@ import pytest
 import torch
 from kaggle_layout import IMAGE, LABELLED, UNLABELLED, set_row, write_survey
 
-from salt_ray.artifacts import RunDirectory, RunError, load_array
+from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, ExperimentError, FloatRange, Tune
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import RunError, SaltRayError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import StoredRecords, chunk_path
 from salt_ray.model.encoder import build_encoder
 from salt_ray.mosaic.predicted import positions
+from salt_ray.storage import load_array
 from salt_ray.survey import ingest, source
 from salt_ray.survey.padding import operator
 from salt_ray.survey.png import MAX_EDGE_PX, decode_grey

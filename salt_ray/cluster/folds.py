@@ -1,16 +1,18 @@
 """Folds as Ray Train runs: one trainer with one worker a fold, so that each stops, fails and restarts alone.
 
-More folds than slots queue here, because a Ray Train run that waits for resources is costly and noisy. Checkpoints are
-the training loop's own, in the run directory; Ray Train places, watches and restarts the workers.
+More folds than slots queue here, because a Ray Train run that waits for resources is costly; where the cluster can
+grow, its autoscaler is told of them. Checkpoints are the training loop's own, in the run directory; Ray Train places,
+watches and restarts the workers.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
-import shutil
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +22,29 @@ import ray
 import ray.train
 import torch
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.board import new_board
 from salt_ray.cluster.gauges import Gauges
+from salt_ray.cluster.losses import FoldLosses, why_lost
+from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, WithdrawDemand, words
+from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.errors import SaltRayError
 from salt_ray.report.tensorboard import EpochLog
+from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, Progress, train_fold
 
-POLL_SECONDS = 1.0
+# How long a fold that lost its node waits for a place before Ray Train writes a traceback to its log and waits again.
+PATIENCE_SECONDS = 3600
+# A disk that is full or cannot be written: trying again ends the same way.
+NO_CURE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# Starts of a fold's worker that may fail, one such hour among them, before Ray Train gives up.
+START_FAILURES = 100
+# How often a fold is given to Ray Train anew, because a process of Ray Train's own was lost.
+STARTS = 10
+LOST = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 
 
 @dataclass(frozen=True)
@@ -55,69 +70,150 @@ def train_folds(
         say: gets lines for people.
     """
     wanted = fold_resources(tasks[0].experiment.resources)  # once: folds of one run all train on the same kind
-    say(f"{len(tasks)} folds to train on {_words(wanted)} each, {slots(wanted)} at once")
+    identity = check_nodes_see(run)
+    say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
     board, gauges = new_board(), Gauges(tasks[0].experiment.name)
-    # A dead controller's resources are given back by a process of Ray Train that has to find this Ray: where several
-    # run on a machine it finds none without the address, and the fold would wait for ever.
-    here = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    without_place = Waiting(wanted, ("fold", "folds"), say)
     shared = ray.put(tiles)  # once; workers on this node read it without a copy
-    waiting, running, outcomes = deque(tasks), {}, {}
-    while waiting or running:
-        while waiting and len(running) < max(1, slots(wanted)):
-            task = waiting.popleft()
-            fit = fit_fold.options(name=f"fit {task.name}", runtime_env={"env_vars": here})
-            running[fit.remote(task, [shared], run, board, wanted)] = task
-        finished, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-        progress, lines = ray.get(board.take.remote())
-        for line in lines:
-            say(line)
-        for row in progress:
-            report(row)
-            gauges.export(row)
+    options = _beside_the_driver()
+
+    def start(task: FoldTask) -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
+        fit = Fit.options(**options).remote()
+        return fit, fit.fold.options(name=f"fit {task.name}").remote(task, [shared], run, identity, board, wanted)
+
+    fits = Fits(tasks, start, say)
+    with Demand(identity, wanted) as demand:
+        while fits.waiting or fits.running:
+            places = slots(wanted)  # asked anew each time: nodes come and go
+            fits.fill(places)
+            for task in fits.waiting:
+                demand.ask(task.name)
+            without_place.now(len(fits.running) - places if places else len(fits.running) + len(fits.waiting))
+            finished = fits.finished()
+            progress, lines = ray.get(board.take.remote())
+            for line in lines:
+                say(line)
+            for row in progress:
+                report(row)
+                gauges.export(row)
+            fits.collect(finished)
+    return [fits.outcomes[task.name] for task in tasks]
+
+
+def _beside_the_driver() -> dict[str, Any]:
+    """Options of an actor whose end must not come before the driver's: any other node may go at any time."""
+    context = ray.get_runtime_context()
+    environment = {
+        # A dead controller's resources are given back by a process of Ray Train that has to find this Ray: where
+        # several run on a machine it finds none without the address, and the fold would wait for ever.
+        "RAY_ADDRESS": context.gcs_address,
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(PATIENCE_SECONDS),
+    }
+    return {
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False),
+        "runtime_env": {"env_vars": environment},
+    }
+
+
+class Fits:
+    """The folds that wait, those that Ray Train runs, and how the others ended.
+
+    Ray Train restarts workers, but not its own processes: that is done here.
+
+    Args:
+        start: starts Ray Train for a fold; returns the actor, which lives as long as somebody holds it, and its result.
+        say: gets lines for people.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[FoldTask],
+        start: Callable[[FoldTask], tuple[ray.actor.ActorHandle, ray.ObjectRef]],
+        say: Callable[[str], None],
+    ) -> None:
+        self._start, self._say = start, say
+        self.waiting = deque(tasks)
+        self.running: dict[ray.ObjectRef, tuple[FoldTask, ray.actor.ActorHandle]] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self._starts = Counter()
+
+    def fill(self, places: int) -> None:
+        """Start what waits, while there are places."""
+        while self.waiting and len(self.running) < places:
+            task = self.waiting.popleft()
+            self._starts[task.name] += 1
+            fit, reference = self._start(task)
+            self.running[reference] = task, fit
+
+    def finished(self) -> list[ray.ObjectRef]:
+        """Those that have ended, after a second at most."""
+        if not self.running:
+            time.sleep(POLL_SECONDS)
+            return []
+        return ray.wait(list(self.running), timeout=POLL_SECONDS)[0]
+
+    def collect(self, finished: Sequence[ray.ObjectRef]) -> None:
+        """Note how these ended, or let them begin again."""
         for reference in finished:
-            task = running.pop(reference)
-            outcomes[task.name] = _outcome(task, reference)
-    return [outcomes[task.name] for task in tasks]
+            task, _ = self.running.pop(reference)
+            try:
+                result = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+                lost = isinstance(cause, LOST)  # the process of Fit or Ray Train's controller, not what it ran
+                reason = why_lost(cause).reason if lost else str(error).strip().splitlines()[-1]
+                if lost and self._starts[task.name] < STARTS:
+                    self._say(f"{task.name}: a process of Ray Train was lost and starts again: {reason}")
+                    self.waiting.appendleft(task)
+                    continue
+                failure = f"{task.name} failed for good: {reason}; the same command goes on from its checkpoint"
+                result = {"failure": failure}
+            self.outcomes[task.name] = Outcome(task, result.get("marker"), result.get("failure"))
 
 
-def _words(wanted: dict[str, float]) -> str:
-    return " and ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+# An actor that Ray does not restart: where memory is short, Ray first ends tasks and what it would start again, before
+# the worker that takes the memory.
+@ray.remote(num_cpus=0)
+class Fit:
+    """Runs Ray Train for one fold."""
 
-
-def _outcome(task: FoldTask, reference: ray.ObjectRef) -> Outcome:
-    try:
-        result = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        return Outcome(
-            task, None, f"{task.name} failed for good: {reason}; the same command goes on from its checkpoint"
+    def fold(
+        self,
+        task: FoldTask,
+        shared: list[ray.ObjectRef],
+        run: RunDirectory,
+        identity: str,
+        board: Any,
+        resources: dict[str, float],
+    ) -> dict[str, Any]:
+        """Run one fold under Ray Train; returns what its worker returned."""
+        digest = hashlib.sha256(json.dumps(task.inputs(len(task.training.stages), "")).encode()).hexdigest()
+        name = f"{task.experiment.name}-{task.name}-{digest[:8]}"
+        # Ray Train's record of an earlier attempt holds no checkpoint of ours, and a torn one would block the run.
+        remove_tree(run.ray / name)
+        work = {
+            "task": task,
+            "shared": shared,
+            "run": run,
+            "identity": identity,
+            "board": board,
+            "resources": resources,
+        }
+        trainer = DataParallelTrainer(
+            _train_in_worker,
+            train_loop_config=work,
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=1, use_gpu="GPU" in resources, resources_per_worker=dict(resources)
+            ),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=str(run.ray),
+                # Its limit would count lost nodes as well.
+                failure_config=ray.train.FailureConfig(max_failures=-1, controller_failure_limit=START_FAILURES),
+                callbacks=[FoldLosses(task, run, board), WithdrawDemand(identity, task.name)],
+            ),
         )
-    return Outcome(task, result.get("marker"), result.get("failure"))
-
-
-# Ray Train restarts workers, but not its own controller: that is this task's retry.
-@ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[ray.exceptions.RayActorError])
-def fit_fold(
-    task: FoldTask, shared: list[ray.ObjectRef], run: RunDirectory, board: Any, resources: dict[str, float]
-) -> dict[str, Any]:
-    """Run one fold under Ray Train; returns what its worker returned."""
-    digest = hashlib.sha256(json.dumps(task.inputs(len(task.training.stages), "")).encode()).hexdigest()
-    name = f"{task.experiment.name}-{task.name}-{digest[:8]}"
-    # Ray Train's record of an earlier attempt holds no checkpoint of ours, and a torn one would block the run.
-    shutil.rmtree(run.ray / name, ignore_errors=True)
-    trainer = DataParallelTrainer(
-        _train_in_worker,
-        train_loop_config={"task": task, "shared": shared, "run": run, "board": board, "resources": resources},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=1, use_gpu="GPU" in resources, resources_per_worker=dict(resources)
-        ),
-        run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=str(run.ray),
-            failure_config=ray.train.FailureConfig(max_failures=task.experiment.resources.max_failures),
-        ),
-    )
-    return trainer.fit().return_value
+        return trainer.fit().return_value
 
 
 def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +231,7 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
         board.say.remote(f"{task.name}: {line}")
 
     try:
+        config["run"].check_visible(config["identity"])
         device = worker_device("GPU" in config["resources"])
         tiles = ray.get(config["shared"][0])
         marker = train_fold(task, tiles, config["run"], device, report, say)
@@ -142,6 +239,11 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
         return {"marker": marker}
     except SaltRayError as error:
         return {"failure": str(error)}
+    except OSError as error:
+        if error.errno not in NO_CURE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return {"failure": f"{task.name}: {error.strerror}{where}: make room there, then the same command goes on"}
     finally:
         log.close()
 

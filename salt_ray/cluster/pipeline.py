@@ -13,11 +13,13 @@ from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environm
 import numpy as np
 import torch
 
-from salt_ray.artifacts import Folder, RunDirectory, RunError, write_atomically
+from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
+from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment, Folds, Training
+from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import CHUNK, StoredPrediction
@@ -30,6 +32,7 @@ from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.report.terminal import Terminal
+from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.submission import write_submission
@@ -212,8 +215,8 @@ class Pipeline:
                 advance(len(tiles))
                 arrived(tiles)
 
-            padded = np.asarray(self.prepared.images)
-            predict_models(pending, padded, self.prepared.frame, self.experiment, self.run, follow)
+            padded, say = np.asarray(self.prepared.images), self.terminal.say
+            predict_models(pending, padded, self.prepared.frame, self.experiment, self.run, follow, say)
 
     def postprocess(self) -> None:
         """Let mosaic neighbours correct the predictions; needs all of them.
@@ -244,6 +247,7 @@ class Pipeline:
         self.connect()
         for task in self._prediction_tasks:
             StoredPrediction.open(task.folder, task.tiles)
+        check_nodes_see(self.run)
         models = [ModelPrediction.load(task.folder.path) for task in self._prediction_tasks]
         work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
         self.predict(work.arrived)

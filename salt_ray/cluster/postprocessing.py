@@ -15,7 +15,7 @@ from salt_ray.cluster.session import ClusterError  # isort: skip (sets Ray's env
 import numpy as np
 import ray
 
-from salt_ray.artifacts import Folder, StoragePath, write_atomically
+from salt_ray.artifacts import Folder
 from salt_ray.config import Experiment, Prediction, RuleName
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
@@ -25,6 +25,7 @@ from salt_ray.mosaic.rules import MIN_TILES, RULES
 from salt_ray.mosaic.selection import Evidence, LeakError, Trial, choose, hidden_tiles, report, try_rules, weigh
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.sheets import picture_path, write_sheets
+from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.prepared import PreparedSurvey
 
 TASKS_PER_CPU = 2  # in flight: enough that no CPU waits for the driver, few enough that memory does not fill

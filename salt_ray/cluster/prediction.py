@@ -11,12 +11,15 @@ import numpy as np
 import ray
 import torch
 
-from salt_ray.artifacts import Folder, RunDirectory, StoragePath
+from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import worker_device
+from salt_ray.cluster.room import wait_for_room
+from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError
 from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredPrediction, write_chunk
+from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame
 
 BLOCK = 8  # chunks that one model predicts before the next one does
@@ -95,6 +98,7 @@ def predict_models(
     experiment: Experiment,
     run: RunDirectory,
     arrived: Callable[[np.ndarray], None],
+    say: Callable[[str], None],
 ) -> None:
     """Predict with every model on all of the cluster's slots, the first tiles of every model's order first.
 
@@ -105,8 +109,8 @@ def predict_models(
         padded: (N, P, P) uint8, the survey's padded tiles.
         run: where the folders lie.
         arrived: called with the positions of the tiles that one model has just predicted, or had before.
+        say: gets lines for people.
     """
-    wanted = fold_resources(experiment.resources)
     stored = [StoredPrediction.open(task.folder, task.tiles) for task in tasks]
     chunks, left = [], Counter()
     for i, prediction in enumerate(stored):
@@ -121,13 +125,15 @@ def predict_models(
     if not chunks:
         return
     chunks.sort(key=lambda chunk: (chunk.number // BLOCK, chunk.model, chunk.number))  # all of a tile's models soon
+    wanted, identity = fold_resources(experiment.resources), check_nodes_see(run)
+    wait_for_room(experiment.name, wanted, len(set(left)), ("model", "models"), say)
     options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0)}
     shared = ray.put(padded)
     actors = [
         Predictor.options(**options).remote(experiment, frame, run, int(wanted["CPU"]), "GPU" in wanted)
-        for _ in range(min(slots(wanted), len(chunks)))
+        for _ in range(max(1, min(slots(wanted), len(chunks))))
     ]
-    for chunk in _answers(actors, tasks, chunks, shared, run.identity()):
+    for chunk in _answers(actors, tasks, chunks, shared, identity):
         left[chunk.model] -= 1
         if not left[chunk.model]:
             stored[chunk.model].finish_if_whole()

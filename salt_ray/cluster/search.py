@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources  # isort: skip (sets Ray's environment)
 from salt_ray.cluster.pipeline import Pipeline
+from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.model.encoder import build_encoder
 from salt_ray.report.study import report_study
 from salt_ray.training.loop import TrainingFailed
@@ -36,7 +37,8 @@ def search(road: Pipeline, trials: int | None = None) -> Summary:
             build_encoder(encoder, road.experiment.network.pretrained)
         road.connect()
         wanted = trial_resources(road.experiment)
-        work = TrialWork(road.experiment, road.tables, road.run, int(wanted["CPU"]), "GPU" in wanted)
+        identity = check_nodes_see(road.run)
+        work = TrialWork(road.experiment, road.tables, road.run, identity, int(wanted["CPU"]), "GPU" in wanted)
         with road.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
             run_trials(study, work, road.prepared.training_tiles(), wanted, view)
     else:

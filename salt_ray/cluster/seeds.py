@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from salt_ray.artifacts import write_atomically
 from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.inference.scores import Spread, spreads
+from salt_ray.storage import write_atomically
 
 
 def run_seeds(road: Pipeline, count: int) -> dict[str, Spread]:

@@ -10,28 +10,28 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from salt_ray.cluster.session import fold_resources, slots  # isort: skip (sets Ray's environment)
-import ray
+from salt_ray.cluster.session import fold_resources, has_gpus, slots  # isort: skip (sets Ray's environment)
 import torch
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.gauges import Gauges
+from salt_ray.cluster.losses import Loss, halve, why_trial_lost
+from salt_ray.cluster.room import Demand, wait_for_room
 from salt_ray.config import Experiment, ExperimentError
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import RunError, SaltRayError
 from salt_ray.model.encoder import weights_digest
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.report.trials import TrialView, short
+from salt_ray.storage import remove_tree
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import FoldTask, TrainingFailed
@@ -50,6 +50,7 @@ class TrialWork:
     experiment: Experiment
     tables: Mapping[str, FoldTable]
     run: RunDirectory
+    identity: str
     threads: int
     gpu: bool
 
@@ -70,14 +71,14 @@ def trial_resources(experiment: Experiment) -> dict[str, float]:
         ClusterError: no node has that much.
     """
     resources = experiment.resources
-    if resources.gpus_per_fold is None and ray.cluster_resources().get("GPU"):
+    if resources.gpus_per_fold is None and has_gpus():
         share = math.floor(GPU_PARTS / experiment.tune.trials_per_gpu) / GPU_PARTS
         resources = resources.replace(gpus_per_fold=share)
     return fold_resources(resources)
 
 
 def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict[str, float], view: TrialView) -> None:
-    """Run every trial that is left, as many at once as there is room for.
+    """Run every trial that is left, as many at once as there is room for; more where the cluster grows for them.
 
     Args:
         wanted: what one trial takes (``trial_resources``).
@@ -89,31 +90,33 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
     trainable = tune.with_resources(
         tune.with_parameters(_train_in_worker, work=work, tiles=tiles), {kind.lower(): n for kind, n in wanted.items()}
     )
-    shutil.rmtree(work.run.ray / EXPERIMENT, ignore_errors=True)
+    remove_tree(work.run.ray / EXPERIMENT)
     # It misses result files of Tune's own, which nobody reads.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     obstacle = Obstacle()
-    limit = work.experiment.tune.max_concurrent
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            metric="value",
-            mode="max",
-            search_alg=StudySearch(study, wanted, limit, view, obstacle),
-            scheduler=StudyScheduler(study, obstacle),
-            num_samples=study.left,
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
-        ),
-        run_config=tune.RunConfig(
-            name=EXPERIMENT,
-            storage_path=str(work.run.ray),
-            failure_config=tune.FailureConfig(max_failures=work.experiment.resources.max_failures),
-            callbacks=[Follower(study, view, Gauges(work.experiment.name), obstacle)],
-            stop=obstacle,
-            verbose=0,
-        ),
-    ).fit()
+    limit = work.experiment.tune.max_concurrent or study.left
+    wait_for_room(work.identity, wanted, min(limit, study.left), ("trial", "trials"), view.say)
+    with Demand(work.identity, wanted) as demand:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                metric="value",
+                mode="max",
+                search_alg=StudySearch(study, wanted, limit, demand, view, obstacle),
+                scheduler=StudyScheduler(study, obstacle),
+                num_samples=study.left,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name=EXPERIMENT,
+                storage_path=str(work.run.ray),
+                failure_config=tune.FailureConfig(max_failures=work.experiment.resources.max_failures),
+                callbacks=[Follower(study, work, view, Gauges(work.experiment.name), obstacle)],
+                stop=obstacle,
+                verbose=0,
+            ),
+        ).fit()
     if obstacle.reason is not None:
         raise SearchStopped(f"{obstacle.reason}; then the same command goes on with the search")
 
@@ -158,14 +161,22 @@ class StudySearch(_Unsaved, OptunaSearch):
     """
 
     def __init__(
-        self, study: Study, wanted: dict[str, float], limit: int | None, view: TrialView, obstacle: Obstacle
+        self,
+        study: Study,
+        wanted: dict[str, float],
+        limit: int,
+        demand: Demand,
+        view: TrialView,
+        obstacle: Obstacle,
     ) -> None:
         super().__init__(study.space, metric="value", mode="max", study_name=STUDY_NAME, storage=study.storage)
-        self._study, self._wanted, self._limit, self._view, self._obstacle = study, wanted, limit, view, obstacle
+        self._study, self._wanted, self._limit, self._demand = study, wanted, limit, demand
+        self._view, self._obstacle = view, obstacle
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self._demand.ask("trials", min(self._limit, self._study.left))
         room = max(1, slots(self._wanted))  # asked anew each time: nodes come and go
-        if self._study.live >= min(room, self._limit or room):
+        if self._study.live >= min(room, self._limit):
             return None  # later: what is proposed later knows more
         with self._obstacle.met():
             while (trial := self._study.ask()) is not None:
@@ -231,8 +242,8 @@ class Follower(_Unsaved, tune.Callback):
     A scheduler's ``on_trial_error`` would not do for that: it is called for trials that start again, too.
     """
 
-    def __init__(self, study: Study, view: TrialView, gauges: Gauges, obstacle: Obstacle) -> None:
-        self._study, self._view, self._gauges, self._obstacle = study, view, gauges, obstacle
+    def __init__(self, study: Study, work: TrialWork, view: TrialView, gauges: Gauges, obstacle: Obstacle) -> None:
+        self._study, self._work, self._view, self._gauges, self._obstacle = study, work, view, gauges, obstacle
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._view.begin(trial.config["number"], trial.config["values"])
@@ -247,7 +258,23 @@ class Follower(_Unsaved, tune.Callback):
                 self._gauges.export(step.progress, trial_name(number))
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._view.say(f"{trial_name(trial.config['number'])} died and goes on from its checkpoint: {_reason(trial)}")
+        number, loss = trial.config["number"], why_trial_lost(trial)
+        self._view.say(f"{trial_name(number)} died and goes on from its checkpoint: {loss.reason}")
+        smaller = self._halve(trial, loss) if loss.cause == "memory" else None
+        if smaller is not None:
+            self._view.say(f"{trial_name(number)}: {smaller}")
+        if loss.cause == "node" or smaller is not None:
+            trial.max_failures += 1  # Tune has counted a failure that is none of the trial's own
+
+    def _halve(self, trial: Any, loss: Loss) -> str | None:
+        """Smaller batches for the fold in which the trial was."""
+        run = self._work.run.trial(trial.config["number"])
+        with self._obstacle.met():
+            for task in self._work.tasks(trial.config["values"]):
+                last = task.training.stages[-1].name
+                if not (run.stage(task.training.name, task.fold, last) / "done.json").exists():
+                    return halve(task, run, loss.reason)
+        return None
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._end(trial.config["number"])
@@ -255,7 +282,7 @@ class Follower(_Unsaved, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         number = trial.config["number"]
         with self._obstacle.met():
-            self._study.fail(number, f"its worker failed for good: {_reason(trial)}")
+            self._study.fail(number, f"its worker failed for good: {why_trial_lost(trial).reason}")
         self._end(number)
 
     def _end(self, number: int) -> None:
@@ -265,12 +292,6 @@ class Follower(_Unsaved, tune.Callback):
 
 def _name(trial: Any) -> str:
     return trial_name(trial.config["number"])
-
-
-def _reason(trial: Any) -> str:
-    """Why a trial's worker was lost, in one line: an exception in it, or what Ray says of its process."""
-    _, *lines = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
-    return lines[-1] if any("Traceback" in line for line in lines) else lines[0]
 
 
 class _Named:
@@ -303,6 +324,7 @@ def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTil
         tune.report({"value": step.value, "step": step, "lines": said})
 
     try:
+        work.run.check_visible(work.identity)
         run_trial(
             work.tasks(config["values"]), tiles, work.run.trial(number), worker_device(work.gpu), report, lines.append
         )

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.artifacts import StoragePath, load_array
 from salt_ray.config import Prediction
 from salt_ray.inference.predict import Probabilities
 from salt_ray.inference.stored import StoredRecords
+from salt_ray.storage import StoragePath, load_array
 
 BLOCK = 2048  # tiles averaged at a time: 80 MB of float32 at 101 px
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from salt_ray.artifacts import StoragePath
 from salt_ray.config import Experiment
 from salt_ray.inference.tta import transforms
 from salt_ray.model.network import SaltNet, build_network
+from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.loop import mixed_precision, network_input

@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from salt_ray.artifacts import RunError
 from salt_ray.config import Prediction
+from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey

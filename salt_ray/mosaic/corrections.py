@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import StoragePath, load_array, save_array, write_atomically
 from salt_ray.config import Prediction, RuleName
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
+from salt_ray.storage import StoragePath, load_array, save_array, write_atomically
 
 
 @dataclass(frozen=True)

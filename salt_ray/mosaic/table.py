@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import StoragePath, write_atomically
 
 COLUMNS = {"id": str, "mosaic_id": np.int64, "row": np.int64, "col": np.int64, "confidence": np.float64}
 

@@ -10,11 +10,12 @@ import optuna
 from optuna.trial import TrialState
 from rich.table import Table
 
-from salt_ray.artifacts import RunDirectory, write_atomically
+from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.experiment_file import load_experiment
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import short
+from salt_ray.storage import write_atomically
 from salt_ray.tuning.results import Summary, summarize, trial_table
 from salt_ray.tuning.study import BASELINE, load_study, storage_url
 from salt_ray.tuning.trial import trial_name

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from salt_ray.artifacts import StoragePath, write_atomically
+from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.training.loop import Progress
 
 SCALARS = ("score", "best_score", "loss", "validation_loss", "lr", "tiles_per_second")

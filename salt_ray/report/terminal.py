@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from salt_ray.artifacts import StoragePath
 from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
+from salt_ray.storage import StoragePath
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.loop import Progress as FoldProgress
 

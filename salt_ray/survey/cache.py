@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salt_ray.artifacts import atomic_folder, write_atomically
+from salt_ray.storage import atomic_folder, write_atomically
 
 #: Raised when the meaning of the arrays changes: older folders are then built anew.
 FORMAT = 1

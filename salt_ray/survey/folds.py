@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.problems import shown
 
 

@@ -22,9 +22,9 @@ import numpy as np
 import skimage
 from skimage.restoration import inpaint_biharmonic
 
-from salt_ray.artifacts import CacheError, atomic_file, cache_folder, only_one
 from salt_ray.config import Geometry
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import CacheError, atomic_file, cache_folder, only_one
 
 if TYPE_CHECKING:
     import torch

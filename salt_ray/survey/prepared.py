@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import RunError, atomic_folder, cache_folder, only_one
 from salt_ray.config import Experiment
+from salt_ray.errors import RunError
+from salt_ray.storage import atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, map_array
 from salt_ray.survey.folds import FoldTable, load_folds, random_folds
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name

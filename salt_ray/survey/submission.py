@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import write_atomically
 from salt_ray.survey import rle
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salt_ray.artifacts import cache_folder, only_one
+from salt_ray.storage import cache_folder, only_one
 from salt_ray.survey import cache as survey_cache
 from salt_ray.survey.ingest import read_survey
 from salt_ray.survey.problems import Problem, SurveyError

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.training.micro_batch import is_out_of_memory
 
 SEAL_TAG = b"salt-ray-sha256:"

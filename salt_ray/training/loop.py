@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from salt_ray.artifacts import Folder, RunDirectory, write_atomically
+from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Experiment, Stage, Training
 from salt_ray.errors import SaltRayError
 from salt_ray.model.network import Logits, SaltNet, build_network
+from salt_ray.storage import write_atomically
 from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.padding import centre, centre_crop

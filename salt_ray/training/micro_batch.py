@@ -15,8 +15,8 @@ from typing import Literal
 
 import torch
 
-from salt_ray.artifacts import StoragePath, write_atomically
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import StoragePath, write_atomically
 
 Phase = Literal["training", "validation"]
 #: Tiles in the smallest part: batch norm has no variance of a single tile's 1 x 1 maps; validation does not need it.

@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from salt_ray.artifacts import StoragePath, atomic_file
+from salt_ray.storage import StoragePath, atomic_file
 from salt_ray.tuning.results import Best, Summary, complete_trials, summarize
 
 WIDTH, HEIGHT, DPI = 10, 6, 120  # inches, dots an inch: 1200 x 720 px

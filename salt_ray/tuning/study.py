@@ -21,9 +21,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from salt_ray.artifacts import Folder, RunDirectory, RunError, StoragePath, write_atomically
+from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Experiment, Tune
+from salt_ray.errors import RunError
 from salt_ray.object_store import ObjectPath
+from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.tuning.pruning import build_pruner
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.trial import Step, fold_ends

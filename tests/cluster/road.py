@@ -16,8 +16,8 @@ import pytest
 import ray
 
 import launch
-from salt_ray.artifacts import StoragePath
 from salt_ray.object_store import ObjectPath
+from salt_ray.storage import StoragePath
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from road import Road, results
 
-from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment, Folds
+from salt_ray.errors import RunError
 from salt_ray.mosaic.rules import RULES
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.report.terminal import Terminal

@@ -65,6 +65,7 @@ def test_a_task_that_dies_is_retried(road: Road, undisturbed: tuple[Path, str], 
     assert results(predicted) == results(undisturbed[0])
 
 
+@pytest.mark.slow
 def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
     road: Road, undisturbed: tuple[Path, str], predicted: Path
 ) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from salt_ray.cluster import session
+from salt_ray.cluster.session import ClusterError
+from salt_ray.config import Resources
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,44 @@ def test_slots_are_what_nodes_can_hold(
     alive = [{"Alive": True, "Resources": node} for node in nodes]
     monkeypatch.setattr(session.ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0}}])
     assert session.slots(wanted) == count
+
+
+@pytest.fixture
+def cpu_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {"CPU": 4.0}
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": node}])
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: node)
+
+
+@pytest.mark.parametrize(
+    ("types", "resources", "wanted"),
+    [
+        ([], Resources(), {"CPU": 1.0}),
+        ([{"CPU": 8.0}], Resources(), {"CPU": 1.0}),
+        ([{"CPU": 8.0, "GPU": 1.0}], Resources(), {"CPU": 1.0, "GPU": 1.0}),  # its GPU nodes are not up yet
+        ([{"CPU": 8.0, "GPU": 1.0}], Resources(gpus_per_fold=0.0), {"CPU": 1.0}),
+        ([{"CPU": 8.0}], Resources(cpus_per_fold=8), {"CPU": 8.0}),
+    ],
+)
+def test_folds_wait_for_nodes_that_may_come(
+    types: list[dict], resources: Resources, wanted: dict, cpu_node: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "node_types", lambda: types)
+    assert session.fold_resources(resources) == wanted
+
+
+@pytest.mark.parametrize(
+    ("types", "resources"),
+    [
+        ([], Resources(cpus_per_fold=5)),
+        ([], Resources(gpus_per_fold=1.0)),
+        ([{"CPU": 8.0}], Resources(gpus_per_fold=1.0)),
+        ([{"CPU": 8.0}, {"GPU": 8.0}], Resources(cpus_per_fold=2, gpus_per_fold=0.5)),
+    ],
+)
+def test_what_no_node_will_ever_have_is_refused(
+    types: list[dict], resources: Resources, cpu_node: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "node_types", lambda: types)
+    with pytest.raises(ClusterError, match=r"resources\.cpus_per_fold"):
+        session.fold_resources(resources)

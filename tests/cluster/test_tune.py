@@ -11,9 +11,10 @@ import pytest
 from optuna.trial import TrialState
 from road import Road, downloaded, store_environment, wait_for, workers
 
-from salt_ray.artifacts import RunDirectory, storage_path
+from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Choice, Experiment, IntRange, Tune
 from salt_ray.experiment_file import load_experiment
+from salt_ray.storage import storage_path
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.tuning.study import load_study
 
@@ -236,6 +237,7 @@ os.fsync = deadly
 '''
 
 
+@pytest.mark.slow
 def test_a_trial_that_keeps_dying_is_failed_and_the_search_goes_on(search: Road, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(KILL_TRIAL)
     run = tmp_path / "run"

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from salt_ray.artifacts import RunError
 from salt_ray.config import Prediction
+from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from road import SECONDS, Road, downloaded, results, store_environment, wait_for, workers
 
-from salt_ray.artifacts import RunDirectory, storage_path
+from salt_ray.artifacts import RunDirectory
+from salt_ray.storage import storage_path
 
 KILLS = 20
 

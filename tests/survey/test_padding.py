@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
-from salt_ray.artifacts import CacheError
 from salt_ray.config import Geometry
+from salt_ray.storage import CacheError
 from salt_ray.survey import padding
 from salt_ray.survey.padding import Frame
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from salt_ray.artifacts import RunError
 from salt_ray.config import Experiment
+from salt_ray.errors import RunError
 from salt_ray.survey.folds import FoldError
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
+from salt_ray.errors import RunError
 from salt_ray.experiment_file import override
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles

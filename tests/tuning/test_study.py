@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from salt_ray.artifacts import RunDirectory, RunError
+from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, FloatRange, Tune
+from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.tuning.folder import study_folder
 from salt_ray.tuning.study import Study, load_study

@@ -1,0 +1,132 @@
+"""Clusters that grow and shrink: what an autoscaler may add, who waits, and whose fault a loss is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from nodes import NODE_MEMORY, Training, cluster_with_head, growing_cluster
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.cluster import room
+from salt_ray.cluster.autoscaler import configured_types
+from salt_ray.cluster.session import ClusterError, fold_resources
+from salt_ray.config import Experiment, Resources
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.loop import FoldTask
+
+CONFIG = {
+    "max_workers": 4,
+    "head_node_type": "head",
+    "available_node_types": {
+        "head": {"resources": {"CPU": 8}},
+        "gpu": {"resources": {"CPU": 4, "GPU": 1}, "max_workers": 2},
+        "cpu": {"resources": {"CPU": 16}},
+        "never": {"resources": {"CPU": 64}, "max_workers": 0},
+    },
+}
+
+
+def process(processes: Path, number: int, *words: str) -> None:
+    (processes / str(number)).mkdir(parents=True)
+    (processes / str(number) / "cmdline").write_text("".join(f"{word}\0" for word in words))
+
+
+def test_node_types_are_those_of_the_autoscaler_of_this_cluster(tmp_path: Path) -> None:
+    file, other = tmp_path / "cluster.yaml", tmp_path / "other.yaml"
+    file.write_text(json.dumps(CONFIG))
+    other.write_text(json.dumps(CONFIG | {"max_workers": 0}))
+    processes = tmp_path / "proc"
+    process(processes, 1, "python", "monitor.py", "--gcs-address=10.0.0.1:6379", f"--autoscaling-config={file}")
+    process(processes, 2, "python", "monitor.py", "--gcs-address=10.0.0.1:7000", f"--autoscaling-config={other}")
+    process(processes, 3, "python", "monitor.py", "--gcs-address=10.0.0.1:8000")
+    (processes / "4").mkdir()  # it has just ended
+    assert configured_types("6379", processes) == [{"CPU": 4, "GPU": 1}, {"CPU": 16}]
+    assert configured_types("7000", processes) == configured_types("8000", processes) == []
+
+
+def test_who_waits_is_said_when_that_begins_and_seldom_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, lines = 0.0, []
+    monkeypatch.setattr(room.time, "monotonic", lambda: now)
+    waiting = room.Waiting({"CPU": 4.0, "GPU": 0.5}, ("fold", "folds"), lines.append)
+    for now in range(0, 700):
+        waiting.now(-2 if now < 10 else 0 if now < 20 else 1 if now < 50 else 3)
+    (one, more, again, _) = lines
+    assert one == "waiting for a node with 4 CPU and 0.5 GPU: 1 fold without a place"
+    assert more == again and "3 folds" in more
+    waiting.now(0)
+    waiting.now(2)
+    assert "2 folds" in lines[-1]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """For Ray's sockets; not shared with the Ray of other tests, whose address would lie there."""
+    with tempfile.TemporaryDirectory(prefix="salt", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def tasks(tiny: Experiment, folds: FoldTable, epochs: int, **resources: int) -> list[FoldTask]:
+    (training,) = tiny.trainings
+    stage = training.stages[0].replace(epochs=epochs, early_stopping=epochs)
+    training = training.replace(stages=(stage,))
+    experiment = tiny.replace(trainings=(training,), resources=Resources(**resources))
+    return [FoldTask(experiment, training, fold, folds) for fold in range(2)]
+
+
+@pytest.mark.cluster
+def test_a_lost_node_is_nobodys_fault_and_a_crash_is(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, ray_directory: Path, tmp_path: Path
+) -> None:
+    """With no restarts allowed a node dies, a fold waits for another one and goes on; a killed worker is its end."""
+    import psutil
+
+    run = RunDirectory(tmp_path)
+    with cluster_with_head(ray_directory, 0) as cluster:
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY) for _ in range(2)]
+        training = Training(tasks(tiny, tiny_folds, 400, max_failures=0), tiny_tiles, run)
+        training.until(lambda: {row.fold for row in training.progress} == {0, 1})
+        assert training.said("2 folds to train on 1 CPU each, 2 at once")
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        training.until(lambda: training.said("its worker was lost and goes on from its checkpoint: its node"))
+        training.until(lambda: training.said("waiting for a node with 1 CPU: 1 fold without a place"))
+        (line,) = (line for line in training.lines if "its node" in line)
+        fold = int(line.partition(":")[0][-1])
+        epochs = len([row for row in training.progress if row.fold == fold])
+        cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
+        training.until(lambda: len([row for row in training.progress if row.fold == fold]) > epochs + 2)
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            title, environment = " ".join(process.info["cmdline"] or []), process.info["environ"] or {}
+            if "RayTrainWorker" in title and environment.get("RAY_TMPDIR") == str(ray_directory):
+                os.kill(process.pid, signal.SIGKILL)
+        failures = [outcome.failure for outcome in training.end()]
+    assert all("failed for good" in failure and "was killed or crashed" in failure for failure in failures)
+
+
+@pytest.mark.cluster
+def test_an_autoscaler_starts_nodes_for_the_folds_that_wait(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, short_folder: Path
+) -> None:
+    types = {
+        "one": {"resources": {"CPU": 1, "object_store_memory": NODE_MEMORY}, "max_workers": 4},
+        "big": {"resources": {"CPU": 64, "object_store_memory": NODE_MEMORY}, "max_workers": 0},
+    }
+    with growing_cluster(short_folder, types):
+        with pytest.raises(ClusterError, match=r"resources\.cpus_per_fold"):
+            fold_resources(Resources(cpus_per_fold=2))
+        training = Training(tasks(tiny, tiny_folds, 2), tiny_tiles, RunDirectory(tmp_path))
+        outcomes = training.end()
+        nodes = [node for node in ray.nodes() if node["Resources"].get("CPU")]
+    assert all(outcome.marker for outcome in outcomes)
+    assert training.lines == [
+        "2 folds to train on 1 CPU each, 0 at once",
+        "waiting for a node with 1 CPU: 2 folds without a place",
+    ]
+    assert len(nodes) == 2  # one a fold, and none was taken away before its fold came
