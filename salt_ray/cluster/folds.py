@@ -27,7 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.board import new_board
 from salt_ray.cluster.gauges import Gauges
-from salt_ray.cluster.losses import FoldLosses, why_lost
+from salt_ray.cluster.lost_workers import FoldLosses, why_lost
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, WithdrawDemand, words
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.errors import SaltRayError

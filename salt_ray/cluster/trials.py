@@ -24,7 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.gauges import Gauges
-from salt_ray.cluster.losses import Loss, halve, why_trial_lost
+from salt_ray.cluster.lost_workers import Loss, halve, why_trial_lost
 from salt_ray.cluster.room import Demand, wait_for_room
 from salt_ray.config import Experiment, ExperimentError
 from salt_ray.errors import RunError, SaltRayError

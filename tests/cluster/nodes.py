@@ -72,7 +72,10 @@ def growing_cluster(ray_directory: Path, types: dict[str, dict]) -> Iterator[Non
         "head_node_id": FAKE_HEAD_NODE_ID,
     }
     head = {"ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0}}  # the provider's name for it
-    empty = {"docker": {}, "auth": {}, "file_mounts": {}, "setup_commands": [], "initialization_commands": []}
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    lists = [f"{kind}_commands" for kind in commands] + ["cluster_synced_files", "rsync_exclude", "rsync_filter"]
+    needed = {"docker": {}, "auth": {}, "file_mounts": {}, "file_mounts_sync_continuously": False}
+    needed |= {name: [] for name in lists}
     config = {
         "cluster_name": "growing",
         "max_workers": 8,
@@ -80,7 +83,7 @@ def growing_cluster(ray_directory: Path, types: dict[str, dict]) -> Iterator[Non
         "provider": provider,
         "head_node_type": "ray.head.default",
         "available_node_types": head | {name: {"node_config": {}, **kind} for name, kind in types.items()},
-        **empty,
+        **needed,
     }
     file.write_text(json.dumps(config))
     token = {"RAY_TMPDIR": str(ray_directory), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

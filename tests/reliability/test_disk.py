@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 from road import Road, results, wait_for
@@ -25,7 +26,10 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         pytest.skip("no right to mount a disk")
 
     def remount(options: str) -> Path:
-        subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+        deadline = time.monotonic() + 60  # processes of a killed run may still have files open for writing
+        while subprocess.run(["mount", "-o", f"remount,{options}", place], check=False, stderr=DEVNULL).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
         return place
 
     yield remount
@@ -66,7 +70,6 @@ def test_a_disk_that_becomes_read_only(road: Road, undisturbed: tuple[Path, str]
     process = road.start("pipeline", run)
     stage = RunDirectory(run).stage("random", 0, "plateau")
     wait_for((stage / "epoch-00001.pt").exists, process)
-    subprocess.run(["mount", "-o", "remount,ro", run.parent], check=False)  # refused while files are open for writing
     process.kill()
     process.communicate()
     disk("ro")

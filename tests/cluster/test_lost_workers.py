@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster import losses
-from salt_ray.cluster.losses import FoldLosses, GivenUp, why_lost, why_trial_lost
+from salt_ray.cluster.lost_workers import FoldLosses, GivenUp, why_lost, why_trial_lost
 from salt_ray.config import Experiment, Resources
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.loop import FoldTask
@@ -39,8 +38,10 @@ def verdict(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def known(*deaths: ActorDeathCause | None) -> None:
         answers = iter([{"State": "DEAD" if death else "ALIVE", "DeathCause": death} for death in deaths])
-        monkeypatch.setattr(losses.state, "actor_table", lambda actor: next(answers) if actor == ACTOR.hex() else {})
-        monkeypatch.setattr(losses.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(
+            lost_workers.state, "actor_table", lambda actor: next(answers) if actor == ACTOR.hex() else {}
+        )
+        monkeypatch.setattr(lost_workers.time, "sleep", lambda seconds: None)
 
     return known
 
@@ -70,7 +71,7 @@ def test_rays_head_node_knows_why_a_worker_died(
 
 def test_who_stays_cut_off_is_not_to_blame(verdict: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict(*[None] * 10)
-    monkeypatch.setattr(losses, "VERDICT_SECONDS", -1)
+    monkeypatch.setattr(lost_workers, "VERDICT_SECONDS", -1)
     assert why_lost(CUT_OFF).cause == "node"
 
 
