@@ -28,7 +28,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.board import new_board
 from salt_ray.cluster.gauges import Gauges
 from salt_ray.cluster.lost_workers import FoldLosses, why_lost
-from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, WithdrawDemand, words
+from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, withdraw, words
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.errors import SaltRayError
 from salt_ray.report.tensorboard import EpochLog
@@ -210,9 +210,10 @@ class Fit:
                 storage_path=str(run.ray),
                 # Its limit would count lost nodes as well.
                 failure_config=ray.train.FailureConfig(max_failures=-1, controller_failure_limit=START_FAILURES),
-                callbacks=[FoldLosses(task, run, board), WithdrawDemand(identity, task.name)],
+                callbacks=[FoldLosses(task, run, board)],
             ),
         )
+        withdraw(identity, task.name)  # Ray Train tells of its worker itself
         return trainer.fit().return_value
 
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 from salt_ray.cluster.session import may_grow, slots  # isort: skip (sets Ray's environment)
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
-from ray.train.v2._internal.execution.callback import ControllerCallback
 
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 30.0
@@ -26,8 +24,8 @@ NOTICE_SECONDS = 300.0
 class Demand:
     """Places that are wanted, as the autoscaler is told where there is one; the demand ends with the block.
 
-    What is no longer asked for is forgotten only after three minutes: who has begun to start a worker holds nothing
-    yet, and a node that came for it must not be taken away as idle. ``WithdrawDemand`` ends it in time.
+    What is no longer asked for stays until ``withdraw``, or for three minutes: who has just begun to start holds
+    nothing yet, and a node that came for it must not be taken away as idle.
 
     Args:
         run: the run directory's identity; it says whose demand this is, among everybody's on the cluster.
@@ -62,14 +60,9 @@ def requester(run: str, who: str) -> str:
     return f"salt-ray {run} {who}"
 
 
-class WithdrawDemand(ControllerCallback):
-    """Ends the demand of a fold when Ray Train's controller has just told its own; it runs there."""
-
-    def __init__(self, run: str, who: str) -> None:
-        self._requester = requester(run, who)
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        get_or_create_autoscaling_coordinator().cancel_request.remote(self._requester)
+def withdraw(run: str, who: str) -> None:
+    """End a demand from another process, one that is about to tell its own."""
+    get_or_create_autoscaling_coordinator().cancel_request.remote(requester(run, who))
 
 
 class Waiting:

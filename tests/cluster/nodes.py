@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -79,16 +78,17 @@ def growing_cluster(ray_directory: Path, types: dict[str, dict]) -> Iterator[Non
     config = {
         "cluster_name": "growing",
         "max_workers": 8,
-        "idle_timeout_minutes": 0.25,  # short: what is wanted must be told all the time
+        "idle_timeout_minutes": 1,
         "provider": provider,
         "head_node_type": "ray.head.default",
         "available_node_types": head | {name: {"node_config": {}, **kind} for name, kind in types.items()},
         **needed,
     }
     file.write_text(json.dumps(config))
-    token = {"RAY_TMPDIR": str(ray_directory), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | token
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {
+        "RAY_TMPDIR": str(ray_directory),
+        "RAY_AUTH_MODE": "disabled",  # a process reads its mode once, and this one has
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
@@ -115,8 +115,7 @@ def growing_cluster(ray_directory: Path, types: dict[str, dict]) -> Iterator[Non
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in token.items():
-                patch.setenv(name, value)
+            patch.setenv("RAY_TMPDIR", str(ray_directory))
             with session.connect(f"127.0.0.1:{port}"):
                 yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from salt_ray.artifacts import RunDirectory
+from salt_ray.cluster import lost_workers
 from salt_ray.cluster.lost_workers import FoldLosses, GivenUp, why_lost, why_trial_lost
 from salt_ray.config import Experiment, Resources
 from salt_ray.survey.folds import FoldTable

@@ -27,6 +27,7 @@ def test_a_node_that_does_not_see_the_run_directory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path / "..")  # Ray Train leaves a folder where the nodes are
     with cluster_with_head(ray_directory, 0) as cluster:
         node = cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
         shared = RunDirectory(tmp_path / "shared")
