@@ -126,7 +126,7 @@ def predict_models(
         return
     chunks.sort(key=lambda chunk: (chunk.number // BLOCK, chunk.model, chunk.number))  # all of a tile's models soon
     wanted, identity = fold_resources(experiment.resources), check_nodes_see(run)
-    wait_for_room(experiment.name, wanted, len(set(left)), ("model", "models"), say)
+    wait_for_room(identity, wanted, len(left), ("model to predict with", "models to predict with"), say)
     options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0)}
     shared = ray.put(padded)
     actors = [
