@@ -1,12 +1,13 @@
 # make demo      the whole road on a synthetic survey      make test      the tests (under 15 minutes)
 # make test-all  the slow, cluster and browser ones too    make lint      style
+# make rehearsal  cluster-onprem.yaml on three pretended machines
 # make audit     security: the code, and known vulnerabilities of the pinned packages (asks PyPI)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: install demo test test-all lint audit clean
+.PHONY: install demo test test-all rehearsal lint audit clean
 
 install: $(VENV)/installed
 
@@ -26,7 +27,11 @@ test: install
 
 # What make test leaves out comes after it; pytest's exit code 5 says that there is no such test yet.
 test-all: test
-	$(BIN)/python -m pytest -m "slow or cluster or browser" || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m "(slow or cluster or browser) and not machines" || [ $$? -eq 5 ]
+
+# Three machines of network namespaces, ray up, and what a cluster goes through: as root, on Linux, 7 to 20 minutes.
+rehearsal: install
+	$(BIN)/python -m pytest -s -m machines
 
 lint: install
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ hostname "$NAME"
 echo up
 read -r go  # until its network is there
 /usr/sbin/sshd -f /mnt/machine/sshd_config -E /mnt/machine/sshd.log
+until (: < /dev/tcp/127.0.0.1/22) 2> /dev/null; do sleep 0.05; done  # it goes to the background before it listens
 echo "ready $(readlink /proc/1/ns/pid)"
 read -r the_end || true
 """
