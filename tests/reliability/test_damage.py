@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from road import Road, results, wait_for
+from road import Road, results
 
 from salt_ray.artifacts import RunDirectory
 
 
-@pytest.fixture(scope="module")
-def interrupted(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed when its first fold had two checkpoints."""
-    run = tmp_path_factory.mktemp("interrupted")
-    stage = RunDirectory(run).stage("random", 0, "plateau")
-    process = road.start("pipeline", run)
-    wait_for(lambda: len(list(stage.glob("epoch-*.pt"))) == 2, process)
-    process.kill()
-    process.communicate()
+@pytest.fixture
+def run(undisturbed: tuple[Path, str], tmp_path: Path) -> Path:
+    """A run whose first fold was interrupted after the last epoch of its first stage."""
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    for results_of_it in ("predictions", "postprocessing", "submission.csv", "scores.json"):
+        path = run / results_of_it
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(RunDirectory(run).stage("random", 0, "cosine"))
+    for name in ("done.json", "history.csv"):
+        (RunDirectory(run).stage("random", 0, "plateau") / name).unlink()
     return run
 
 
@@ -38,10 +41,8 @@ def flip_a_bit(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit])
 def test_the_newest_checkpoint_is_damaged(
-    road: Road, undisturbed: tuple[Path, str], interrupted: Path, tmp_path: Path, damage
+    road: Road, undisturbed: tuple[Path, str], run: Path, damage: Callable[[Path], None]
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(interrupted, run)
     newest = max(RunDirectory(run).stage("random", 0, "plateau").glob("epoch-*.pt"))
     damage(newest)
     output = road.run("pipeline", run)
@@ -50,9 +51,7 @@ def test_the_newest_checkpoint_is_damaged(
 
 
 @pytest.mark.slow
-def test_without_a_usable_checkpoint_nothing_starts_over(road: Road, interrupted: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(interrupted, run)
+def test_without_a_usable_checkpoint_nothing_starts_over(road: Road, run: Path) -> None:
     stage = RunDirectory(run).stage("random", 0, "plateau")
     for path in stage.glob("*.pt"):
         truncate(path)
