@@ -127,11 +127,9 @@ def test_a_run_in_an_object_store_is_killed_and_ends_with_the_same_bytes(
     recovered: Callable[[str, float], None],
 ) -> None:
     run = storage_path(f"{bucket}/{tmp_path.name}")
-    epoch = RunDirectory(run).stage("random", 0, "plateau") / "epoch-00002.pt"
+    epoch = RunDirectory(run).stage("random", 0, "plateau") / "epoch-00001.pt"
     process = road.start("pipeline", run, environment=store_environment())
     wait_for(epoch.exists, process)
-    message = road.refused("pipeline", run)
-    assert f"error: another process works on {run}: wait for it, or change --run-dir" in message
     process.kill()
     process.communicate()
 
