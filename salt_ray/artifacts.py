@@ -15,6 +15,8 @@ from salt_ray.lease import Lease
 from salt_ray.object_store import ObjectPath
 from salt_ray.storage import StoragePath, delete, write_atomically
 
+SHARE = "put the run directory on a folder that all nodes share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
+
 
 class RunDirectory:
     """Every path of a run.
@@ -136,10 +138,7 @@ class RunDirectory:
         except OSError:
             here = None
         if here != identity:
-            raise RunError(
-                f"{socket.gethostname()} does not see {self.path}: put the run directory on a folder that all nodes "
-                "share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
-            )
+            raise RunError(f"{socket.gethostname()} does not see {self.path}: {SHARE}")
 
 
 class Folder:

@@ -80,7 +80,7 @@ def load_array(path: StoragePath) -> np.ndarray:
         RunError: it is damaged.
     """
     content = io.BytesIO(path.read_bytes())
-    with readable(path):
+    with readable(path, path.parent):
         array = np.load(content, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive of arrays")
@@ -88,8 +88,11 @@ def load_array(path: StoragePath) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def readable(path: StoragePath) -> Iterator[None]:
+def readable(path: StoragePath, folder: StoragePath) -> Iterator[None]:
     """Make a sentence of what numpy raises for a damaged file.
+
+    Args:
+        folder: what has to go, with its marker, for the file to be made anew.
 
     Raises:
         RunError: it is damaged.
@@ -98,7 +101,7 @@ def readable(path: StoragePath) -> Iterator[None]:
         yield
     except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError) as error:
         raise RunError(
-            f"{path} is damaged ({str(error)[:200]}): delete {path.parent}, and the same command makes it anew"
+            f"{path} is damaged ({str(error)[:200]}): delete {folder}, and the same command makes it anew"
         ) from error
 
 

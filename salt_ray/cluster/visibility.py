@@ -6,11 +6,10 @@ from salt_ray.cluster.session import ClusterError, first_line  # isort: skip (se
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from salt_ray.artifacts import RunDirectory
+from salt_ray.artifacts import SHARE, RunDirectory
 from salt_ray.errors import RunError, SaltRayError
 from salt_ray.object_store import StorageError
 
-REMEDY = "put the run directory on a folder that all nodes share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
 SHOWN = 5  # nodes that the message names
 SECONDS = 120.0  # for all nodes together: each has to start a process, which may first unpack what the job needs
 
@@ -50,7 +49,7 @@ def check_nodes_see(run: RunDirectory) -> str:
         names = sorted(blind)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise RunError(
-            f"{', '.join(names[:SHOWN])}{more} {'do' if len(names) > 1 else 'does'} not see {run.path}: {REMEDY}"
+            f"{', '.join(names[:SHOWN])}{more} {'do' if len(names) > 1 else 'does'} not see {run.path}: {SHARE}"
             if not any(isinstance(cause, StorageError) for cause in blind.values())
             else f"{names[0]} does not see {run.path}: {blind[names[0]]}"
         )

@@ -117,7 +117,7 @@ def as_records(probabilities: Probabilities) -> np.ndarray:
 
 def _read_rows(path: StoragePath, rows: np.ndarray) -> np.ndarray:
     """Some records of a chunk, without reading all of it: tiles of a mosaic lie side by side."""
-    with readable(path):
+    with readable(path, path.parent.parent):  # the marker lies beside the folder of chunks
         if isinstance(path, Path):
             return np.load(path, mmap_mode="r", allow_pickle=False)[rows]
         head = io.BytesIO(path.read_range(0, HEAD))
