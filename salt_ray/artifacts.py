@@ -13,7 +13,7 @@ from typing import Any
 from salt_ray.errors import RunError
 from salt_ray.lease import Lease
 from salt_ray.object_store import ObjectPath
-from salt_ray.storage import StoragePath, delete, write_atomically
+from salt_ray.storage import StoragePath, delete, readable, write_atomically
 
 SHARE = "put the run directory on a folder that all nodes share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
 
@@ -153,11 +153,10 @@ class Folder:
         """The marker's content; None while the work is not finished.
 
         Raises:
-            RunError: what lies there was made from other inputs; the message names the differences.
+            RunError: what lies there was made from other inputs (the message names the differences), or is damaged.
         """
         self._check()
-        path = self.path / "done.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return self._read("done.json")
 
     def open(self) -> None:
         """Create the folder with its inputs, or go on in one that was made from the same inputs.
@@ -174,16 +173,24 @@ class Folder:
         delete(self.path / "done.json")
 
     def _check(self) -> bool:
-        path = self.path / "inputs.json"
-        if not path.exists():
+        before = self._read("inputs.json")
+        if before is None:
             return False
-        differences = list(_differences(json.loads(path.read_text()), self.inputs))
+        differences = list(_differences(before, self.inputs))
         if differences:
             raise RunError(
                 f"{self.path} was made with other settings ({'; '.join(differences[:4])}): "
                 "use another --run-dir, or delete that folder"
             )
         return True
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        try:
+            with readable(path, self.path):
+                return json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
 
     def finish(self, **marker: Any) -> None:
         """Write the marker."""

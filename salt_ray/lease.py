@@ -22,7 +22,7 @@ from salt_ray.errors import RunError
 from salt_ray.object_store import ObjectPath, StorageError
 
 RENEW_SECONDS = 10.0
-EXPIRY_SECONDS = 45.0  # without a renewal; four of them may fail in between
+EXPIRY_SECONDS = 45.0  # without a renewal; what is tried of one in vain takes 6 s, so that two of them may fail
 SETTLE_SECONDS = 1.0  # two that write at the same time see after that whose write came last
 
 
@@ -35,7 +35,8 @@ class Lease:
     """
 
     def __init__(self, path: ObjectPath) -> None:
-        self._path = path
+        # Asked once at a time: a renewal that is tried for a minute would land on the lease of whoever came meanwhile.
+        self._path = ObjectPath(str(path), pauses=())
         self._owner = {"token": secrets.token_hex(16), "machine": _machine(), "pid": os.getpid(), "born": _born()}
         self._lost = False
         self._ended = threading.Event()
@@ -45,7 +46,7 @@ class Lease:
         self._wait_for_its_end()
         self._write(0)
         time.sleep(SETTLE_SECONDS)
-        if (self._holder() or {}).get("token") != self._owner["token"]:
+        if not self._is_ours():
             raise self._taken()
         self._renewals.start()
         return self
@@ -56,7 +57,8 @@ class Lease:
         if self._lost:
             raise RunError(f"another process has taken {self._path.parent} over, and this one ends") from error
         with contextlib.suppress(StorageError):  # it expires by itself
-            self._path.unlink(missing_ok=True)
+            if self._is_ours():  # or the store was away for so long that another process holds it by now
+                self._path.unlink(missing_ok=True)
 
     def _wait_for_its_end(self) -> None:
         """Wait until nobody holds the lease.
@@ -81,7 +83,7 @@ class Lease:
         while not self._ended.wait(RENEW_SECONDS):
             count += 1
             try:
-                if (self._holder() or {}).get("token") != self._owner["token"]:
+                if not self._is_ours():
                     self._lost = True
                     _thread.interrupt_main()
                     return
@@ -89,11 +91,18 @@ class Lease:
             except StorageError:
                 continue  # after the next one; what is written meanwhile fails by itself
 
+    def _is_ours(self) -> bool:
+        return (self._holder() or {}).get("token") == self._owner["token"]
+
     def _holder(self) -> dict[str, Any] | None:
+        """What the object says; nothing ({}) where it is damaged, and None where there is none."""
         try:
-            return json.loads(self._path.read_text())
+            found = json.loads(self._path.read_text())
         except FileNotFoundError:
             return None
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _write(self, count: int) -> None:
         self._path.write_bytes(json.dumps({**self._owner, "renewals": count}).encode())
@@ -103,9 +112,15 @@ class Lease:
 
 
 def _machine() -> str:
-    """This machine since it was started; containers have names of their own."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}"
+    """Where process numbers mean the same: this machine since it was started, and a container's processes on it.
+
+    Containers with the host's network, as Ray starts them, have the host's name.
+    """
+    boot, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    known = [boot.read_text().strip()] if boot.exists() else []
+    if processes.is_symlink():
+        known.append(os.readlink(processes))
+    return " ".join([socket.gethostname(), *known])
 
 
 def _born(pid: int | None = None) -> str | None:

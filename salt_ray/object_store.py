@@ -1,7 +1,8 @@
 """Paths in an object store: what a run needs of ``pathlib.Path``, over a pyarrow filesystem.
 
 An object appears whole when its upload is complete, or not at all: what temporary names and renames give on a disk.
-There are no folders: a path "is a directory" while an object lies below it.
+There are no folders: a path "is a directory" while an object lies below it, and for some time after the last one was
+deleted (pyarrow leaves an empty object behind).
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import functools
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -26,7 +30,11 @@ PASSING = (
     "INTERNAL_FAILURE",
     "REQUEST_TIMEOUT",
     "THROTTLING",
+    # What has no body, as the answer to the look before every read, has no name either.
+    *(f"HTTP status {status}" for status in (429, 500, 502, 503, 504)),
 )
+#: Letters, digits, dots and dashes: anything else cannot be part of a URI as it is.
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 Answer = TypeVar("Answer")
 
@@ -41,16 +49,24 @@ class ObjectPath:
     Credentials, region and endpoint are those of the process that uses it (instance profile, ``~/.aws``, ``AWS_…``
     variables): the path itself holds no secret, and may travel.
 
+    Args:
+        pauses: seconds between tries while the store does not answer; None: ``RETRY_SECONDS``.
+
     Raises:
         StorageError: ``uri`` names no bucket.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, pauses: tuple[float, ...] | None = None) -> None:
         bucket, *keys = uri.removeprefix(SCHEME).split("/")
         parts = [key for key in keys if key]
-        if not uri.startswith(SCHEME) or not bucket or any(part in (".", "..") for part in parts):
-            raise StorageError(f"{uri} is no place in an object store: write s3://BUCKET/PREFIX")
+        named = uri.startswith(SCHEME) and BUCKET.fullmatch(bucket)
+        if not named or any(part in (".", "..") for part in parts):
+            raise StorageError(
+                f"{uri} is no place in an object store: write s3://BUCKET/PREFIX, BUCKET of lower-case letters, "
+                "digits, dots and dashes"
+            )
         self._key = PurePosixPath(bucket, *parts)
+        self._pauses = pauses
 
     def __str__(self) -> str:
         return f"{SCHEME}{self._key}"
@@ -113,8 +129,8 @@ class ObjectPath:
         """
 
         def read(store, key):
-            with store.open_input_stream(key) as stream:
-                return stream.read()
+            with store.open_input_file(key) as file:  # a stream would ask for 256 KiB at a time
+                return file.read()
 
         return self._ask(read)
 
@@ -131,14 +147,33 @@ class ObjectPath:
 
         return self._ask(read)
 
+    def read_tail(self, size: int) -> bytes:
+        """The last ``size`` bytes, or what there is of them."""
+
+        def read(store, key):
+            with store.open_input_file(key) as file:
+                there = min(size, file.size())
+                return file.read_at(there, file.size() - there) if there else b""
+
+        return self._ask(read)
+
     def write_bytes(self, content: bytes) -> None:
-        """Replace the object, in one step."""
+        """Replace the object, in one step.
+
+        It is written in a thread of its own, which no signal reaches: pyarrow has no way to give a stream up, and one
+        that is left by an exception puts what it has, mostly nothing, in the place of the old object.
+        """
 
         def write(store, key):
             with store.open_output_stream(key) as stream:
                 stream.write(content)
 
-        self._ask(write)
+        upload = _uploads(os.getpid()).submit(self._ask, write)
+        try:
+            upload.result()
+        except BaseException:
+            wait([upload])
+            raise
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
@@ -179,7 +214,7 @@ class ObjectPath:
             FileNotFoundError: there is no such object.
             StorageError: it does not answer, or refuses.
         """
-        for pause in (*RETRY_SECONDS, None):
+        for pause in (*(RETRY_SECONDS if self._pauses is None else self._pauses), None):
             try:
                 return question(_store(self._key.parts[0]), str(self._key))
             except FileNotFoundError:
@@ -196,10 +231,16 @@ class ObjectPath:
 
 @functools.cache
 def _store(bucket: str):
-    """This process's connection to the store of a bucket."""
+    """This process's connection to the store of a bucket; what is small is written in one request."""
     from pyarrow.fs import FileSystem
 
-    return FileSystem.from_uri(f"{SCHEME}{bucket}")[0]
+    return FileSystem.from_uri(f"{SCHEME}{bucket}?allow_delayed_open=true")[0]
+
+
+@functools.cache
+def _uploads(process: int) -> ThreadPoolExecutor:
+    """The threads of this process that write; one that was forked has none of its parent's."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="upload")
 
 
 def _reason(error: OSError) -> str:

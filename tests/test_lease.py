@@ -67,6 +67,14 @@ def test_one_on_another_machine_that_renews_nothing_is_gone_after_a_while(run: R
         assert time.monotonic() - started >= lease.EXPIRY_SECONDS
 
 
+def test_a_container_with_the_hosts_name_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process numbers mean other processes."""
+    here = lease._machine()
+    assert here == lease._machine()
+    monkeypatch.setattr(lease.os, "readlink", lambda path: "pid:[1]")
+    assert lease._machine() != here
+
+
 def test_one_whose_lease_was_taken_over_is_interrupted(run: RunDirectory) -> None:
     """As when this machine was cut off from the store for long."""
     path = ObjectPath(f"{run.path}/.lease")
@@ -74,3 +82,28 @@ def test_one_whose_lease_was_taken_over_is_interrupted(run: RunDirectory) -> Non
         path.write_bytes(b'{"token": "another"}')
         time.sleep(10)
     assert path.exists()  # it is the other one's
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+def test_a_damaged_lease_is_somebodys_until_it_expires(run: RunDirectory, content: bytes) -> None:
+    (run.path / ".lease").write_bytes(content)
+    started = time.monotonic()
+    with run.lock():
+        assert time.monotonic() - started >= lease.EXPIRY_SECONDS
+
+
+def test_a_lease_that_is_damaged_while_it_is_held_is_lost(run: RunDirectory) -> None:
+    path = ObjectPath(f"{run.path}/.lease")
+    with pytest.raises(RunError, match="over, and this one ends"), Lease(path):
+        path.write_bytes(b"")
+        time.sleep(10)
+
+
+def test_who_ends_before_it_notices_leaves_the_lease_to_the_one_that_has_it(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 60)
+    path = ObjectPath(f"{run.path}/.lease")
+    with Lease(path):
+        path.write_bytes(b'{"token": "another"}')
+    assert path.read_bytes() == b'{"token": "another"}'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +106,19 @@ def test_a_part_of_an_object(bucket: str) -> None:
     assert path.read_range(40, 4) == b""
 
 
-@pytest.mark.parametrize("uri", ["s3://", "s3:///x", "s3://bucket/../x", "gs://bucket/x", "/tmp/x"])
+NO_PLACES = [
+    "s3://",
+    "s3:///x",
+    "s3://bucket/../x",
+    "gs://bucket/x",
+    "/tmp/x",
+    "s3://a%zz/x",
+    "s3://bucket?x/y",
+    "s3://-a/x",
+]
+
+
+@pytest.mark.parametrize("uri", [*NO_PLACES, "s3://my bucket/x"])
 def test_what_is_no_place_is_refused(uri: str) -> None:
     with pytest.raises(StorageError, match="write s3://BUCKET/PREFIX"):
         ObjectPath(uri)
@@ -144,3 +159,41 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again(bucket: str, monkeypat
     monkeypatch.setattr(object_store, "RETRY_SECONDS", (0.01,))
     with pytest.raises(StorageError, match="NETWORK_CONNECTION"):
         path.read_bytes()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_answer_without_a_name_is_one_of_those_that_pass(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    path, asked = ObjectPath(f"{bucket}/busy"), []
+    path.write_bytes(b"here")
+    store = object_store._store
+
+    def busy_once(name: str):
+        asked.append(name)
+        if len(asked) == 1:
+            raise OSError(f"AWS Error UNKNOWN (HTTP status {status}) during HeadObject operation: No response body.")
+        return store(name)
+
+    monkeypatch.setattr(object_store, "_store", busy_once)
+    monkeypatch.setattr(object_store, "RETRY_SECONDS", (0.01,))
+    assert path.read_bytes() == b"here" and len(asked) == 2
+
+
+def test_an_interrupted_write_leaves_the_old_object_or_the_new_one(bucket: str) -> None:
+    path, interrupted = ObjectPath(f"{bucket}/interrupted"), 0
+    contents = [bytes([number]) * 200_000 for number in range(40)]
+    path.write_bytes(contents[0])
+    for number in range(1, 40):
+        timer = threading.Timer(number / 2000, _thread.interrupt_main)
+        timer.start()
+        try:
+            path.write_bytes(contents[number])
+            timer.join()
+            time.sleep(0.01)  # until an interrupt that came late has been here
+        except KeyboardInterrupt:
+            interrupted += 1
+        timer.join()
+        assert path.read_bytes() in contents[number - 1 : number + 1]
+        path.write_bytes(contents[number])
+    assert interrupted
