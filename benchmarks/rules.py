@@ -28,7 +28,7 @@ from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Probabilities
 from salt_ray.inference.scores import read_test_truth
-from salt_ray.inference.stored import store
+from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import CorrectedMosaic, Corrections, correct, gather
 from salt_ray.mosaic.draw import draw_mosaic, write_png
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
@@ -143,4 +143,13 @@ def _write(root: Path) -> None:
     for k in range(MODELS):
         tiles = np.array([t for t in range(len(truth)) if t >= survey.labelled or t % MODELS == k])
         masks = ndimage.gaussian_filter(truth[tiles], (0, 4 + k, 4 + k))
-        store(root / f"model-{k}", tiles, Probabilities(masks.astype(np.float16), masks.max(axis=(1, 2))))
+        _store(root / f"model-{k}", tiles, Probabilities(masks.astype(np.float16), masks.max(axis=(1, 2))))
+
+
+def _store(directory: Path, tiles: np.ndarray, probabilities: Probabilities) -> None:
+    """Write all that a model predicts, for (n,) positions in the order of prediction."""
+    written = 0
+    for part, path, _ in StoredPrediction.open(Folder(directory, {}), tiles).chunks():
+        rows = slice(written, written + len(part))
+        write_chunk(path, Probabilities(probabilities.masks[rows], probabilities.salt[rows]))
+        written += len(part)

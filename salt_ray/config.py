@@ -16,6 +16,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -24,7 +26,8 @@ from pydantic import (
     model_validator,
 )
 
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import RunError, SaltRayError
+from salt_ray.storage import StoragePath, storage_path
 
 
 class ExperimentError(SaltRayError):
@@ -51,6 +54,19 @@ Weight = Annotated[StrictFloat, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
 
+def _stored(value: Any) -> StoragePath:
+    try:
+        return storage_path(value)
+    except TypeError:
+        raise ValueError("input should be a path") from None
+    except RunError as error:  # it begins as an address in an object store, and is none
+        raise ValueError(str(error)) from error
+
+
+#: A file on a disk or in an object store; a plain Path would make s3:/BUCKET of s3://BUCKET.
+Stored = Annotated[StoragePath, PlainValidator(_stored), PlainSerializer(str, when_used="json")]
+
+
 class Geometry(Section):
     """Sizes in pixels. ``None``: derived from the tile (101 -> padded 148, crop 128; see ``survey.padding``)."""
 
@@ -68,11 +84,13 @@ class Augmentation(Section):
 
 
 class Network(Section):
-    """U-Net with FPN decoder and empty head on any timm encoder (method section 3)."""
+    """U-Net with empty head on any timm encoder (method section 3)."""
 
     encoder: str = "seresnext50_32x4d"
     #: True: timm's ImageNet weights; False: random ones; a path: a local file of the encoder's weights.
     pretrained: StrictBool | Path = True
+    #: fpn: the seed's, two thirds of the network's FLOPs; scse: scSE gates and a hypercolumn, a fraction of them.
+    decoder: Literal["fpn", "scse"] = "fpn"
     #: Channels of the five decoder maps, deepest first; None: those of the skips, then 128 and 128.
     decoder_widths: tuple[StrictInt, StrictInt, StrictInt, StrictInt, StrictInt] | None = None
     #: Channels that each decoder map contributes to the mask head, deepest first.
@@ -98,7 +116,7 @@ class Folds(Section):
     kind: Literal["random", "mosaic"] = "random"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
     #: A trained checkpoint whose encoder says what lone tiles resemble; None: their histogram-matched image does.
-    checkpoint: Path | None = None
+    checkpoint: Stored | None = None
 
     @model_validator(mode="after")
     def _uses_its_checkpoint(self) -> Self:
@@ -172,6 +190,7 @@ class Prediction(Section):
     #: A tile whose mean P(salt) is not above this is empty.
     salt_threshold: Fraction = 0.5
     flip: StrictBool = True
+    #: Tiles at once on a GPU; on CPUs 16 at the most (``model.acceleration``).
     batch_size: Annotated[StrictInt, Field(ge=1)] = 64
 
 
@@ -211,6 +230,10 @@ class Resources(Section):
     cpus_per_fold: Annotated[StrictInt, Field(ge=1)] = 1
     #: Several folds share a GPU when below 1; 0: train on the CPU; None: 1 where the cluster has a GPU, else 0.
     gpus_per_fold: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
+    #: Compile the network's training step and prediction; None: on GPUs only. Where it fails, a line says so.
+    compile: StrictBool | None = None
+    #: Epochs from one checkpoint to the next; the best epochs and the last one are saved in any case.
+    checkpoint_epochs: Annotated[StrictInt, Field(ge=1)] = 1
     #: Restarts of one fold after a crash of its worker.
     max_failures: Annotated[StrictInt, Field(ge=0)] = 3
 

@@ -28,8 +28,15 @@ def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experim
     Raises:
         ExperimentError: the file is missing, does not define ``experiment()``, or a field is wrong.
     """
+    is_local = isinstance(path, Path)
+    if path.suffix == ".py" and not is_local:
+        raise ExperimentError(
+            f"{path} is Python, and only .json experiments are read from an object store: copy it to this machine, or "
+            "name the experiment.json of a run"
+        )
     if not path.is_file():
-        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")])
+        pattern = "*.py" if is_local else "*.json"
+        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob(pattern)])
         hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else "; name one with --experiment"
         raise ExperimentError(f"there is no experiment {path}{hint}")
     if path.suffix == ".json":

@@ -23,7 +23,7 @@ CORE = {
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"config", "errors", "storage"},
-    "model": {"config", "errors", "torchvision_schemas"},
+    "model": {"config", "errors", "storage", "torchvision_schemas"},
     "training": {"artifacts", "config", "errors", "storage", "survey", "model"},
     "inference": {"artifacts", "config", "errors", "storage", "survey", "model", "training"},
     "mosaic": {"config", "errors", "storage", "survey", "model", "training", "inference"},
@@ -44,7 +44,7 @@ ALLOWED = {
     "storage": {"errors", "object_store"},
     "lease": {"errors", "object_store"},
     "object_store": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "storage"},
     "experiment_file": {"config", "errors", "storage"},
     "errors": set(),
     "torchvision_schemas": set(),

@@ -6,6 +6,7 @@ import pytest
 
 from salt_ray.config import Experiment, ExperimentError
 from salt_ray.experiment_file import load_experiment, override
+from salt_ray.object_store import ObjectPath
 
 
 @pytest.fixture
@@ -33,6 +34,21 @@ def test_a_stage_that_learns_nothing_is_refused(demo: Experiment) -> None:
     stage = "trainings.0.stages.0"
     with pytest.raises(ExperimentError, match="no mask would be learnt"):
         override(demo, [f"{stage}.lovasz_weight=0", f"{stage}.pixel_bce_weight=0"])
+
+
+def test_a_checkpoint_for_folds_may_lie_in_an_object_store(demo: Experiment) -> None:
+    folds = "trainings.0.folds"
+    for path in (ObjectPath("s3://bucket/a/best.pt"), Path("a/best.pt")):
+        text = str(path)
+        experiment = override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint={text}"])
+        again = Experiment.model_validate_json(experiment.model_dump_json())
+        assert again == experiment == override(experiment, ["seed=0"])
+        assert again.trainings[0].folds.checkpoint == path
+        assert experiment.model_dump(mode="json")["trainings"][0]["folds"]["checkpoint"] == text
+    with pytest.raises(ExperimentError, match=r"folds\.checkpoint = 's3://': .* write s3://BUCKET/PREFIX"):
+        override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=s3://"])
+    with pytest.raises(ExperimentError, match=r"folds\.checkpoint = 3: input should be a path"):
+        override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=3"])
 
 
 def test_experiments_cannot_be_changed_in_place(demo: Experiment) -> None:

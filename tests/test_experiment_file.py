@@ -6,6 +6,7 @@ import pytest
 
 from salt_ray.config import Experiment, ExperimentError
 from salt_ray.experiment_file import load_experiment, override
+from salt_ray.object_store import ObjectPath
 
 FILES = sorted(p for p in (Path(__file__).parents[1] / "experiments").glob("*.py") if p.stem != "__init__")
 
@@ -67,6 +68,11 @@ def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         with pytest.raises(ExperimentError, match=message):
             load_experiment(tmp_path / name)
+
+
+def test_python_is_not_read_from_an_object_store() -> None:
+    with pytest.raises(ExperimentError, match=r"only \.json experiments are read from an object store: copy it to"):
+        load_experiment(ObjectPath("s3://bucket/experiments/demo.py"))
 
 
 def test_overrides_reach_members_by_name_number_and_all(demo: Experiment) -> None:

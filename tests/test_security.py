@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import resource
 import struct
@@ -16,7 +15,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,7 +29,7 @@ from salt_ray.inference.stored import StoredRecords, chunk_path
 from salt_ray.model.encoder import build_encoder
 from salt_ray.mosaic.predicted import positions
 from salt_ray.storage import load_array
-from salt_ray.survey import ingest, source
+from salt_ray.survey import memory, source
 from salt_ray.survey.padding import operator
 from salt_ray.survey.png import MAX_EDGE_PX, decode_grey
 from salt_ray.survey.prepared import held_out, prepare_survey
@@ -308,9 +306,8 @@ def test_text_in_a_picture_is_not_inflated_to_its_size() -> None:
 
 
 def test_pictures_do_not_fill_the_memory(survey: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = {"SC_PAGE_SIZE": 1024, "SC_PHYS_PAGES": 4}  # a quarter of it holds seven tiles of 144 bytes
-    monkeypatch.setattr(ingest, "os", SimpleNamespace(sysconf=machine.__getitem__, cpu_count=os.cpu_count))
-    assert "a quarter of this machine's memory" in refusal(survey, cache)
+    monkeypatch.setattr(memory, "usable_bytes", lambda: 4096)  # a quarter of it holds seven tiles of 144 bytes
+    assert "its pictures take more than 0 MiB, a quarter of the memory of this machine" in refusal(survey, cache)
 
 
 # Ids -----------------------------------------------------------------------------------------------------------------

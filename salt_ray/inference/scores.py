@@ -6,6 +6,7 @@ Letters: L labelled tiles, S tile edge in px.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,17 @@ def run_scores(
         (on the test truth where it is known, else on the out-of-fold tiles; None where there is no such answer), and
         ``test``, ``holdout`` with their ``_tiles`` where there are such tiles: after post-processing. ``rules`` has
         their ``before`` and ``after``. Folds and ``oof`` are before it: it copies from the labels that they judge by.
+
+    Raises:
+        RunError: the test truth's masks are of another size than the tiles.
     """
     truth = prepared.survey.masks
+    if test_truth is not None and test_truth.shape[1:] != truth.shape[1:]:
+        sizes = [f"{masks.shape[2]} x {masks.shape[1]} px" for masks in (test_truth, truth)]
+        raise RunError(
+            f"the masks of the test truth are {sizes[0]}, the tiles {sizes[1]}: "
+            "restore truth/masks beside the tiles, or remove it"
+        )
     tiles = prepared.trainable
     oof = decided_masks(list(models.values()), tiles, settings)
     scores: dict[str, Any] = {"folds": {}}
@@ -109,7 +119,11 @@ def survey_masks(
 
 
 def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
-    """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None."""
+    """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None.
+
+    Raises:
+        RunError: one is missing, cannot be read, or is of another size than the others.
+    """
     folder = directory / "truth" / "masks"
     if not folder.is_dir() or not len(ids):
         return None
@@ -117,4 +131,12 @@ def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
     missing = [tile for tile, mask in zip(ids, masks, strict=True) if mask is None]
     if missing:
         raise RunError(f"{folder} lacks {len(missing)} readable masks (first: {missing[0]}.png): restore or remove it")
+    usual, _ = Counter(mask.shape for mask in masks).most_common(1)[0]
+    for tile, mask in zip(ids, masks, strict=True):
+        if mask.shape != usual:
+            height, width = mask.shape
+            raise RunError(
+                f"{folder / f'{tile}.png'} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
+                f"restore it, or remove {folder}"
+            )
     return np.stack(masks) > 0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from salt_ray import torchvision_schemas
 from salt_ray.config import ExperimentError
+from salt_ray.storage import StoragePath
 
 torchvision_schemas.declare()
 
@@ -110,12 +111,22 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
         raise _unsuited(name, error) from error
 
 
-def weights_digest(pretrained: bool | Path) -> str | None:
-    """SHA-256 (hex) of a local file of weights; None where there is no file, or none that can be read."""
-    if isinstance(pretrained, bool) or not pretrained.is_file():
+def weights_digest(weights: bool | StoragePath) -> str | None:
+    """SHA-256 (hex) of a file of weights; None where no file is named, but timm's weights or random ones.
+
+    Raises:
+        ExperimentError: there is no such file, or it cannot be read.
+        StorageError: the object store cannot be reached.
+    """
+    if isinstance(weights, bool):
         return None
-    with open(pretrained, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        return hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ExperimentError(
+            f"the weights {weights} cannot be read ({error.strerror or 'there is no such file'}): let "
+            "network.pretrained (a local file) or folds.checkpoint name a file that is there"
+        ) from error
 
 
 def _check_name(name: str) -> None:

@@ -7,17 +7,17 @@ Letters: n tiles, S tile and P padded edge in px, D length of an embedding, C ch
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
 
 from salt_ray.config import Experiment
+from salt_ray.model.acceleration import mixed_precision
 from salt_ray.model.network import build_network
+from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame, centre_crop
 from salt_ray.training.checkpoint import CheckpointError, read_checkpoint
-from salt_ray.training.loop import mixed_precision, network_input
+from salt_ray.training.samples import network_input
 
 #: Cells along each edge of a tile in which contrast is averaged.
 CELLS = 4
@@ -27,7 +27,12 @@ BANDS = (16, 8)
 
 @torch.inference_mode()
 def encoder_embeddings(
-    experiment: Experiment, checkpoint: Path, padded: np.ndarray, frame: Frame, device: torch.device, batch: int = 64
+    experiment: Experiment,
+    checkpoint: StoragePath,
+    padded: np.ndarray,
+    frame: Frame,
+    device: torch.device,
+    batch: int = 64,
 ) -> np.ndarray:
     """The mean of a trained encoder's deepest map over the tile's centre crop, on a logarithmic scale.
 

@@ -17,7 +17,8 @@ from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import short
 from salt_ray.storage import write_atomically
 from salt_ray.tuning.results import Summary, summarize, trial_table
-from salt_ray.tuning.study import BASELINE, load_study, storage_url
+from salt_ray.tuning.space import BASELINE
+from salt_ray.tuning.study import load_study, storage_url
 from salt_ray.tuning.trial import trial_name
 
 REASONS = 3  # failures whose reason is shown

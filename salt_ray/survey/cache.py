@@ -73,16 +73,21 @@ def store(cache: Path, key: str, arrays: dict[str, np.ndarray], lines: list[str]
         if load(cache, key) is not None:
             return  # another process was first, or the files were only touched
     except CacheDamage:
-        aside = cache / f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-        with contextlib.suppress(FileNotFoundError):  # another process has just done so
-            os.rename(cache / key, aside)
-            shutil.rmtree(aside, ignore_errors=True)
+        discard(cache / key)
     with atomic_folder(cache / key) as folder:
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
         described = {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()}
         meta = {"format": FORMAT, "lines": lines, "arrays": described}
         write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
+
+
+def discard(folder: Path) -> None:
+    """Delete a damaged folder: in one rename, so that nobody finds half of it under its name."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with contextlib.suppress(FileNotFoundError):  # another process has just done so
+        os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def map_array(path: Path, shape: list[int], dtype: str) -> np.ndarray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from itertools import chain
 import numpy as np
 
 from salt_ray.survey import png, rle
+from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import FOLDERS, TABLES, Entry, Source
 from salt_ray.survey.tables import ID, ID_RULE, depth_ft, read_table
@@ -24,6 +24,7 @@ from salt_ray.survey.tables import ID, ID_RULE, depth_ft, read_table
 _TRAIN, _MASKS, _TEST = FOLDERS
 _TRAIN_CSV, _DEPTHS_CSV, _SUBMISSION_CSV = TABLES
 _AGAIN = "get the file again or leave its tile out"
+_FEWER = "use fewer tiles or a larger machine"
 #: Tiles a thread reads between two visits to the pool: enough to hide the visit, few enough to share the work evenly.
 _CHUNK = 64
 
@@ -54,14 +55,15 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
     Raises:
         SurveyError: the memory cannot hold the tiles.
     """
-    entries, problems = source.entries()
-    memory = _Memory(str(source.directory))
+    memory = Memory()
+    entries, problems = source.entries(memory)
+    place = str(source.directory)
     digests: dict[str, bytes] = {}
     tables = _read_tables(entries, problems, digests)
     train, masks, test = (_by_id(folder, entries, problems) for folder in FOLDERS)
-    train_images = _decode(train, _decode_image, memory, problems, digests)
-    test_images = _decode(test, _decode_image, memory, problems, digests)
-    mask_pngs = _decode(masks, _decode_mask, memory, problems, digests)
+    train_images = _decode(train, _decode_image, memory, place, problems, digests)
+    test_images = _decode(test, _decode_image, memory, place, problems, digests)
+    mask_pngs = _decode(masks, _decode_mask, memory, place, problems, digests)
     tile_px = _majority([*train_images.values(), *test_images.values()])
     for files, arrays in ((train, train_images), (test, test_images), (masks, mask_pngs)):
         _drop_other_sizes(files, arrays, tile_px, problems)
@@ -135,31 +137,11 @@ def _decode_mask(content: bytes) -> np.ndarray:
     return png.two_valued(png.decode_grey(content))
 
 
-class _Memory:
-    """What decoded tiles may take: a few kilobytes of PNG or zip can hold megabytes, and thousands of them gigabytes.
-
-    A quarter of the machine's memory, because the tiles are copied once and others need some too.
-    """
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-        self._left = self._limit
-        self._lock = threading.Lock()
-
-    def take(self, array: np.ndarray) -> None:
-        """Raises SurveyError when there is no room for another array."""
-        with self._lock:
-            self._left -= array.nbytes
-            if self._left < 0:
-                what = f"its pictures take more than {self._limit >> 20:,} MiB, a quarter of this machine's memory"
-                raise SurveyError([Problem(self._place, what, "use fewer tiles or a larger machine")])
-
-
 def _decode(
     files: dict[str, Entry],
     decode: Callable[[bytes], np.ndarray],
-    memory: _Memory,
+    memory: Memory,
+    place: str,
     problems: list[Problem],
     digests: dict[str, bytes],
 ) -> dict[str, np.ndarray]:
@@ -177,7 +159,8 @@ def _decode(
                 content = files[i].read()
                 digest = hashlib.sha256(content).digest()
                 array = decode(content)
-                memory.take(array)
+                if not memory.take(array.nbytes):
+                    raise SurveyError([Problem(place, f"its pictures take more than {memory}", _FEWER)])
                 results.append((digest, array))
             except SurveyError:  # a ValueError, but not one of this tile
                 raise

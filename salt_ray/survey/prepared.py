@@ -5,7 +5,7 @@ Letters: N tiles, L of them labelled (the first ones), S tile and P padded edge 
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.storage import atomic_folder, cache_folder, only_one
-from salt_ray.survey.cache import CacheDamage, map_array
+from salt_ray.survey.cache import CacheDamage, discard, map_array
 from salt_ray.survey.folds import FoldTable, load_folds, random_folds
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
 from salt_ray.survey.problems import shown
@@ -105,24 +105,42 @@ def prepare_survey(
     """Pad every tile (cached on the disk per content and geometry) and mark the hold-out.
 
     Raises:
-        RunError: the hold-out list cannot be read or names tiles that are not labelled.
+        RunError: the hold-out list cannot be read or names tiles that are not labelled; or the padded tiles cannot be
+            read back.
         GeometryError: the geometry does not fit the tile.
     """
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame.tile_px, frame.padded_px)}"
-    if not folder.exists():
-        with only_one(folder):
-            if not folder.exists():
-                _pad(survey, frame, folder, report)
-    edges = [frame.padded_px, frame.padded_px]
-    try:
-        images = map_array(folder / "images.npy", [len(survey.ids), *edges], "|u1")
-        masks = map_array(folder / "masks.npy", [survey.labelled, *edges], "|b1")
-    except (OSError, ValueError, CacheDamage):
-        report(f"{folder} is damaged: padding anew")
-        shutil.rmtree(folder)
-        return prepare_survey(survey, experiment, report, cache)
+    images, masks = _padded(survey, frame, folder, report)
     return PreparedSurvey(survey, frame, images, masks, held_out(survey, experiment.holdout))
+
+
+def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
+    """The padded images and masks in a folder, mapped; it is built where it is absent, and once anew where damaged."""
+    unreadable = (OSError, ValueError, CacheDamage)
+    with contextlib.suppress(*unreadable):
+        return _mapped(survey, frame, folder)
+    with only_one(folder):
+        if folder.exists():
+            try:
+                return _mapped(survey, frame, folder)  # another process was first
+            except unreadable:
+                report(f"{folder} is damaged: padding anew")
+                discard(folder)
+        _pad(survey, frame, folder, report)
+        try:
+            return _mapped(survey, frame, folder)
+        except unreadable as error:
+            raise RunError(
+                f"the padded tiles in {folder} cannot be read back ({error}): "
+                "set SALT_RAY_CACHE to a folder on another disk"
+            ) from error
+
+
+def _mapped(survey: Survey, frame: Frame, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    edges = [frame.padded_px, frame.padded_px]
+    images = map_array(folder / "images.npy", [len(survey.ids), *edges], "|u1")
+    return images, map_array(folder / "masks.npy", [survey.labelled, *edges], "|b1")
 
 
 def _pad(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
 
 FOLDERS = ("train/images", "train/masks", "test/images")
@@ -32,6 +33,7 @@ MAX_DIRECTORY_BYTES = 32 << 20
 
 _ZIPS = ("train.zip", "test.zip", *(f"{table}.zip" for table in TABLES))
 _ALL_AGAIN = "get the file again"
+_UNPACK = "unpack the outer zip and name the folder with --data DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,12 @@ class Source:
         head = f"{os.path.realpath(self.directory)}\n"
         self.fingerprint = hashlib.sha256((head + "\n".join(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def entries(self) -> tuple[dict[str, Entry], list[Problem]]:
-        """Every file that can be read, by name, and what is wrong with the others."""
+    def entries(self, memory: Memory) -> tuple[dict[str, Entry], list[Problem]]:
+        """Every file that can be read, by name, and what is wrong with the others.
+
+        Args:
+            memory: takes note of the zips inside the outer one, which are unpacked at once.
+        """
         problems = [
             Problem(stray, "is no file ID.png", "move it out of the folder of tiles", drops=())
             for stray in sorted(self._strays)
@@ -89,7 +95,7 @@ class Source:
             try:
                 with open(path, "rb") as file:
                     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                _list_zip(role, os.path.basename(path), content, found, problems)
+                _list_zip(role, os.path.basename(path), content, memory, found, problems)
             except (OSError, ValueError, zipfile.BadZipFile) as error:
                 problems.append(Problem(os.path.basename(path), f"cannot be read as a zip ({error})", _ALL_AGAIN))
         for entry in [entry for entry in found.values() if entry.size > _limit(entry.name)]:
@@ -231,11 +237,15 @@ def _members(content: memoryview) -> list[zipfile.ZipInfo]:
     """The members of a zip.
 
     Raises:
-        ValueError: there are too many, or two share bytes: a small zip could hold any amount of data in that way.
+        ValueError: there are too many, or two share bytes: a small zip could hold any amount of data in that way; or
+            one is of a kind that zipfile does not know.
         zipfile.BadZipFile: it is none.
     """
-    with zipfile.ZipFile(_Directory(content)) as archive:
-        members = archive.infolist()
+    try:
+        with zipfile.ZipFile(_Directory(content)) as archive:
+            members = archive.infolist()
+    except NotImplementedError as error:
+        raise ValueError(f"not of a kind that is read: {error}") from None
     end = 0
     for info in sorted(members, key=lambda info: info.header_offset):
         if info.header_offset < end:
@@ -244,7 +254,9 @@ def _members(content: memoryview) -> list[zipfile.ZipInfo]:
     return members
 
 
-def _list_zip(role: str, label: str, content: memoryview, found: dict[str, Entry], problems: list[Problem]) -> None:
+def _list_zip(
+    role: str, label: str, content: memoryview, memory: Memory, found: dict[str, Entry], problems: list[Problem]
+) -> None:
     """Add the members of one zip to ``found``; those of a zip inside the outer one too, once."""
     listed: set[str] = set()
     inner: dict[str, tuple[Entry, int]] = {}  # by role, with its packed size
@@ -277,11 +289,17 @@ def _list_zip(role: str, label: str, content: memoryview, found: dict[str, Entry
         most = min(MAX_INNER_ZIP_BYTES, MAX_INNER_ZIP_RATIO * packed_size)
         if entry.size > most:
             what = f"is {entry.size:,} bytes long, {packed_size:,} packed; at most {most:,} are read"
-            problems.append(Problem(entry.place, what, "unpack the outer zip and name the folder with --data DIR"))
+            problems.append(Problem(entry.place, what, _UNPACK))
+            continue
+        if not memory.take(entry.size):
+            what = f"is {entry.size:,} bytes long; the zips inside the outer one may take {memory}"
+            problems.append(Problem(entry.place, what, _UNPACK))
             continue
         try:
             inner_content = entry.read()
-            _list_zip(inner_role, entry.place, memoryview(inner_content), found, problems)
+            _list_zip(inner_role, entry.place, memoryview(inner_content), memory, found, problems)
+        except MemoryError:
+            problems.append(Problem(entry.place, f"does not fit into the memory with {entry.size:,} bytes", _UNPACK))
         except (ValueError, zipfile.BadZipFile) as error:
             problems.append(Problem(entry.place, f"cannot be read as a zip ({error})", _ALL_AGAIN))
 

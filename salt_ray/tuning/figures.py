@@ -23,12 +23,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from salt_ray.storage import StoragePath, atomic_file
 from salt_ray.tuning.results import Best, Summary, complete_trials, summarize
+from salt_ray.tuning.space import BASELINE
 
 WIDTH, HEIGHT, DPI = 10, 6, 120  # inches, dots an inch: 1200 x 720 px
 PANELS = 3  # in a row of slices.png
 SCORE = "score: mean over IoU thresholds 0.50 … 0.95"
 BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY = "#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-BASELINE = {"color": BLACK, "marker": "D", "label": "own settings (baseline)"}
+OWN = {"color": BLACK, "marker": "D", "label": "own settings (baseline)"}
 BEST = {"color": GREEN, "marker": "*", "label": "best"}
 COMPLETE = {"color": BLUE, "marker": "o", "label": "complete"}
 #: What has no value, as marks on the lower edge or at the end of a curve.
@@ -51,11 +52,8 @@ STYLE = {
 }
 
 
-def draw_study(study: optuna.Study, directory: StoragePath, baseline: int = 0) -> list[StoragePath]:
+def draw_study(study: optuna.Study, directory: StoragePath) -> list[StoragePath]:
     """Write history.png, importances.png, slices.png and curves.png; the same trials give the same bytes.
-
-    Args:
-        baseline: number of the trial with the experiment's own settings.
 
     Returns:
         What was written: a picture with nothing to show (no complete trial, no intermediate value, too few trials for
@@ -64,9 +62,9 @@ def draw_study(study: optuna.Study, directory: StoragePath, baseline: int = 0) -
     Raises:
         ResultsError: the study does not search for the highest score.
     """
-    complete, summary = complete_trials(study), summarize(study, baseline)
+    complete, summary = complete_trials(study), summarize(study)
     trials = study.get_trials(deepcopy=False)
-    looks = {trial.number: _look(trial, summary, baseline) for trial in trials}
+    looks = {trial.number: _look(trial, summary) for trial in trials}
     written = []
     with matplotlib.style.context(["default", STYLE]):
         figures = {
@@ -169,7 +167,7 @@ def _curves(trials: Sequence[FrozenTrial], looks: Looks) -> Figure | None:
     axes = figure.add_subplot()
     for trial, points in reached:
         look = looks[trial.number]
-        strong = look["color"] in (BASELINE["color"], BEST["color"])
+        strong = look["color"] in (OWN["color"], BEST["color"])
         width, alpha, order = (2.2, 1, 4) if strong else (1, 0.6, 3 if trial.state in UNFINISHED else 2)
         axes.plot(*zip(*points, strict=True), color=look["color"], linewidth=width, alpha=alpha, zorder=order)
         axes.plot(*points[-1], zorder=6 if strong else 5, **_mark(look))
@@ -188,14 +186,14 @@ def _curves(trials: Sequence[FrozenTrial], looks: Looks) -> Figure | None:
     return figure
 
 
-def _look(trial: FrozenTrial, summary: Summary, baseline: int) -> dict[str, str]:
+def _look(trial: FrozenTrial, summary: Summary) -> dict[str, str]:
     """Colour, mark and name in the legend. A baseline that is the best is drawn as the baseline."""
     if trial.state in UNFINISHED:
         look = UNFINISHED[trial.state]
-        own = look | {"color": BASELINE["color"], "label": f"own settings ({look['label']})"}
-        return own if trial.number == baseline else look
-    if trial.number == baseline:
-        return BASELINE
+        own = look | {"color": OWN["color"], "label": f"own settings ({look['label']})"}
+        return own if trial.number == BASELINE else look
+    if trial.number == BASELINE:
+        return OWN
     return BEST if summary.best is not None and trial.number == summary.best.number else COMPLETE
 
 

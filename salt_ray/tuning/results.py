@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from salt_ray.errors import SaltRayError
+from salt_ray.tuning.space import BASELINE
 
 #: The best share of the trials, whose values are compared with those of all. Where one of four parameters mattered, a
 #: quarter put it first in 97 % of 40 made searches of 20 trials, Optuna's own tenth (two trials) in 72 %.
@@ -45,7 +46,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Spread:
+class TrialSpread:
     """Values of complete trials; ``None`` where there are too few trials to say (``sd``: of the sample, n - 1)."""
 
     n: int
@@ -65,7 +66,7 @@ class Summary:
     baseline: float | None
     #: Best minus baseline, 0 where nothing was better.
     gain: float | None
-    spread: Spread
+    spread: TrialSpread
     #: Trials in each state, all five of them.
     counts: dict[str, int]
     #: Parameter to its share, highest first; they add up to 1. Empty where the trials do not tell (``importances``).
@@ -76,11 +77,8 @@ class Summary:
         return asdict(self)
 
 
-def summarize(study: optuna.Study, baseline: int = 0) -> Summary:
+def summarize(study: optuna.Study) -> Summary:
     """What the trials so far come to.
-
-    Args:
-        baseline: number of the trial with the experiment's own settings.
 
     Raises:
         ResultsError: the study does not search for the highest score.
@@ -88,7 +86,7 @@ def summarize(study: optuna.Study, baseline: int = 0) -> Summary:
     trials = complete_trials(study)
     first = min(trials, key=lambda trial: (-trial.value, trial.number), default=None)
     best = Best(first.number, first.value, dict(first.params)) if first else None
-    own = next((trial.value for trial in trials if trial.number == baseline), None)
+    own = next((trial.value for trial in trials if trial.number == BASELINE), None)
     seen = Counter(trial.state for trial in study.get_trials(deepcopy=False))
     return Summary(
         best=best,
@@ -166,10 +164,11 @@ def _reason(trial: FrozenTrial) -> str | None:
     return trial.user_attrs.get("reason") if trial.state is TrialState.FAIL else None
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def _spread(values: Sequence[float]) -> TrialSpread:
     if not values:
-        return Spread(0, None, None, None, None)
-    return Spread(len(values), fmean(values), stdev(values) if len(values) > 1 else None, min(values), max(values))
+        return TrialSpread(0, None, None, None, None)
+    sd = stdev(values) if len(values) > 1 else None
+    return TrialSpread(len(values), fmean(values), sd, min(values), max(values))
 
 
 def _values(values: list[Any]) -> pd.Series:

@@ -9,6 +9,8 @@ from optuna.trial import BaseTrial
 from salt_ray.config import Choice, Experiment, ExperimentError, FloatRange, IntRange, Parameter
 from salt_ray.experiment_file import assign, values_at
 
+BASELINE = 0  # the number of the trial with the experiment's own values
+
 
 class Space:
     """The parameters that ``experiment.tune`` switches on.

@@ -27,11 +27,10 @@ from salt_ray.errors import RunError
 from salt_ray.object_store import ObjectPath
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.tuning.pruning import build_pruner
-from salt_ray.tuning.space import Space
+from salt_ray.tuning.space import BASELINE, Space
 from salt_ray.tuning.trial import Step, fold_ends
 
 STUDY_NAME = "salt-ray"
-BASELINE = 0  # the number of the trial with the experiment's own values
 LOCK_SECONDS = 60  # how long a write waits while optuna-dashboard reads
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -56,7 +55,7 @@ class Study:
         self._last_step = ends[-1]
         folder.open()
         self._file = StudyFile(folder.path / "study.db")
-        self._errors = StorageErrors(self._file.path)
+        self._errors = StorageErrors(self._file)
         with self._errors:
             self.storage = StudyStorage(self._file)
             self.optuna = optuna.create_study(
@@ -71,6 +70,7 @@ class Study:
             self._file.keep()
             self._interrupted = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._live: dict[int, Trial] = {}
+        self._swept: set[int] = set()
         self.sweep()
 
     @property
@@ -153,22 +153,28 @@ class Study:
         """A trial as the storage has it."""
         return self.optuna.get_trials(deepcopy=False)[number]
 
-    def sweep(self) -> None:
-        """Delete the checkpoints of ended trials, except those of the best ones."""
-        complete = [trial for trial in self.ended if trial.state is TrialState.COMPLETE]
+    def sweep(self, stopped: int | None = None) -> None:
+        """Delete the checkpoints of ended trials, except those of the best ones; no folder is listed again and again.
+
+        Args:
+            stopped: the trial that has just ended. Its worker may still write once, so it is swept again the next time.
+        """
+        ended = self.ended
+        complete = [trial for trial in ended if trial.state is TrialState.COMPLETE]
         ranked = sorted(complete, key=lambda trial: (-trial.value, trial.number))
         kept = {trial.number for trial in ranked[: self._tune.kept_checkpoints]}
-        for trial in self.ended:
-            if trial.number not in kept:
-                for path in self.run.trial(trial.number).path.rglob("*.pt"):
-                    path.unlink(missing_ok=True)
+        for number in sorted({trial.number for trial in ended} - kept - self._swept):
+            for path in self.run.trial(number).path.rglob("*.pt"):
+                path.unlink(missing_ok=True)
+            if number != stopped:
+                self._swept.add(number)
 
     def _end(self, number: int, state: TrialState, value: float | None = None) -> None:
         with self._errors:
             self.optuna.tell(self._live[number], value, state)
             self._file.keep()
         del self._live[number]
-        self.sweep()
+        self.sweep(number)
 
     def _begun(self) -> int:
         return sum(trial.state is not TrialState.WAITING for trial in self.optuna.get_trials(deepcopy=False))
@@ -197,23 +203,38 @@ class StudyFile:
     Attributes:
         path: where the study lies.
         here: the file to work on.
+
+    Raises:
+        RunError: the file is empty, though trials lie beside it, or the object store cannot be reached.
+        OSError: the working copy cannot be written.
     """
 
     def __init__(self, path: StoragePath) -> None:
         self.path = path
-        if isinstance(path, Path):
-            self.here = path
-            return
+        self.here = path if isinstance(path, Path) else self._copy(path)
+        trials = path.parent / "trials"
+        if self.here.is_file() and self.here.stat().st_size == 0 and trials.exists():
+            raise RunError(
+                f"{path} is empty, and would begin a new search beside the trials of an old one in {trials}: "
+                f"restore it, or delete {path.parent}"
+            )
+
+    def _copy(self, path: ObjectPath) -> Path:
         self._folder = TemporaryDirectory(prefix="salt-ray-")
-        self.here = Path(self._folder.name) / path.name
-        with contextlib.suppress(FileNotFoundError):
-            self.here.write_bytes(path.read_bytes())
+        here = Path(self._folder.name) / path.name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # a new study
+            return here
+        write_atomically(here, content)
+        return here
 
     def keep(self) -> None:
         """Make what was written last.
 
         Raises:
             StorageError: the object store does not take it.
+            sqlite3.Error: the working copy cannot be read.
         """
         if isinstance(self.path, ObjectPath):
             with contextlib.closing(sqlite3.connect(self.here)) as connection:
@@ -243,9 +264,10 @@ def load_study(run: RunDirectory) -> optuna.Study:
     path, again = run.study / "study.db", f"run python launch.py tune --run-dir {run.path} first"
     if not path.exists():
         raise RunError(f"{run.path} holds no study: {again}")
-    with StorageErrors(path):
+    file = StudyFile(path)
+    with StorageErrors(file):
         try:
-            study = optuna.load_study(study_name=STUDY_NAME, storage=StudyStorage(StudyFile(path)))
+            study = optuna.load_study(study_name=STUDY_NAME, storage=StudyStorage(file))
         except KeyError as error:
             raise RunError(f"the study in {run.path} was interrupted before its first trial: {again}") from error
         if not study.get_trials(deepcopy=False):
@@ -256,13 +278,19 @@ def load_study(run: RunDirectory) -> optuna.Study:
 class StorageErrors(contextlib.AbstractContextManager):
     """Turns what SQLite cannot do into a RunError with the remedy; can be entered again and again."""
 
-    def __init__(self, path: StoragePath) -> None:
-        self._path = path
+    def __init__(self, file: StudyFile) -> None:
+        self._file = file
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, optuna.exceptions.StorageInternalError | SQLAlchemyError):
-            cause = getattr(error.__cause__ or error, "orig", error)
-            raise RunError(
-                f"{self._path} cannot be read or written ({cause}): make room, end what else uses it, "
-                "or restore it, then run the same command again"
-            ) from error
+        if not isinstance(error, optuna.exceptions.StorageInternalError | SQLAlchemyError | sqlite3.Error):
+            return
+        cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+        path, here = self._file.path, self._file.here
+        if here == path:
+            subject, remedy = path, "make room, end what else uses it, or restore it"
+        else:
+            subject = f"{here}, this machine's copy of {path},"
+            remedy = f"make room in {here.parent.parent}, set TMPDIR to another folder, or restore {path}"
+        raise RunError(
+            f"{subject} cannot be read or written ({cause}): {remedy}, then run the same command again"
+        ) from error

@@ -15,7 +15,9 @@ import torch
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, ExperimentError, Training
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask, Progress, train_fold
+from salt_ray.training.loop import train_fold
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 
 
 @dataclass(frozen=True)

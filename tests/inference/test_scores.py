@@ -103,3 +103,12 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
     assert read_test_truth(tmp_path, np.array([], str)) is None
     with pytest.raises(RunError, match=r"lacks 1 readable masks \(first: b.png\)"):
         read_test_truth(tmp_path, np.array(["a", "b"]))
+    for name, side in (("b", SIDE), ("c", SIDE + 1)):
+        cv2.imwrite(str(tmp_path / "truth" / "masks" / f"{name}.png"), np.zeros((side, SIDE), np.uint8))
+    with pytest.raises(RunError, match=r"c\.png is 9 x 10 px, the other masks there 9 x 9: restore it, or remove"):
+        read_test_truth(tmp_path, np.array(["a", "b", "c"]))
+
+
+def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:
+    with pytest.raises(RunError, match="the test truth are 8 x 8 px, the tiles 9 x 9 px"):
+        run_scores(prepared, {}, {}, Prediction(), np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from salt_ray.artifacts import Folder
+from salt_ray.errors import RunError
 from salt_ray.inference import stored
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Probabilities
-from salt_ray.inference.stored import StoredPrediction, StoredRecords, store, write_chunk
+from salt_ray.inference.stored import StoredPrediction, StoredRecords, write_chunk
+from salt_ray.storage import StoragePath, storage_path
 
 SIDE = 5
 TILES = np.random.default_rng(0).permutation(10) * 3
@@ -25,6 +27,11 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def answer(tiles: np.ndarray) -> Probabilities:
     masks = np.broadcast_to(tiles[:, None, None] / 32, (len(tiles), SIDE, SIDE)).astype(np.float16)
     return Probabilities(masks, (tiles / 30).astype(np.float32))
+
+
+def store(directory: StoragePath, tiles: np.ndarray) -> None:
+    for part, path, _ in StoredPrediction.open(Folder(directory, {}), tiles).chunks():
+        write_chunk(path, answer(part))
 
 
 def test_an_interrupted_prediction_goes_on_with_the_same_chunks(tmp_path: Path) -> None:
@@ -52,19 +59,40 @@ def test_an_interrupted_prediction_goes_on_with_the_same_chunks(tmp_path: Path) 
 
 @pytest.mark.parametrize("rows", [[0], [9], [3, 4], [8, 0, 5, 5], list(range(10))])
 def test_rows_are_read_as_they_were_written(tmp_path: Path, rows: list[int]) -> None:
-    store(tmp_path, TILES, answer(TILES))
+    store(tmp_path, TILES)
     records = StoredRecords(tmp_path)[np.array(rows)]
     assert (records["mask"] == answer(TILES[rows]).masks).all() and (records["salt"] == answer(TILES[rows]).salt).all()
 
 
+@pytest.mark.parametrize("rows", [[], [0], [9], [3, 4], [8, 0, 5, 5], list(range(10))])
+def test_an_object_store_gives_the_same_rows_as_a_disk(bucket: str, tmp_path: Path, rows: list[int]) -> None:
+    place = storage_path(f"{bucket}/{tmp_path.name}")
+    store(place, TILES)
+    store(tmp_path, TILES)
+    wanted = np.array(rows, np.int64)
+    there, here = StoredRecords(place)[wanted], StoredRecords(tmp_path)[wanted]
+    assert there.dtype == here.dtype and there.tobytes() == here.tobytes()
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 1, 2, 3]], ids=["a part", "all"])
+def test_a_damaged_chunk_in_an_object_store_is_one_sentence(bucket: str, tmp_path: Path, rows: list[int]) -> None:
+    place = storage_path(f"{bucket}/{tmp_path.name}")
+    store(place, TILES)
+    path = place / "chunks" / "00000.npy"
+    for content in (path.read_bytes()[:150], b"no array"):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=rf"00000\.npy is damaged.*delete {place}, "):
+            StoredRecords(place)[np.array(rows)]
+
+
 def test_a_row_that_is_not_there_yet_is_an_error(tmp_path: Path) -> None:
-    store(tmp_path, TILES[:4], answer(TILES[:4]))
+    store(tmp_path, TILES[:4])
     with pytest.raises(FileNotFoundError):
         StoredRecords(tmp_path)[np.array([3, 4])]
 
 
 def test_a_part_knows_its_tiles_only(tmp_path: Path) -> None:
-    store(tmp_path, TILES, answer(TILES))
+    store(tmp_path, TILES)
     wanted = np.array([27, 1, 0, 12])  # 1 was not predicted
     part = ModelPrediction.load(tmp_path).part(wanted)
     assert part.tiles.tolist() == [0, 12, 27]

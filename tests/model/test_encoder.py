@@ -1,5 +1,6 @@
 """encoder: five maps, the first max-pool gone, weights from where they were asked from, and errors that help."""
 
+import hashlib
 import re
 
 import pytest
@@ -9,6 +10,8 @@ from torch import nn
 
 from salt_ray.config import ExperimentError
 from salt_ray.model.encoder import build_encoder, timm, weights_digest
+from salt_ray.object_store import ObjectPath
+from salt_ray.storage import write_atomically
 
 
 def on_meta(name):
@@ -153,8 +156,17 @@ def test_weights_that_cannot_be_downloaded_name_the_remedy(monkeypatch, error):
 def test_a_file_of_weights_has_a_digest_that_follows_its_content(tmp_path):
     file = tmp_path / "weights.pt"
     assert weights_digest(True) is None
-    assert weights_digest(file) is None
+    with pytest.raises(ExperimentError, match=r"weights\.pt cannot be read \(No such file.*folds\.checkpoint name"):
+        weights_digest(file)
     file.write_bytes(b"a")
     first = weights_digest(file)
     file.write_bytes(b"b")
     assert weights_digest(file) != first
+
+
+def test_the_digest_of_a_file_does_not_depend_on_where_it_lies(bucket, tmp_path):
+    for place in (tmp_path, ObjectPath(f"{bucket}/{tmp_path.name}")):
+        with pytest.raises(ExperimentError, match=rf"the weights {place}/best\.pt cannot be read"):
+            weights_digest(place / "best.pt")
+        write_atomically(place / "best.pt", b"weights")
+        assert weights_digest(place / "best.pt") == hashlib.sha256(b"weights").hexdigest()

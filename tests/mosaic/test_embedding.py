@@ -14,6 +14,7 @@ from salt_ray.config import Experiment
 from salt_ray.experiment_file import override
 from salt_ray.model.network import SaltNet, build_network
 from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
+from salt_ray.object_store import ObjectPath
 from salt_ray.survey.padding import centre_crop
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.survey.tiles import load_survey
@@ -84,6 +85,17 @@ def test_without_the_networks_weights_there_is_no_embedding(
         encoder_embeddings(other, checkpoint, tiny_tiles.images[:2], tiny_tiles.frame, CPU)
     with pytest.raises(CheckpointError, match="missing"):
         encoder_embeddings(tiny, tmp_path / "best.pt", tiny_tiles.images[:2], tiny_tiles.frame, CPU)
+
+
+def test_the_checkpoint_may_lie_in_an_object_store(
+    tiny: Experiment, tiny_tiles: TrainingTiles, checkpoint: Path, bucket: str, tmp_path: Path
+) -> None:
+    there = ObjectPath(f"{bucket}/{tmp_path.name}/best.pt")
+    there.write_bytes(checkpoint.read_bytes())
+    one, other = (
+        encoder_embeddings(tiny, path, tiny_tiles.images[:3], tiny_tiles.frame, CPU) for path in (checkpoint, there)
+    )
+    assert (one == other).all()
 
 
 @pytest.mark.parametrize("side", [33, 48, 101])

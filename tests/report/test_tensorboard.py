@@ -9,7 +9,7 @@ from pathlib import Path
 from curves import curves, events
 
 from salt_ray.report.tensorboard import SCALARS, EpochLog
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 
 
 def progress(epoch: int, stage: str = "plateau", score: float = 0.5) -> Progress:

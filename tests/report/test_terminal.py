@@ -9,7 +9,7 @@ from rich.console import Console
 
 from salt_ray.report import terminal
 from salt_ray.report.terminal import Terminal
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 
 
 def progress(epoch: int, fold: int = 0) -> Progress:

@@ -13,7 +13,7 @@ from rich.console import Console
 from salt_ray.report import terminal, trials
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import SHOWN, TrialView, clock
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 from salt_ray.tuning.trial import Step
 
 LR = optuna.distributions.FloatDistribution(1e-4, 1, log=True)

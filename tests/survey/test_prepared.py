@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
+from salt_ray.storage import only_one
 from salt_ray.survey.folds import FoldError
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
@@ -47,6 +49,38 @@ def test_the_second_time_nothing_is_padded_and_damage_is_mended(
     (folder / "images.npy").write_bytes(content[:-100])
     again = prepare_survey(survey, tiny, lines.append, tmp_path)
     assert "damaged" in lines[1] and (again.images == wanted).all()
+
+
+def damaged(survey: Survey, tiny: Experiment, cache: Path) -> Path:
+    """The folder of padded tiles, with most of its images gone."""
+    prepare_survey(survey, tiny, cache=cache)
+    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    (folder / "images.npy").write_bytes((folder / "images.npy").read_bytes()[:500])
+    return folder
+
+
+def test_those_that_see_the_same_damage_mend_it_once(survey: Survey, tiny: Experiment, tmp_path: Path) -> None:
+    folder, lines = damaged(survey, tiny, tmp_path), []
+    with ThreadPoolExecutor(3) as pool:
+        with only_one(folder):  # all have seen it before the first may mend it
+            waiting = [pool.submit(prepare_survey, survey, tiny, lines.append, tmp_path) for _ in range(3)]
+            assert not wait(waiting, timeout=0.5).done
+        found = [one.result() for one in waiting]
+    assert sum("damaged" in line for line in lines) == 1 and sum("padding 60" in line for line in lines) == 1
+    for prepared in found:
+        assert (centre(prepared.images, prepared.frame) == survey.images).all()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [folder.name]  # nothing is left beside it
+
+
+def test_damage_that_stays_is_one_sentence(
+    survey: Survey, tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged(survey, tiny, tmp_path)
+    monkeypatch.setattr(np, "save", lambda path, array: path.write_bytes(b"half"))
+    lines: list[str] = []
+    with pytest.raises(RunError, match=r"cannot be read back .* set SALT_RAY_CACHE to a folder on another disk"):
+        prepare_survey(survey, tiny, lines.append, tmp_path)
+    assert len(lines) == 2
 
 
 def test_constant_and_held_out_tiles_are_not_trained_on(survey: Survey, tiny: Experiment, tmp_path: Path) -> None:

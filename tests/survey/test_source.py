@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kaggle_layout import IMAGE, assert_same, change_bytes, flip, write_survey
 
-from salt_ray.survey import source
+from salt_ray.survey import memory, source
 from salt_ray.survey.source import Source
 from salt_ray.survey.tiles import SurveyError, load_survey
 
@@ -121,6 +121,54 @@ def test_an_unknown_packing_is_named(survey: Path, cache: Path, tmp_path: Path):
     zips = write_zips(survey, tmp_path / "zips", method=zipfile.ZIP_BZIP2)
     with pytest.raises(SurveyError, match=r"is packed by method 12"):
         load_survey(zips, cache=cache)
+
+
+def of_a_later_version(content: bytes) -> bytes:
+    """A zip whose last member needs a zip reader of version 9."""
+    at = content.rindex(b"PK\1\2") + 6
+    return content[:at] + b"\x5a\0" + content[at + 2 :]
+
+
+def test_a_zip_of_an_unknown_version_is_named(survey: Path, cache: Path, tmp_path: Path):
+    zips = write_zips(survey, tmp_path / "zips")
+    change_bytes(zips / "test.zip", of_a_later_version)
+    with pytest.raises(SurveyError, match=r"^test\.zip: cannot be read as a zip .*version 9\.0"):
+        load_survey(zips, cache=cache)
+    (tmp_path / "outer").mkdir()
+    with zipfile.ZipFile(tmp_path / "outer" / source.OUTER_ZIP, "w") as archive:
+        archive.write(zips / "test.zip", "test.zip")
+    with pytest.raises(
+        SurveyError, match=r"identification-challenge\.zip: test\.zip: cannot be read as a zip .*version"
+    ):
+        load_survey(tmp_path / "outer", cache=cache)
+
+
+def test_zips_in_the_zip_do_not_fill_the_memory(
+    survey: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    zips = write_zips(survey, tmp_path / "zips")
+    (tmp_path / "outer").mkdir()
+    with zipfile.ZipFile(tmp_path / "outer" / source.OUTER_ZIP, "w") as archive:
+        for path in sorted(zips.iterdir()):
+            archive.write(path, path.name)
+    room = (zips / "test.zip").stat().st_size  # members are in the order of their names: train.zip comes last
+    room += (zips / "depths.csv.zip").stat().st_size + (zips / "train.zip").stat().st_size - 1
+    monkeypatch.setattr(memory, "usable_bytes", lambda: 4 * room)
+    with pytest.raises(SurveyError) as raised:
+        load_survey(tmp_path / "outer", cache=cache)
+    [problem] = [problem for problem in raised.value.problems if "may take" in problem.what]
+    assert problem.file.endswith(".zip: train.zip") and "unpack the outer zip" in problem.remedy
+    monkeypatch.setattr(memory, "usable_bytes", lambda: 4 << 30)
+    read = source._ZipReader.__call__
+
+    def short_of_memory(reader: source._ZipReader) -> bytes:
+        if reader.info.filename == "train.zip":
+            raise MemoryError
+        return read(reader)
+
+    monkeypatch.setattr(source._ZipReader, "__call__", short_of_memory)
+    with pytest.raises(SurveyError, match=r"train\.zip: does not fit into the memory"):
+        load_survey(tmp_path / "outer", cache=cache)
 
 
 def test_an_unpacked_folder_comes_before_its_zip(survey: Path, cache: Path):

@@ -88,10 +88,9 @@ def test_trials_without_scores_or_parameters_are_no_error(tmp_path: Path) -> Non
 
 
 def test_a_pruned_baseline_is_no_pruned_trial_like_the_others(tmp_path: Path) -> None:
-    study = search("pcc")
-    draw_study(study, tmp_path)
+    draw_study(search("pcc"), tmp_path)
     assert not shows(tmp_path / "curves.png", ORANGE)
-    draw_study(study, tmp_path, baseline=1)
+    draw_study(search("cpc"), tmp_path)
     assert shows(tmp_path / "curves.png", ORANGE)
 
 

@@ -11,7 +11,7 @@ from made_search import SECONDS, SPACE, add, new_study, search
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from salt_ray.tuning.results import IMPORTANCE_TRIALS, ResultsError, Spread, importances, summarize, trial_table
+from salt_ray.tuning.results import IMPORTANCE_TRIALS, ResultsError, TrialSpread, importances, summarize, trial_table
 
 MIXED = "cpcfcrpcw"
 
@@ -55,7 +55,7 @@ def test_a_study_without_trials_has_a_table_and_a_summary() -> None:
     summary = summarize(new_study())
     assert trial_table(new_study()).empty
     assert (summary.best, summary.baseline, summary.gain, summary.importances) == (None, None, None, {})
-    assert summary.spread == Spread(0, None, None, None, None)
+    assert summary.spread == TrialSpread(0, None, None, None, None)
     assert set(summary.counts.values()) == {0}
 
 
@@ -89,12 +89,6 @@ def test_without_a_complete_baseline_there_is_no_gain(state: str) -> None:
     assert (summary.baseline, summary.gain) == (None, None)
 
 
-def test_another_trial_can_be_the_baseline() -> None:
-    study = search("ccc")
-    assert summarize(study, baseline=2).baseline == study.trials[2].value
-    assert summarize(study, baseline=7).baseline is None
-
-
 def test_pruned_scores_do_not_win() -> None:
     study = search("cc")
     add(study, TrialState.PRUNED, 0.99, scores=[0.99])
@@ -102,7 +96,7 @@ def test_pruned_scores_do_not_win() -> None:
 
 
 def test_one_complete_trial_has_no_spread() -> None:
-    assert summarize(with_values([0.8])).spread == Spread(1, 0.8, None, 0.8, 0.8)
+    assert summarize(with_values([0.8])).spread == TrialSpread(1, 0.8, None, 0.8, 0.8)
 
 
 @pytest.mark.parametrize("seed", range(3))

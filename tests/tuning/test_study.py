@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
+from salt_ray.storage import StoragePath, storage_path, write_atomically
 from salt_ray.tuning.folder import study_folder
 from salt_ray.tuning.study import Study, load_study
 from salt_ray.tuning.trial import Step
@@ -31,7 +34,7 @@ def searched(tiny: Experiment) -> Experiment:
     return tiny.replace(tune=tune)
 
 
-def opened(experiment: Experiment, folder: Path, **inputs: str) -> Study:
+def opened(experiment: Experiment, folder: StoragePath, **inputs: str) -> Study:
     run = RunDirectory(folder)
     return Study(experiment, run, study_folder(experiment, run, {"survey": "tiles", "weights": None} | inputs))
 
@@ -145,6 +148,34 @@ def test_only_the_best_trials_keep_their_checkpoints(searched: Experiment, tmp_p
     assert len(list((tmp_path / "study" / "trials").iterdir())) == 9  # what else a trial left stays
 
 
+def test_no_folder_of_a_trial_is_listed_again_and_again(
+    searched: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    rglob = Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda path, pattern: listed.append(path.name) or rglob(path, pattern))
+    search(opened(searched, tmp_path))
+    assert len(listed) > 5 and max(Counter(listed).values()) == 2
+    listed.clear()
+    study = opened(searched, tmp_path)
+    assert len(listed) == 7 == len(set(listed))  # all but the two that keep their checkpoints
+    study.sweep()
+    assert len(listed) == 7
+
+
+def test_what_the_worker_of_an_ended_trial_still_writes_goes_with_the_next(
+    searched: Experiment, tmp_path: Path
+) -> None:
+    study = opened(searched, tmp_path)
+    first, second = study.ask(), study.ask()
+    late = study.run.trial(first.number).path / "late.pt"
+    late.parent.mkdir(parents=True)
+    study.fail(first.number, "a reason")
+    late.write_text("weights")
+    study.fail(second.number, "a reason")
+    assert not late.exists()
+
+
 def test_a_failed_trial_says_why_and_the_search_goes_on(searched: Experiment, tmp_path: Path) -> None:
     study = opened(searched, tmp_path)
     trial = study.ask()
@@ -197,6 +228,42 @@ def test_a_study_that_cannot_be_read_is_one_sentence(tmp_path: Path, content: by
     (tmp_path / "study" / "study.db").write_bytes(content)
     with pytest.raises(RunError, match=r"interrupted before its first trial|cannot be read or written"):
         load_study(RunDirectory(tmp_path))
+
+
+def test_an_empty_study_does_not_begin_the_search_anew(searched: Experiment, tmp_path: Path) -> None:
+    study = opened(searched, tmp_path)
+    study.begin(study.ask())
+    (tmp_path / "study" / "study.db").write_bytes(b"")
+    for look in (lambda: opened(searched, tmp_path), lambda: load_study(study.run)):
+        with pytest.raises(RunError, match=r"study\.db is empty, .* restore it, or delete .*study$"):
+            look()
+
+
+def test_a_driver_killed_as_it_made_the_study_has_lost_nothing(searched: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.db").write_bytes(b"")
+    assert opened(searched, tmp_path).ask().params == {"lr": 0.02, "lovasz": 0.75}
+
+
+def test_a_study_in_an_object_store_names_its_copy_here(
+    searched: Experiment, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = storage_path(f"{bucket}/{tmp_path.name}")
+    study = opened(searched, place)
+    study.begin(study.ask())
+    assert opened(searched, place).ask().number == 0  # the interrupted one
+
+    def connect(path: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(RunError) as raised:
+        patch.setattr("salt_ray.tuning.study.sqlite3.connect", connect)
+        study.ask()
+    words = rf"^/.*study\.db, this machine's copy of {place}/study/study\.db, cannot .*is full\): make room in /"
+    assert re.search(words, str(raised.value))
+    write_atomically(place / "study" / "study.db", b"")
+    with pytest.raises(RunError, match=r"study\.db is empty"):
+        opened(searched, place)
 
 
 def test_a_path_may_hold_what_means_something_in_an_address(searched: Experiment, tmp_path: Path) -> None:

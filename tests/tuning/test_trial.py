@@ -13,7 +13,7 @@ from salt_ray.config import Experiment, ExperimentError, FloatRange, IntRange, T
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import read_checkpoint
-from salt_ray.training.loop import FoldTask
+from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.trial import Step, fold_ends, folds_of, run_trial
 
