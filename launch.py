@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import SaltRayError, incurable, refusal
 from salt_ray.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
@@ -313,9 +313,9 @@ def main() -> None:
         print(f"error: {_printable(str(error))}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        remedy = "make room there, then the same command goes on"
-        print(f"error: {error.strerror or error}{where}: {remedy}", file=sys.stderr)
+        obstacle = incurable(error)
+        sentence = f"{obstacle}, then the same command goes on" if obstacle else refusal(error)
+        print(f"error: {_printable(sentence)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)

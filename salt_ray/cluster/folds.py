@@ -7,7 +7,6 @@ watches and restarts the workers.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -27,24 +26,39 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.board import new_board
 from salt_ray.cluster.gauges import Gauges
-from salt_ray.cluster.lost_workers import FoldLosses, why_lost
+from salt_ray.cluster.lost_workers import FoldLosses, WorkerInquiry
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, withdraw, words
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import SaltRayError, incurable
+from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask, Progress, train_fold
+from salt_ray.training.checkpoint import Superseded
+from salt_ray.training.loop import train_fold
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 
-# How long a fold that lost its node waits for a place before Ray Train writes a traceback to its log and waits again.
-PATIENCE_SECONDS = 3600
-# A disk that is full or cannot be written: trying again ends the same way.
-NO_CURE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-# Starts of a fold's worker that may fail, one such hour among them, before Ray Train gives up.
-START_FAILURES = 100
+# How long a fold that lost its node waits for a place: longer than any shortage, because Ray Train would count the end
+# of its patience as a start that failed.
+PATIENCE_SECONDS = 14 * 24 * 3600
+# Starts of a fold's worker that may fail before Ray Train gives up: crashes, and nodes lost at that moment. FoldLosses
+# does not see them, so that nobody is told.
+START_FAILURES = 10
 # How often a fold is given to Ray Train anew, because a process of Ray Train's own was lost.
 STARTS = 10
 LOST = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class FoldWork:
+    """What the folds of a run have in common."""
+
+    tiles: ray.ObjectRef
+    run: RunDirectory
+    identity: str
+    board: ray.actor.ActorHandle
+    resources: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -74,12 +88,12 @@ def train_folds(
     say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
     board, gauges = new_board(), Gauges(tasks[0].experiment.name)
     without_place = Waiting(wanted, ("fold", "folds"), say)
-    shared = ray.put(tiles)  # once; workers on this node read it without a copy
+    work = FoldWork(ray.put(tiles), run, identity, board, wanted)  # tiles once; workers here read them without a copy
     options = _beside_the_driver()
 
     def start(task: FoldTask) -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
         fit = Fit.options(**options).remote()
-        return fit, fit.fold.options(name=f"fit {task.name}").remote(task, [shared], run, identity, board, wanted)
+        return fit, fit.fold.options(name=f"fit {task.name}").remote(task, work)
 
     fits = Fits(tasks, start, say)
     with Demand(identity, wanted) as demand:
@@ -160,8 +174,11 @@ class Fits:
                 result = ray.get(reference)
             except ray.exceptions.RayError as error:
                 cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-                lost = isinstance(cause, LOST)  # the process of Fit or Ray Train's controller, not what it ran
-                reason = why_lost(cause).reason if lost else str(error).strip().splitlines()[-1]
+                if isinstance(cause, ray.train.ControllerError):
+                    cause = cause.controller_failure
+                # The process of Fit, Ray Train's controller, or a worker that had not begun: what runs is FoldLosses'.
+                lost = isinstance(cause, LOST)
+                reason = _now_known(cause) if lost else str(error).strip().splitlines()[-1]
                 if lost and self._starts[task.name] < STARTS:
                     self._say(f"{task.name}: a process of Ray Train was lost and starts again: {reason}")
                     self.waiting.appendleft(task)
@@ -171,80 +188,75 @@ class Fits:
             self.outcomes[task.name] = Outcome(task, result.get("marker"), result.get("failure"))
 
 
+def _now_known(cause: BaseException) -> str:
+    """Why a process was lost, without waiting for more: other folds go on meanwhile."""
+    loss = WorkerInquiry.of_error(cause).look()
+    return "it cannot be reached" if loss is None else loss.reason
+
+
 # An actor that Ray does not restart: where memory is short, Ray first ends tasks and what it would start again, before
 # the worker that takes the memory.
 @ray.remote(num_cpus=0)
 class Fit:
     """Runs Ray Train for one fold."""
 
-    def fold(
-        self,
-        task: FoldTask,
-        shared: list[ray.ObjectRef],
-        run: RunDirectory,
-        identity: str,
-        board: Any,
-        resources: dict[str, float],
-    ) -> dict[str, Any]:
+    def fold(self, task: FoldTask, work: FoldWork) -> dict[str, Any]:
         """Run one fold under Ray Train; returns what its worker returned."""
         digest = hashlib.sha256(json.dumps(task.inputs(len(task.training.stages), "")).encode()).hexdigest()
         name = f"{task.experiment.name}-{task.name}-{digest[:8]}"
         # Ray Train's record of an earlier attempt holds no checkpoint of ours, and a torn one would block the run.
-        remove_tree(run.ray / name)
-        work = {
-            "task": task,
-            "shared": shared,
-            "run": run,
-            "identity": identity,
-            "board": board,
-            "resources": resources,
-        }
+        remove_tree(work.run.ray / name)
         trainer = DataParallelTrainer(
             _train_in_worker,
-            train_loop_config=work,
+            train_loop_config={"task": task, "work": work},  # Ray Train takes a dict alone
             scaling_config=ray.train.ScalingConfig(
-                num_workers=1, use_gpu="GPU" in resources, resources_per_worker=dict(resources)
+                num_workers=1, use_gpu="GPU" in work.resources, resources_per_worker=dict(work.resources)
             ),
             run_config=ray.train.RunConfig(
                 name=name,
-                storage_path=str(run.ray),
+                storage_path=str(work.run.ray),
                 # Its limit would count lost nodes as well.
                 failure_config=ray.train.FailureConfig(max_failures=-1, controller_failure_limit=START_FAILURES),
-                callbacks=[FoldLosses(task, run, board)],
+                callbacks=[FoldLosses(task, work.run, work.board)],
             ),
         )
-        withdraw(identity, task.name)  # Ray Train tells of its worker itself
+        withdraw(work.identity, task.name)  # Ray Train tells of its worker itself
         return trainer.fit().return_value
 
 
 def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's worker: one fold, from its newest checkpoint; errors that a retry cannot cure are returned."""
-    task, board = config["task"], config["board"]
+    """Ray Train's worker: one fold, from its newest checkpoint; errors that a retry cannot cure are returned.
+
+    One that was superseded is raised: the worker that Ray Train waits for takes the fold over again when it is begun
+    anew, and one that Ray Train has forgotten has nobody who would begin it.
+    """
+    task, work = config["task"], config["work"]
     logging.getLogger("ray.train").setLevel(logging.WARNING)
-    torch.set_num_threads(int(config["resources"]["CPU"]))
-    log = EpochLog(config["run"].tensorboard / task.name)
+    torch.set_num_threads(int(work.resources["CPU"]))
+    log = EpochLog(work.run.tensorboard / task.name)
 
     def report(progress: Progress) -> None:
         log.write(progress)
-        board.post.remote(progress)  # not ray.train.report, which would hold the loop until the controller's next poll
+        # Not ray.train.report, which would hold the loop until the controller's next poll.
+        work.board.post.remote(progress)
 
     def say(line: str) -> None:
-        board.say.remote(f"{task.name}: {line}")
+        work.board.say.remote(f"{task.name}: {line}")
 
     try:
-        config["run"].check_visible(config["identity"])
-        device = worker_device("GPU" in config["resources"])
-        tiles = ray.get(config["shared"][0])
-        marker = train_fold(task, tiles, config["run"], device, report, say)
+        work.run.check_visible(work.identity)
+        device = worker_device("GPU" in work.resources)
+        marker = train_fold(task, ray.get(work.tiles), work.run, device, report, say)
         ray.train.report(marker)
         return {"marker": marker}
+    except (Superseded, StorageError):
+        raise
     except SaltRayError as error:
         return {"failure": str(error)}
     except OSError as error:
-        if error.errno not in NO_CURE:
+        if (obstacle := incurable(error)) is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        return {"failure": f"{task.name}: {error.strerror}{where}: make room there, then the same command goes on"}
+        return {"failure": f"{task.name}: {obstacle}, then the same command goes on"}
     finally:
         log.close()
 

@@ -6,7 +6,7 @@ import math
 
 from ray.util.metrics import Gauge
 
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 
 TAGS = ("run", "trial", "training", "fold", "stage")
 #: Ray puts ``ray_`` before each name.

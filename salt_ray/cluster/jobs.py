@@ -73,7 +73,7 @@ def run_as_job(
     if cluster in (None, "local"):
         return None
     given_mode = os.environ.get("RAY_AUTH_MODE")
-    if not named and not os.environ.get("RAY_ADDRESS"):
+    if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
         # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.
         logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -91,6 +91,10 @@ def run_as_job(
     say(f"stop:      {job.stop_command}")
     try:
         job.submit(command)
+    except KeyboardInterrupt:  # mostly while the code travels; at worst just after the cluster took it
+        say(f"\njob {job.id} was not submitted; should the dashboard list it, stop it with: {job.stop_command}")
+        return INTERRUPTED
+    try:
         return job.follow()
     except KeyboardInterrupt:
         say(f"\njob {job.id} goes on; follow it again with: {job.follow_command}\nstop it with: {job.stop_command}")
@@ -136,10 +140,13 @@ class Job:
         """Print the log from its beginning until the job ends; returns the exit code that tells how it ended."""
         pauses: Iterator[int] = iter(RETRY_SECONDS)
         while True:
+            before = self._printed
             try:
                 asyncio.run(self._print_log())
                 details = self._client.get_job_info(self.id)
             except LOST as error:
+                if self._printed > before:  # there was a way back
+                    pauses = iter(RETRY_SECONDS)
                 pause = next(pauses, None)
                 if pause is None:
                     self._say(f"no way back to the dashboard; the job may go on: {self.follow_command}")

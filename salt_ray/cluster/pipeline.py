@@ -22,7 +22,7 @@ from salt_ray.config import Experiment, Folds, Training
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
-from salt_ray.inference.stored import CHUNK, StoredPrediction
+from salt_ray.inference.stored import CHUNK, StoredPrediction, StoredRecords
 from salt_ray.model.encoder import build_encoder, weights_digest
 from salt_ray.mosaic.assemble import assemble
 from salt_ray.mosaic.corrections import Corrections, correct_with_each
@@ -38,8 +38,9 @@ from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.submission import write_submission
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder
-from salt_ray.training.loop import FoldTask, TrainingFailed
+from salt_ray.training.loop import TrainingFailed
 from salt_ray.training.metrics import score
+from salt_ray.training.task import FoldTask
 from salt_ray.tuning.folder import study_folder
 
 
@@ -216,7 +217,9 @@ class Pipeline:
                 arrived(tiles)
 
             padded, say = np.asarray(self.prepared.images), self.terminal.say
-            predict_models(pending, padded, self.prepared.frame, self.experiment, self.run, follow, say)
+            predict_models(
+                pending, padded, self.prepared.frame, self.experiment, self.run, self._seen_by_nodes, follow, say
+            )
 
     def postprocess(self) -> None:
         """Let mosaic neighbours correct the predictions; needs all of them.
@@ -245,10 +248,11 @@ class Pipeline:
         for task in self._prediction_tasks:
             missing[task.tiles] += 1
         self.connect()
+        models = []
         for task in self._prediction_tasks:
-            StoredPrediction.open(task.folder, task.tiles)
-        check_nodes_see(self.run)
-        models = [ModelPrediction.load(task.folder.path) for task in self._prediction_tasks]
+            stored = StoredPrediction.open(task.folder, task.tiles)
+            models.append(ModelPrediction.of(stored.tiles, StoredRecords(task.folder.path)))
+        _ = self._seen_by_nodes
         work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
         self.predict(work.arrived)
         self.terminal.rules(work.finish(), folder.path)
@@ -349,14 +353,25 @@ class Pipeline:
         _, own = task.folds.split(task.fold, self.prepared.survey.ids[:labelled])
         candidates = np.concatenate([own, np.flatnonzero(self.prepared.held_out), self.prepared.unlabelled])
         tiles = np.sort(candidates[~self.prepared.survey.constant[candidates]])
-        inputs = {"model": stage.inputs, "flip": self.experiment.prediction.flip, "tiles": len(tiles), "chunk": CHUNK}
+        inputs = {
+            "model": stage.inputs,
+            "trained": stage.done,  # a model that was trained anew has other weights
+            "flip": self.experiment.prediction.flip,
+            "tiles": len(tiles),
+            "chunk": CHUNK,
+        }
         folder = Folder(self.run.prediction(task.training.name, task.fold, task.training.stages[-1].name), inputs)
         tiles = tiles[np.argsort(priority[tiles], kind="stable")]
         return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, folder)
 
-    @property
+    @functools.cached_property
+    def _seen_by_nodes(self) -> str:
+        """The run directory's identity, once every node has seen it."""
+        return check_nodes_see(self.run)
+
+    @functools.cached_property
     def _predictions(self) -> dict[tuple[str, int], ModelPrediction]:
-        """Every model's predictions by (training, fold).
+        """Every model's predictions by (training, fold); kept, because what is whole stays as it is.
 
         Raises:
             RunError: a model has not predicted yet.

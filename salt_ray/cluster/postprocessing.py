@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from salt_ray.cluster.session import ClusterError  # isort: skip (sets Ray's environment)
+from salt_ray.cluster.session import ClusterError, asked_for, may_grow, slots  # isort: skip (sets Ray's environment)
 import numpy as np
 import ray
 
 from salt_ray.artifacts import Folder
-from salt_ray.config import Experiment, Prediction, RuleName
+from salt_ray.config import Experiment, Prediction, Resources, RuleName
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
 from salt_ray.mosaic.draw import draw_mosaic, write_png
@@ -29,6 +29,7 @@ from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.prepared import PreparedSurvey
 
 TASKS_PER_CPU = 2  # in flight: enough that no CPU waits for the driver, few enough that memory does not fill
+ONE_CPU = {"CPU": 1.0}
 
 
 class PostprocessingFailed(ClusterError):
@@ -63,10 +64,17 @@ def correct_mosaic(
 
 
 class _Calls:
-    """Remote calls of which a few are in flight at a time; the others wait, so that their data need no memory."""
+    """Remote calls of which a few are in flight at a time; the others wait, so that their data need no memory.
 
-    def __init__(self) -> None:
-        self._limit = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    Where the cluster may grow none waits in Ray's queue: that would start a machine, with GPUs if it is of that kind.
+
+    Args:
+        beside: what the prediction workers take that these calls run beside.
+    """
+
+    def __init__(self, beside: Resources) -> None:
+        self._grows = may_grow(ONE_CPU)
+        self._worker = asked_for(beside)
         self._waiting: deque[tuple[int, Callable[[], ray.ObjectRef]]] = deque()
         self._flying: dict[ray.ObjectRef, int] = {}
 
@@ -77,23 +85,37 @@ class _Calls:
         return bool(self._waiting or self._flying)
 
     def answers(self, timeout: float | None) -> Iterator[tuple[int, Any]]:
-        """Those that have come, each the answer or the RayError in its place; None waits for at least one."""
-        self._fill()
+        """Those that have come, each the answer or the RayError in its place.
+
+        Args:
+            timeout: 0 while tiles are predicted; None waits for at least one.
+        """
+        limit = self._limit(predicting=timeout is not None)
+        self._fill(limit)
         if not self._flying:
             return
         if timeout is None:
             ray.wait(list(self._flying))
-        finished, _ = ray.wait(list(self._flying), num_returns=len(self._flying), timeout=timeout or 0)
+        finished, _ = ray.wait(list(self._flying), num_returns=len(self._flying), timeout=0)
         for reference in finished:
             try:
                 answer = ray.get(reference)
             except ray.exceptions.RayError as error:
                 answer = error
             yield self._flying.pop(reference), answer
-        self._fill()
+        self._fill(limit)
 
-    def _fill(self) -> None:
-        while self._waiting and len(self._flying) < self._limit:
+    def _limit(self, predicting: bool) -> int:
+        """How many may be in flight now: nodes come and go."""
+        cpus = slots(ONE_CPU)
+        if not self._grows:
+            return TASKS_PER_CPU * max(1, cpus)
+        if predicting:  # the workers hold theirs, or are about to
+            return cpus - slots(self._worker) * int(self._worker["CPU"])
+        return max(1, cpus)  # without a node one of them asks for it
+
+    def _fill(self, limit: int) -> None:
+        while self._waiting and len(self._flying) < limit:
             number, submit = self._waiting.popleft()
             self._flying[submit()] = number
 
@@ -124,7 +146,7 @@ class Postprocessing:
         self._mosaic_of = np.full(len(missing), -1)
         self._mosaic_of[tiles] = table.mosaics
         self._missing = np.bincount(table.mosaics, missing[tiles], table.count).astype(np.int64)
-        self._calls = _Calls()
+        self._calls = _Calls(experiment.resources)
         self._corrected: dict[int, CorrectedMosaic] = {}
         self._failures: dict[int, str] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import torch
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import worker_device
-from salt_ray.cluster.room import wait_for_room
-from salt_ray.cluster.visibility import check_nodes_see
+from salt_ray.cluster.lost_workers import WorkerInquiry
+from salt_ray.cluster.restarts import GivenUp, Restarts
+from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting
 from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError
 from salt_ray.inference.predict import Model
@@ -24,6 +26,7 @@ from salt_ray.survey.padding import Frame
 
 BLOCK = 8  # chunks that one model predicts before the next one does
 MODELS_ON_GPU = 16  # kept by a worker: the seed's 11 take 2.8 GB. On CPUs, with a worker a core, one has to do
+RESTARTS = 3  # of one worker, after failures of its own
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,15 @@ class PredictionTask:
     folder: Folder
 
 
-@ray.remote(max_restarts=3, max_task_retries=3)
+@ray.remote  # Ray's own restarts would count lost nodes as failures
 class Predictor:
-    """Predicts chunks of tiles; keeps the models that it has loaded. A restarted one loads what it needs again."""
+    """Predicts chunks of tiles; keeps the models that it has loaded."""
 
     def __init__(self, experiment: Experiment, frame: Frame, run: RunDirectory, cpus: int, gpu: bool) -> None:
         torch.set_num_threads(cpus)
         self._experiment, self._frame, self._run, self._gpu = experiment, frame, run, gpu
         self._models: dict[StoragePath, Model] = {}
+        self._lines: list[str] = []
 
     def ready(self, identity: str) -> None:
         """Answers once the actor has its place.
@@ -60,13 +64,21 @@ class Predictor:
         worker_device(self._gpu)
         self._run.check_visible(identity)
 
-    def predict(self, checkpoint: StoragePath, padded: np.ndarray, tiles: np.ndarray, chunk: StoragePath) -> None:
-        """Predict ``padded[tiles]`` into a chunk's file; ``padded`` is mapped from the object store, not copied."""
+    def predict(self, checkpoint: StoragePath, padded: np.ndarray, tiles: np.ndarray, chunk: StoragePath) -> list[str]:
+        """Predict ``padded[tiles]`` into a chunk's file; ``padded`` is mapped from the object store, not copied.
+
+        Returns:
+            Lines for people.
+        """
         if checkpoint not in self._models:
             if len(self._models) == (MODELS_ON_GPU if self._gpu else 1):
                 del self._models[next(iter(self._models))]
-            self._models[checkpoint] = Model(self._experiment, checkpoint, self._frame, worker_device(self._gpu))
+            device = worker_device(self._gpu)
+            self._models[checkpoint] = Model(self._experiment, checkpoint, self._frame, device, self._lines.append)
         predict_chunk(self._models[checkpoint], checkpoint, padded[tiles], chunk)
+        lines = list(self._lines)
+        self._lines.clear()
+        return lines
 
 
 def predict_chunk(model: Model, checkpoint: StoragePath, padded: np.ndarray, chunk: StoragePath) -> None:
@@ -97,6 +109,7 @@ def predict_models(
     frame: Frame,
     experiment: Experiment,
     run: RunDirectory,
+    identity: str,
     arrived: Callable[[np.ndarray], None],
     say: Callable[[str], None],
 ) -> None:
@@ -108,6 +121,7 @@ def predict_models(
     Args:
         padded: (N, P, P) uint8, the survey's padded tiles.
         run: where the folders lie.
+        identity: the run directory's, which every node sees.
         arrived: called with the positions of the tiles that one model has just predicted, or had before.
         say: gets lines for people.
     """
@@ -125,60 +139,159 @@ def predict_models(
     if not chunks:
         return
     chunks.sort(key=lambda chunk: (chunk.number // BLOCK, chunk.model, chunk.number))  # all of a tile's models soon
-    wanted, identity = fold_resources(experiment.resources), check_nodes_see(run)
-    wait_for_room(identity, wanted, len(left), ("model to predict with", "models to predict with"), say)
-    options = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0)}
+    wanted = fold_resources(experiment.resources)
+    predictor = Predictor.options(num_cpus=wanted["CPU"], num_gpus=wanted.get("GPU", 0))
     shared = ray.put(padded)
-    actors = [
-        Predictor.options(**options).remote(experiment, frame, run, int(wanted["CPU"]), "GPU" in wanted)
-        for _ in range(max(1, min(slots(wanted), len(chunks))))
-    ]
-    for chunk in _answers(actors, tasks, chunks, shared, identity):
-        left[chunk.model] -= 1
-        if not left[chunk.model]:
-            stored[chunk.model].finish_if_whole()
-        arrived(chunk.tiles)
+    what = ("model to predict with", "models to predict with")
+    without_place = Waiting(wanted, what, say)
+
+    def start() -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
+        actor = predictor.remote(experiment, frame, run, int(wanted["CPU"]), "GPU" in wanted)
+        return actor, actor.ready.remote(identity)
+
+    def predict(actor: ray.actor.ActorHandle, chunk: _Chunk) -> ray.ObjectRef:
+        return actor.predict.remote(tasks[chunk.model].checkpoint, shared, chunk.tiles, chunk.path)
+
+    with Demand(identity, wanted) as demand:
+
+        def places() -> int:
+            count, models = slots(wanted), len(+left)
+            if not count:
+                demand.ask(what[1], models)
+            without_place.now(0 if count else models)
+            return count
+
+        for chunk in Workers(chunks, start, predict, say).answers(places):
+            left[chunk.model] -= 1
+            if not left[chunk.model]:
+                stored[chunk.model].finish_if_whole()
+            arrived(chunk.tiles)
 
 
-def _answers(
-    actors: list, tasks: Sequence[PredictionTask], chunks: list[_Chunk], padded: ray.ObjectRef, identity: str
-) -> Iterator[_Chunk]:
-    """Every chunk once it is written, two calls in flight per actor so that none waits for the driver.
+@dataclass(eq=False)
+class _Worker:
+    """A remote actor, with the losses of those in whose place it came."""
 
-    An actor gets work once it has answered, and is given up when none is left for it: another one, restarted after it
-    lost its node, may be waiting for that place.
+    actor: ray.actor.ActorHandle
+    restarts: Restarts
+    ready: bool = False
+    busy: int = 0
 
-    Raises:
-        ClusterError: a worker failed more often than it is restarted.
-        SaltRayError: what a worker found that a person can put right.
+
+class Workers:
+    """Predict chunks with as many workers as there are places; when one is lost another one takes its chunks.
+
+    Args:
+        chunks: in the order in which they are wanted.
+        start: starts a worker; returns its actor and a call that answers once it has its place.
+        predict: gives it a chunk; the call answers with lines for people, of which equal ones are said once.
+        say: gets lines for people.
     """
-    waiting, flying = deque(chunks), {actor.ready.remote(identity): (actor, None) for actor in actors}
-    busy: Counter = Counter()
-    unanswered = len(chunks)
-    while unanswered:
-        (reference,), _ = ray.wait(list(flying))
-        actor, chunk = flying.pop(reference)
+
+    def __init__(
+        self,
+        chunks: Sequence[_Chunk],
+        start: Callable[[], tuple[ray.actor.ActorHandle, ray.ObjectRef]],
+        predict: Callable[[ray.actor.ActorHandle, _Chunk], ray.ObjectRef],
+        say: Callable[[str], None],
+    ) -> None:
+        self._start, self._predict, self._say = start, predict, say
+        self._waiting, self._unanswered = deque(chunks), len(chunks)
+        self._workers: list[_Worker] = []
+        self._flying: dict[ray.ObjectRef, tuple[_Worker, _Chunk | None]] = {}
+        self._lost: list[tuple[_Worker, WorkerInquiry]] = []  # it is not known yet whose fault that was
+        self._heritage: deque[Restarts] = deque()
+        self._said: set[str] = set()
+
+    def answers(self, places: Callable[[], int]) -> Iterator[_Chunk]:
+        """Every chunk once it is written, two calls in flight per worker so that none waits for the driver.
+
+        A worker gets work once it has answered, and is given up when none is left for it: another one may be waiting
+        for that place.
+
+        Args:
+            places: how many workers the live nodes can hold; asked anew each time, because nodes come and go.
+
+        Raises:
+            ClusterError: a worker failed more often than it is restarted; nodes that are lost do not count.
+            SaltRayError: what a worker found that a person can put right.
+        """
+        while self._unanswered:
+            self._inquire()
+            self._fill(places())
+            if not self._flying:
+                time.sleep(POLL_SECONDS)
+                continue
+            for reference in ray.wait(list(self._flying), timeout=POLL_SECONDS)[0]:
+                worker, chunk = self._flying.pop(reference)
+                if not self._answered(reference, worker, chunk):
+                    continue
+                self._give_work(worker)
+                if chunk is not None:
+                    self._unanswered -= 1
+                    yield chunk
+        for worker in self._workers:
+            ray.kill(worker.actor)
+
+    def _fill(self, places: int) -> None:
+        """Start workers while there are places for them and chunks that nobody has begun."""
+        starting = sum(not worker.ready for worker in self._workers)
+        while len(self._workers) + len(self._lost) < places and starting < len(self._waiting):
+            actor, ready = self._start()
+            restarts = self._heritage.popleft() if self._heritage else Restarts(RESTARTS, lambda reason: None)
+            worker = _Worker(actor, restarts)
+            self._workers.append(worker)
+            self._flying[ready] = worker, None
+            starting += 1
+
+    def _answered(self, reference: ray.ObjectRef, worker: _Worker, chunk: _Chunk | None) -> bool:
+        """Whether a worker has answered; one that is lost leaves what it has begun to others."""
         try:
-            ray.get(reference)
+            lines = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, SaltRayError) else _lost(error)) from error
+            raise (error.cause if isinstance(error.cause, SaltRayError) else _given_up(str(error))) from error
         except ray.exceptions.RayError as error:
-            raise _lost(error) from error
-        busy[actor] -= chunk is not None
-        while waiting and busy[actor] < 2:
-            following = waiting.popleft()
-            call = actor.predict.remote(tasks[following.model].checkpoint, padded, following.tiles, following.path)
-            flying[call] = (actor, following)
-            busy[actor] += 1
-        if not busy[actor]:
-            ray.kill(actor)
-        if chunk is not None:
-            unanswered -= 1
-            yield chunk
-    for actor, _ in flying.values():
-        ray.kill(actor)
+            if getattr(error, "actor_init_failed", False):
+                raise _given_up(str(error)) from error
+            begun = [chunk, *(its for owner, its in self._flying.values() if owner is worker)]
+            self._waiting.extendleft(its for its in reversed(begun) if its is not None)
+            self._flying = {call: (owner, its) for call, (owner, its) in self._flying.items() if owner is not worker}
+            self._workers.remove(worker)
+            self._lost.append((worker, WorkerInquiry.of_error(error)))
+            return False
+        for line in lines or ():
+            if line not in self._said:
+                self._said.add(line)
+                self._say(line)
+        worker.ready = True
+        worker.busy -= chunk is not None
+        return True
+
+    def _give_work(self, worker: _Worker) -> None:
+        while self._waiting and worker.busy < 2:
+            chunk = self._waiting.popleft()
+            self._flying[self._predict(worker.actor, chunk)] = worker, chunk
+            worker.busy += 1
+        if not worker.busy:
+            self._workers.remove(worker)
+            ray.kill(worker.actor)
+
+    def _inquire(self) -> None:
+        """Free the places of lost workers of which it is known why; one that cannot be reached may hold its own."""
+        lost, self._lost = self._lost, []
+        for worker, inquiry in lost:
+            try:
+                known = worker.restarts.after(inquiry)
+            except GivenUp as error:
+                raise _given_up(str(error)) from error
+            if known is None:
+                self._lost.append((worker, inquiry))
+                continue
+            self._say(f"a prediction worker was lost, and another one takes its tiles: {inquiry.look().reason}")
+            self._heritage.append(worker.restarts)
+            ray.kill(worker.actor)
 
 
-def _lost(error: Exception) -> ClusterError:
-    reason = str(error).strip().splitlines()[-1]
-    return ClusterError(f"a prediction worker failed for good ({reason}): the same command goes on with what is left")
+def _given_up(reason: str) -> ClusterError:
+    last = reason.strip().splitlines()[-1]
+    return ClusterError(f"a prediction worker failed for good ({last}): the same command goes on with what is left")

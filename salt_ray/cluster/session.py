@@ -77,8 +77,8 @@ def connect(address: str | None = None) -> Iterator[str | None]:
             logging_config=ray.LoggingConfig(log_level="WARNING"),
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if wanted == "local":
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if wanted == "local":  # a path too long for its sockets is an OSError
             raise ClusterError(
                 f"a local Ray does not start ({first_line(error)}): is RAY_TMPDIR a short, writable path?"
             ) from error
@@ -109,7 +109,8 @@ def own_cluster() -> str | None:
 
     That file outlives the cluster, so somebody must answer there.
     """
-    if address := os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address != "auto":  # Ray's word for what is looked for here
         return address
     address = read_ray_address()
     return address if address and somebody_answers(address) else None
@@ -131,18 +132,24 @@ def fold_resources(resources: Resources) -> dict[str, float]:
     Raises:
         ClusterError: no node has that much, and no autoscaler would start one that has; Ray would wait for ever.
     """
-    wanted = {"CPU": float(resources.cpus_per_fold)}
-    gpus = resources.gpus_per_fold
-    if gpus is None:
-        gpus = 1.0 if has_gpus() else 0.0
-    if gpus:
-        wanted["GPU"] = gpus
+    wanted = asked_for(resources)
     if not slots(wanted) and not may_grow(wanted):
         nodes = [{kind: node["Resources"].get(kind, 0) for kind in wanted} for node in ray.nodes() if node["Alive"]]
         raise ClusterError(
             f"no node has the {wanted} that a fold asks for (nodes have {nodes}): "
             "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
         )
+    return wanted
+
+
+def asked_for(resources: Resources) -> dict[str, float]:
+    """What one fold or one prediction worker takes, whether or not a node has it."""
+    wanted = {"CPU": float(resources.cpus_per_fold)}
+    gpus = resources.gpus_per_fold
+    if gpus is None:
+        gpus = 1.0 if has_gpus() else 0.0
+    if gpus:
+        wanted["GPU"] = gpus
     return wanted
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from salt_ray.cluster.session import fold_resources, has_gpus, slots  # isort: skip (sets Ray's environment)
 import torch
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -24,17 +26,21 @@ from ray.tune.search.optuna import OptunaSearch
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.gauges import Gauges
-from salt_ray.cluster.lost_workers import Loss, halve, why_trial_lost
-from salt_ray.cluster.room import Demand, wait_for_room
+from salt_ray.cluster.lost_workers import CUT_OFF, WorkerInquiry, halve
+from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
+from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
 from salt_ray.config import Experiment, ExperimentError
-from salt_ray.errors import RunError, SaltRayError
+from salt_ray.errors import RunError, SaltRayError, incurable
 from salt_ray.model.encoder import weights_digest
+from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.report.trials import TrialView, short
 from salt_ray.storage import remove_tree
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask, TrainingFailed
+from salt_ray.training.checkpoint import Superseded
+from salt_ray.training.loop import TrainingFailed
+from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.study import STUDY_NAME, Study
 from salt_ray.tuning.trial import Step, folds_of, run_trial, trial_name
@@ -95,6 +101,7 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     obstacle = Obstacle()
     limit = work.experiment.tune.max_concurrent or study.left
+    follower = Follower(study, view, Gauges(work.experiment.name), obstacle)
     wait_for_room(work.identity, wanted, min(limit, study.left), ("trial", "trials"), view.say)
     with Demand(work.identity, wanted) as demand:
         tune.Tuner(
@@ -102,8 +109,8 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
             tune_config=tune.TuneConfig(
                 metric="value",
                 mode="max",
-                search_alg=StudySearch(study, wanted, limit, demand, view, obstacle),
-                scheduler=StudyScheduler(study, obstacle),
+                search_alg=StudySearch(study, wanted, limit, view, obstacle),
+                scheduler=StudyScheduler(study, work, view, obstacle),
                 num_samples=study.left,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -111,8 +118,8 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
             run_config=tune.RunConfig(
                 name=EXPERIMENT,
                 storage_path=str(work.run.ray),
-                failure_config=tune.FailureConfig(max_failures=work.experiment.resources.max_failures),
-                callbacks=[Follower(study, work, view, Gauges(work.experiment.name), obstacle)],
+                failure_config=tune.FailureConfig(max_failures=-1),  # its limit would count lost nodes as well
+                callbacks=[follower, Places(study, wanted, limit, demand, view, obstacle)],
                 stop=obstacle,
                 verbose=0,
             ),
@@ -165,16 +172,14 @@ class StudySearch(_Unsaved, OptunaSearch):
         study: Study,
         wanted: dict[str, float],
         limit: int,
-        demand: Demand,
         view: TrialView,
         obstacle: Obstacle,
     ) -> None:
         super().__init__(study.space, metric="value", mode="max", study_name=STUDY_NAME, storage=study.storage)
-        self._study, self._wanted, self._limit, self._demand = study, wanted, limit, demand
+        self._study, self._wanted, self._limit = study, wanted, limit
         self._view, self._obstacle = view, obstacle
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self._demand.ask("trials", min(self._limit, self._study.left))
         room = max(1, slots(self._wanted))  # asked anew each time: nodes come and go
         if self._study.live >= min(room, self._limit):
             return None  # later: what is proposed later knows more
@@ -206,12 +211,60 @@ class StudySearch(_Unsaved, OptunaSearch):
 
 
 class StudyScheduler(_Unsaved, FIFOScheduler):
-    """Starts trials in order, and tells the study how they go and end; Optuna's pruner decides which end early."""
+    """Starts trials in order, and tells the study how they go and end; Optuna's pruner decides which end early.
 
-    def __init__(self, study: Study, obstacle: Obstacle) -> None:
+    A trial whose worker was lost is begun again, or ended after too many failures of its own. Until that is decided it
+    is put by; the others go on meanwhile.
+    """
+
+    def __init__(self, study: Study, work: TrialWork, view: TrialView, obstacle: Obstacle) -> None:
         super().__init__()
-        self._study, self._obstacle = study, obstacle
+        self._study, self._work, self._view, self._obstacle = study, work, view, obstacle
         self._pruned: set[int] = set()
+        self._lost: dict[Trial, Inquiry] = {}
+        self._restarts: dict[int, Restarts] = {}
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        self._lost[trial] = WorkerInquiry.of_trial(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The next one to be begun; Tune asks several times a second."""
+        for trial, inquiry in list(self._lost.items()):
+            if trial.is_finished() or self._decided(tune_controller, trial, inquiry):
+                del self._lost[trial]
+        return next((trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING), None)
+
+    def _decided(self, tune_controller: Any, trial: Trial, inquiry: Inquiry) -> bool:
+        """Begin a lost trial again, or end it; False: that has to wait."""
+        number, line = trial.config["number"], None
+        if number not in self._restarts:
+            allowed = self._work.experiment.resources.max_failures
+            self._restarts[number] = Restarts(allowed, lambda reason: self._halve(trial, reason))
+        try:
+            with self._obstacle.met():
+                line = self._restarts[number].after(inquiry)
+        except GivenUp as error:
+            with self._obstacle.met():
+                self._study.fail(number, f"its worker failed for good: {error}")
+            tune_controller.stop_trial(trial)
+            return True
+        if line is None:
+            if trial.status == Trial.PENDING:
+                tune_controller._set_trial_status(trial, Trial.PAUSED)
+            return False
+        if trial.status == Trial.PAUSED:
+            tune_controller._set_trial_status(trial, Trial.PENDING)
+        self._view.say(f"{trial_name(number)}: {line}")
+        return True
+
+    def _halve(self, trial: Trial, reason: str) -> str | None:
+        """Smaller batches for the fold in which the trial was."""
+        run = self._work.run.trial(trial.config["number"])
+        for task in self._work.tasks(trial.config["values"]):
+            last = task.training.stages[-1].name
+            if not (run.stage(task.training.name, task.fold, last) / "done.json").exists():
+                return halve(task, run, reason)
+        return None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
@@ -237,13 +290,10 @@ class StudyScheduler(_Unsaved, FIFOScheduler):
 
 
 class Follower(_Unsaved, tune.Callback):
-    """Shows how far trials are, in the terminal and as metrics on the dashboard, and says which are lost.
+    """Shows how far trials are, in the terminal and as metrics on the dashboard."""
 
-    A scheduler's ``on_trial_error`` would not do for that: it is called for trials that start again, too.
-    """
-
-    def __init__(self, study: Study, work: TrialWork, view: TrialView, gauges: Gauges, obstacle: Obstacle) -> None:
-        self._study, self._work, self._view, self._gauges, self._obstacle = study, work, view, gauges, obstacle
+    def __init__(self, study: Study, view: TrialView, gauges: Gauges, obstacle: Obstacle) -> None:
+        self._study, self._view, self._gauges, self._obstacle = study, view, gauges, obstacle
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._view.begin(trial.config["number"], trial.config["values"])
@@ -257,37 +307,48 @@ class Follower(_Unsaved, tune.Callback):
             if step.progress is not None:
                 self._gauges.export(step.progress, trial_name(number))
 
-    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        number, loss = trial.config["number"], why_trial_lost(trial)
-        self._view.say(f"{trial_name(number)} died and goes on from its checkpoint: {loss.reason}")
-        smaller = self._halve(trial, loss) if loss.cause == "memory" else None
-        if smaller is not None:
-            self._view.say(f"{trial_name(number)}: {smaller}")
-        if loss.cause == "node" or smaller is not None:
-            trial.max_failures += 1  # Tune has counted a failure that is none of the trial's own
-
-    def _halve(self, trial: Any, loss: Loss) -> str | None:
-        """Smaller batches for the fold in which the trial was."""
-        run = self._work.run.trial(trial.config["number"])
-        with self._obstacle.met():
-            for task in self._work.tasks(trial.config["values"]):
-                last = task.training.stages[-1].name
-                if not (run.stage(task.training.name, task.fold, last) / "done.json").exists():
-                    return halve(task, run, loss.reason)
-        return None
-
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._end(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        number = trial.config["number"]
+        """Tune ends a trial by itself where it cannot begin it again, whatever its limit."""
+        number, loss = trial.config["number"], WorkerInquiry.of_trial(trial).look() or CUT_OFF
         with self._obstacle.met():
-            self._study.fail(number, f"its worker failed for good: {why_trial_lost(trial).reason}")
+            self._study.fail(number, f"its worker failed for good: {loss.reason}")
         self._end(number)
 
     def _end(self, number: int) -> None:
         if not self._obstacle.stop_all():
             self._view.end(self._study.frozen(number))
+
+
+class Places(_Unsaved, tune.Callback):
+    """Tells people which trials have no place, and the autoscaler how many places there should be.
+
+    Tune itself asks for more trials only while few wait for a place; this goes on while they do.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        wanted: dict[str, float],
+        limit: int,
+        demand: Demand,
+        view: TrialView,
+        obstacle: Obstacle,
+    ) -> None:
+        self._study, self._wanted, self._limit = study, wanted, limit
+        self._demand, self._obstacle = demand, obstacle
+        self._without_place = Waiting(wanted, ("trial", "trials"), view.say)
+        self._last = -math.inf
+
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        if time.monotonic() - self._last < POLL_SECONDS:
+            return
+        self._last = time.monotonic()
+        with self._obstacle.met():
+            self._demand.ask("trials", min(self._limit, self._study.left))
+        self._without_place.now(self._study.live - slots(self._wanted))
 
 
 def _name(trial: Any) -> str:
@@ -307,7 +368,8 @@ def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTil
     """Ray Tune's worker: one trial, from its newest checkpoints.
 
     A loss that is no number is the trial's own failure. What would meet every other trial as well (no GPU for PyTorch,
-    a full disk, a checkpoint that somebody has to restore) is in the way of the search.
+    a full disk, a checkpoint that somebody has to restore) is in the way of the search. What is raised may pass: the
+    trial is begun again, and is superseded no more (see ``folds``).
     """
     torch.set_num_threads(work.threads)
     number = config["number"]
@@ -328,10 +390,16 @@ def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTil
         run_trial(
             work.tasks(config["values"]), tiles, work.run.trial(number), worker_device(work.gpu), report, lines.append
         )
+    except (Superseded, StorageError):
+        raise
     except (TrainingFailed, ExperimentError) as error:
         return {"value": float("nan"), "failure": str(error), "lines": lines}
-    except (SaltRayError, OSError) as error:
+    except SaltRayError as error:
         return {"value": float("nan"), "obstacle": f"{trial_name(number)}: {error}", "lines": lines}
+    except OSError as error:
+        if (obstacle := incurable(error)) is None:
+            raise
+        return {"value": float("nan"), "obstacle": f"{trial_name(number)}: {obstacle}", "lines": lines}
     finally:
         for log in logs.values():
             log.close()

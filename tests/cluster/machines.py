@@ -14,6 +14,7 @@ import random
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,14 @@ SHARED = "/mnt/shared"  # where a machine has the folder that all of them share
 SECONDS = 30
 NUMBERS = itertools.count()  # two sites of one process differ as well
 
+# The project and the Python that runs it: a machine has them where we have them, also below /tmp, which is its own.
+CODE = [shlex.quote(str(path)) for path in (Path(__file__).resolve().parents[2], sys.prefix, sys.base_prefix)]
+KEEP = "".join(f"mkdir /mnt/code{n} && mount --bind -o ro {path} /mnt/code{n}\n" for n, path in enumerate(CODE))
+SHOW = "".join(
+    f"[ {path} -ef /mnt/code{n} ] || {{ mkdir -p {path}; mount --bind -o ro /mnt/code{n} {path}; }}\n"
+    for n, path in enumerate(CODE)
+)
+
 # The first process. What is mounted here is seen on this machine only; of what it shares with us it can change nothing
 # but the shared folder. /tmp comes last: our own files lie below it.
 BOOT = f"""
@@ -34,10 +43,10 @@ mount -t tmpfs tmpfs /run && mkdir /run/sshd
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/machine {SHARED}
 mount --bind "$FOLDER" /mnt/machine
 mount --bind "$SHARED" {SHARED}
-mount --bind /mnt/machine/passwd /etc/passwd
+{KEEP}mount --bind /mnt/machine/passwd /etc/passwd
 mount --bind /mnt/machine/hosts /etc/hosts
 mount --bind /mnt/machine/tmp /tmp
-mount -o remount,bind,ro /
+{SHOW}mount -o remount,bind,ro /
 hostname "$NAME"
 echo up
 read -r go  # until its network is there

@@ -19,7 +19,8 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import session
 from salt_ray.cluster.folds import Outcome, train_folds
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask, Progress
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 
 # A dead node is noticed within 3 s instead of 15 to 65.
 QUICK = {

@@ -18,9 +18,10 @@ from salt_ray.cluster import room
 from salt_ray.cluster.autoscaler import configured_types
 from salt_ray.cluster.session import ClusterError, fold_resources
 from salt_ray.config import Experiment, Resources
+from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask
+from salt_ray.training.task import FoldTask
 
 CONFIG = {
     "max_workers": 4,
@@ -85,7 +86,10 @@ def tasks(tiny: Experiment, folds: FoldTable, epochs: int, **resources: int) -> 
 def test_a_lost_node_is_nobodys_fault_and_a_crash_is(
     tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, ray_directory: Path, tmp_path: Path
 ) -> None:
-    """With no restarts allowed a node dies, a fold waits for another one and goes on; a killed worker is its end."""
+    """With no restarts allowed a node dies, a fold waits for another one and goes on; a killed worker is its end.
+
+    A worker that finds the token of a cut-off one, which came later, takes its fold over again.
+    """
     import psutil
 
     run = RunDirectory(tmp_path)
@@ -94,6 +98,10 @@ def test_a_lost_node_is_nobodys_fault_and_a_crash_is(
         training = Training(tasks(tiny, tiny_folds, 400, max_failures=0), tiny_tiles, run)
         training.until(lambda: {row.fold for row in training.progress} == {0, 1})
         assert training.said("2 folds to train on 1 CPU each, 2 at once")
+        write_atomically(run.stage("random", 0, "plateau").parent / "owner", "somebody else")
+        training.until(
+            lambda: training.said("random-fold-0: its worker was lost and goes on from its checkpoint: another")
+        )
         cluster.remove_node(nodes[0], allow_graceful=False)
         training.until(lambda: training.said("its worker was lost and goes on from its checkpoint: its node"))
         training.until(lambda: training.said("waiting for a node with 1 CPU: 1 fold without a place"))

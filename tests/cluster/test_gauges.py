@@ -10,7 +10,7 @@ import pytest
 
 from salt_ray.cluster import gauges
 from salt_ray.cluster.gauges import Gauges
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 
 PROGRESS = Progress("random", 3, "plateau", 1, 9, 0.25, 0.75, 0.5, 0.875, 0.0625, 128.0, 60.0, 1000.0)
 

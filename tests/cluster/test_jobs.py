@@ -190,6 +190,18 @@ def test_keys_are_refused_before_anybody_sees_them(uri: str) -> None:
     assert "hunter2" not in str(refusal.value)
 
 
+def test_ctrl_c_while_the_code_travels_says_that_nothing_was_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(job: Job, command: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "_client", lambda dashboard: None)
+    monkeypatch.setattr(jobs, "Command", SimpleNamespace(elsewhere=lambda *arguments: None))
+    monkeypatch.setattr(Job, "submit", interrupted)
+    said = []
+    assert run_as_job("http://d:1", ["train"], said.append) == 130
+    assert "was not submitted" in said[-1] and "goes on" not in said[-1] and "ray job stop salt-ray-train-" in said[-1]
+
+
 # How its log and its end come back -----------------------------------------------------------------------------------
 
 
@@ -225,10 +237,21 @@ def test_a_lost_connection_is_taken_up_where_it_broke(at_once: None, capsys: pyt
     assert len(said) == 2 and "closed unexpectedly" in said[0]
 
 
-def test_it_gives_up_with_the_command_that_follows_again(at_once: None) -> None:
+def test_every_way_back_earns_new_tries(at_once: None, capsys: pytest.CaptureFixture) -> None:
     said = []
-    job = Job(FlakyCluster(*"abcdef"), "http://d", "salt-ray-x", said.append)
-    assert job.follow() == 1
+    assert Job(FlakyCluster(*"abcdefgh"), "http://d", "salt-ray-x", said.append).follow() == 0
+    assert capsys.readouterr().out == "abcdefgh" and len(said) == 7
+
+
+def test_it_gives_up_with_the_command_that_follows_again(at_once: None, capsys: pytest.CaptureFixture) -> None:
+    class Gone(FlakyCluster):
+        async def tail_job_logs(self, id: str) -> AsyncIterator[str]:
+            yield "a\n"  # Ray keeps the log; nothing new comes
+            raise RuntimeError("closed unexpectedly")
+
+    said = []
+    assert Job(Gone(), "http://d", "salt-ray-x", said.append).follow() == 1
+    assert capsys.readouterr().out == "a\n" and len(said) == len(jobs.RETRY_SECONDS) + 1
     assert "ray job logs salt-ray-x --address http://d --follow" in said[-1]
 
 

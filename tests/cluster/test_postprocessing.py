@@ -15,13 +15,14 @@ from road import Road, results
 from scipy import ndimage
 
 from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.cluster import postprocessing, session
 from salt_ray.cluster.postprocessing import Postprocessing
 from salt_ray.cluster.session import connect
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, Resources
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Probabilities
-from salt_ray.inference.stored import store
+from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.predicted import positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
@@ -101,6 +102,33 @@ def test_a_known_mosaic_table_is_used_by_every_command(road: Road, predicted: Pa
     assert "compatibility: 0.1 there, 0.3 now" in message
 
 
+@pytest.mark.parametrize(
+    ("grows", "nodes", "predicting", "finishing"),
+    [
+        (False, [{"CPU": 2.0}], 4, 4),
+        (True, [{"CPU": 8.0}], 8, 8),  # the head of a cluster whose GPU machines have gone
+        (True, [{"CPU": 8.0}, {"CPU": 48.0, "GPU": 4.0}], 48, 56),  # four workers with two CPUs each
+        (True, [], 0, 1),
+    ],
+)
+def test_no_more_calls_fly_than_would_run_where_their_queue_would_start_machines(
+    grows: bool, nodes: list[dict], predicting: int, finishing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(session.ray, "nodes", lambda: alive)
+    monkeypatch.setattr(postprocessing, "may_grow", lambda wanted: grows)
+    calls = postprocessing._Calls(Resources(cpus_per_fold=2, gpus_per_fold=1.0))
+    for limit, is_predicting in ((predicting, True), (finishing, False)):
+        assert calls._limit(is_predicting) == limit
+    flying = []
+    for number in range(100):
+        calls.add(number, lambda number=number: flying.append(number) or number)
+    monkeypatch.setattr(postprocessing.ray, "wait", lambda references, **options: ([], references))
+    assert list(calls.answers(timeout=0)) == [] and len(flying) == predicting
+    alive.append({"Alive": True, "Resources": {"CPU": 4.0}})
+    assert list(calls.answers(timeout=0)) == [] and len(flying) == predicting + (4 if grows else 8)
+
+
 @pytest.fixture(scope="module")
 def local_ray(ray_directory: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -122,6 +150,14 @@ def table(prepared: PreparedSurvey) -> MosaicTable:
     mosaics, cols = np.repeat(np.arange(count), 4), np.tile(np.arange(4), count)
     ids = prepared.survey.ids[np.random.default_rng(0).permutation(4 * count)]
     return MosaicTable(ids, mosaics, np.zeros_like(cols), cols, np.ones(len(cols)))
+
+
+def store(directory: Path, tiles: np.ndarray, probabilities: Probabilities) -> None:
+    written = 0
+    for part, path, _ in StoredPrediction.open(Folder(directory, {}), tiles).chunks():
+        rows = slice(written, written + len(part))
+        write_chunk(path, Probabilities(probabilities.masks[rows], probabilities.salt[rows]))
+        written += len(part)
 
 
 def model_folder(path: Path, tiles: np.ndarray, edge: int, seed: int) -> ModelPrediction:

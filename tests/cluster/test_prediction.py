@@ -1,15 +1,26 @@
-"""What a prediction worker refuses to write."""
+"""What a prediction worker refuses to write, and what becomes of the tiles of one that is lost."""
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import ray
+from nodes import NODE_MEMORY, cluster_with_head
+from road import Road, results
 
-from salt_ray.cluster.prediction import predict_chunk
-from salt_ray.cluster.session import ClusterError
+from salt_ray.cluster import prediction
+from salt_ray.cluster.prediction import RESTARTS, Workers, predict_chunk
+from salt_ray.cluster.restarts import Loss
+from salt_ray.cluster.session import ClusterError, slots
 from salt_ray.inference.predict import Probabilities
+
+from ray.exceptions import ActorDiedError  # isort: skip
 
 
 class Broken:
@@ -25,3 +36,158 @@ def test_a_model_that_answers_nan_is_named_and_nothing_is_written(tmp_path: Path
     with pytest.raises(ClusterError, match=r"best\.pt predicts NaN"):
         predict_chunk(Broken(), tmp_path / "best.pt", np.zeros((3, 7, 7), np.uint8), tmp_path / "00000.npy")
     assert not list(tmp_path.iterdir())
+
+
+class Inquiry:
+    """Knows why a worker was lost at the second look."""
+
+    def __init__(self, loss: Loss) -> None:
+        self._loss, self._looks, self.settled = loss, 0, True
+
+    def look(self) -> Loss | None:
+        self._looks += 1
+        return self._loss if self._looks > 1 else None
+
+
+class Scene:
+    """Workers that answer at once, or are lost; ``lost`` says of which cause, by (worker, how many chunks it had)."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, lost: Callable[[int, int], str | None]) -> None:
+        self.lost, self.started, self.ended, self.lines = lost, 0, set(), []
+        self.places, self.asked, self.naps, self.telling = 2, [], 0, False
+        self._calls: list[tuple[int, object]] = []
+        self._causes: dict[BaseException, str] = {}
+        patch.setattr(prediction.ray, "wait", lambda references, timeout: (references[:1], references[1:]))
+        patch.setattr(prediction.ray, "get", self._answer)
+        patch.setattr(prediction.ray, "kill", self.ended.add)
+        patch.setattr(prediction.time, "sleep", self._nap)
+        of_error = lambda error: Inquiry(Loss(self._causes[error], "its reason"))  # noqa: E731
+        patch.setattr(prediction, "WorkerInquiry", SimpleNamespace(of_error=of_error))
+
+    def _start(self) -> tuple[int, object]:
+        self.started += 1
+        return self.started, self._call(self.started)
+
+    def _call(self, worker: int) -> object:
+        self._calls.append((worker, object()))
+        return self._calls[-1][1]
+
+    def _predict(self, worker: int, chunk: int) -> object:
+        assert worker not in self.ended
+        self.asked.append((worker, chunk))
+        return self._call(worker)
+
+    def _answer(self, reference: object) -> list[str]:
+        (worker,) = (worker for worker, call in self._calls if call is reference)
+        had = [chunk for owner, chunk in self.asked if owner == worker]
+        if cause := self.lost(worker, len(had)):
+            error = ActorDiedError()
+            self._causes[error] = cause
+            raise error
+        return ["a line"] if self.telling else []
+
+    def _nap(self, seconds: float) -> None:
+        self.naps += 1
+        self.places = max(1, self.places)
+
+    def answers(self, count: int) -> Iterator[int]:
+        return Workers(range(count), self._start, self._predict, self.lines.append).answers(lambda: self.places)
+
+
+def test_nodes_may_be_lost_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every worker but the last ones goes down with its node, each with two chunks begun."""
+    scene = Scene(monkeypatch, lambda worker, had: "node" if had and worker < 20 else None)
+    assert sorted(scene.answers(9)) == list(range(9))
+    assert len(scene.lines) == 19 and "another one takes its tiles: its reason" in scene.lines[0]
+    assert scene.ended == set(range(1, scene.started + 1))
+
+
+def test_what_every_worker_tells_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, lambda worker, had: None)
+    scene.telling = True
+    assert len(list(scene.answers(9))) == 9 and scene.lines == ["a line"]
+
+
+@pytest.mark.parametrize("cause", ["worker", "memory"])
+def test_a_worker_that_fails_too_often_is_the_end(cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two places is bad: the worker there fails, however often another one takes it."""
+    scene = Scene(monkeypatch, lambda worker, had: cause if worker != 2 and had else None)
+    with pytest.raises(ClusterError, match=r"failed for good \(its reason\): the same command goes on"):
+        list(scene.answers(1000))
+    assert len(scene.lines) == RESTARTS and scene.started == 2 + RESTARTS
+
+
+def test_places_that_come_later_are_used_and_are_waited_for_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch, lambda worker, had: None)
+    scene.places = 0
+    found = []
+    for chunk in scene.answers(20):
+        found.append(chunk)
+        scene.places = 3 if len(found) > 4 else 1
+    assert sorted(found) == list(range(20)) and scene.naps == 1
+    assert scene.started == 3 and {worker for worker, _ in scene.asked} == {1, 2, 3}
+
+
+KILL_IN_WRITE = '''
+"""Loaded by every Python process: the first one that writes a chunk of predictions dies in the middle of it, once."""
+import os, signal
+from pathlib import Path
+
+whole = os.fsync
+
+def torn(handle):
+    name = os.readlink(f"/proc/self/fd/{{handle}}") if isinstance(handle, int) else ""
+    if "/chunks/." in name and not Path({flag!r}).exists():
+        Path({flag!r}).write_text(name)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(handle)
+
+os.fsync = torn
+'''
+
+
+def test_a_worker_that_is_killed_is_replaced(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    run, flag = tmp_path / "run", tmp_path / "killed"
+    shutil.copytree(undisturbed[0], run)
+    for folder in ("predictions", "postprocessing"):
+        shutil.rmtree(run / folder)
+    (tmp_path / "sitecustomize.py").write_text(KILL_IN_WRITE.format(flag=str(flag)))
+    output = road.run("pipeline", run, environment={"PYTHONPATH": str(tmp_path)})
+    assert flag.exists() and output.count("a prediction worker was lost, and another one takes its tiles: ") == 1
+    assert "was killed or crashed" in output
+    Path(flag.read_text()).unlink()  # half a chunk, under a temporary name
+    assert results(run) == results(undisturbed[0])
+
+
+@pytest.mark.cluster
+def test_a_machine_that_dies_counts_for_nobody(ray_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no restarts allowed one of two goes; another one that comes later is used."""
+    monkeypatch.setattr(prediction, "RESTARTS", 0)
+    found, actors, lines = [], [], []
+
+    @ray.remote(num_cpus=1)
+    class Worker:
+        def ready(self) -> None:
+            pass
+
+        def predict(self) -> None:
+            time.sleep(0.3)
+
+    def start() -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
+        actors.append(Worker.remote())
+        return actors[-1], actors[-1].ready.remote()
+
+    with cluster_with_head(ray_directory, 0) as cluster:
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY) for _ in range(2)]
+        work = Workers(range(60), start, lambda actor, chunk: actor.predict.remote(), lines.append)
+        for chunk in work.answers(lambda: slots({"CPU": 1.0})):
+            found.append(chunk)
+            if len(found) == 6:
+                cluster.remove_node(nodes[0], allow_graceful=False)
+            if len(found) == 20:
+                cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
+    assert sorted(found) == list(range(60)) and len(actors) == 3
+    (line,) = lines
+    assert "its node" in line

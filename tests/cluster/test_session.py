@@ -31,6 +31,23 @@ def test_a_nodes_address_file_counts_only_while_somebody_answers(own_ray_files: 
     assert session.own_cluster() is None
 
 
+def test_auto_in_the_environment_means_that_it_is_looked_for(
+    own_ray_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert session.own_cluster() is None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own_ray_files.write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        assert session.own_cluster() == own_ray_files.read_text()
+
+
+def test_a_folder_too_long_for_sockets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder := tmp_path / (100 * "x")).mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    with pytest.raises(ClusterError, match=r"AF_UNIX.*RAY_TMPDIR"), session.connect("local"):
+        pytest.fail("it started")
+
+
 @pytest.mark.parametrize(
     ("wanted", "nodes", "count"),
     [

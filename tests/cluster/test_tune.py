@@ -150,7 +150,7 @@ def test_driver_worker_and_both_are_killed(
     for victim in workers(ray_directory, TUNE_WORKER):
         victim.kill()
     lines, _ = process.communicate()
-    assert "trial-0000 died and goes on from its checkpoint" in lines
+    assert "trial-0000: its worker was lost and goes on from its checkpoint" in lines
 
     output = search.run("tune", tmp_path)
     assert told(load_study(run)) == told(load_study(finished[0]))
@@ -248,7 +248,7 @@ def test_a_trial_that_keeps_dying_is_failed_and_the_search_goes_on(search: Road,
     assert [t.state for t in trials][:2] == [TrialState.COMPLETE, TrialState.FAIL]
     assert trials[2].state in (TrialState.COMPLETE, TrialState.PRUNED)
     assert "its worker failed for good" in trials[1].user_attrs["reason"]
-    assert "trial-0001 died and goes on from its checkpoint" in output
+    assert "trial-0001: its worker was lost and goes on from its checkpoint" in output
     assert "Traceback" not in output
 
 

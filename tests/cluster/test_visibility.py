@@ -13,7 +13,7 @@ from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask
+from salt_ray.training.task import FoldTask
 
 REMEDY = "does not see /proc/self/cwd/run: put the run directory on a folder that all nodes share"
 
