@@ -18,6 +18,7 @@ from statistics import median
 
 import cv2
 import numpy as np
+import torch
 from scipy import ndimage
 
 from salt_ray.errors import SaltRayError
@@ -72,6 +73,19 @@ def row(name: str, ours_seconds: Sequence[float], peer_seconds: Sequence[float],
     }
 
 
+def share(name: str, seconds: Sequence[float], whole: float, tiles: int, of: str) -> dict:
+    """A row of a breakdown: name, ours (median, ms a tile), unit, share of ``whole`` (seconds), of (what it is), n."""
+    middle = median(seconds)
+    return {
+        "name": name,
+        "ours": middle / tiles * 1e3,
+        "unit": "ms/tile",
+        "share": float(middle / whole) if whole else 0.0,
+        "of": of,
+        "n": len(seconds),
+    }
+
+
 def per_tile(seconds: Sequence[float], tiles: int) -> list[float]:
     """Seconds of each run divided by the tiles it worked on."""
     return [value / tiles for value in seconds]
@@ -85,26 +99,42 @@ def survey(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.tile(images, (repeats, 1, 1))[:count], np.tile(masks, (repeats, 1, 1))[:count]
 
 
-def run_benchmarks(names: Sequence[str], say: Callable[[str], None]) -> list[dict]:
+def run_benchmarks(names: Sequence[str], say: Callable[[str], None], device: str | None = None) -> list[dict]:
     """Run benchmarks by name and say each row as it comes.
 
+    A benchmark has a function ``measure``, or ``measure_on`` for one that can run on either kind of device.
+
+    Args:
+        device: "cpu" or "cuda"; None: a GPU where there is one.
+
     Raises:
-        SaltRayError: there is no such benchmark.
+        SaltRayError: there is no such benchmark, or no such device.
     """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise SaltRayError(f"PyTorch {torch.__version__} finds no device {kind!r} here: leave --device out")
     known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "harness"))
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SaltRayError(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(known)}")
     rows = []
     for name in names:
-        for result in importlib.import_module(f"benchmarks.{name}").measure():
-            low, high = result["spread"]
-            say(
-                f"{result['name']}: ours {result['ours']:.4g}, peer {result['peer']:.4g} {result['unit']}, "
-                f"ratio {result['ratio']:.3g} ({low:.3g} to {high:.3g}, n = {result['n']}), equal: {result['equal']}"
-            )
+        module = importlib.import_module(f"benchmarks.{name}")
+        for result in module.measure_on(torch.device(kind)) if hasattr(module, "measure_on") else module.measure():
+            say(_line(result))
             rows.append(result)
     return rows
+
+
+def _line(result: dict) -> str:
+    if "share" in result:
+        part = f"{result['share']:.1%} {result['of']}"
+        return f"{result['name']}: {result['ours']:.4g} {result['unit']}, {part} (n = {result['n']})"
+    low, high = result["spread"]
+    return (
+        f"{result['name']}: ours {result['ours']:.4g}, peer {result['peer']:.4g} {result['unit']}, "
+        f"ratio {result['ratio']:.3g} ({low:.3g} to {high:.3g}, n = {result['n']}), equal: {result['equal']}"
+    )
 
 
 def _real(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:

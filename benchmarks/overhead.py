@@ -31,7 +31,9 @@ from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
-from salt_ray.training.loop import FoldTask, Progress, train_fold
+from salt_ray.training.loop import train_fold
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 from salt_ray.tuning.folder import study_folder
 from salt_ray.tuning.study import Study
 from salt_ray.tuning.trial import run_trial
@@ -84,7 +86,7 @@ def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> di
         run = RunDirectory(Path(folder) / "ray")
         study = Study(experiment, run, study_folder(experiment, run, {}))
         wanted = trial_resources(experiment)
-        work = TrialWork(experiment, tables, run, int(wanted["CPU"]), gpu=False)
+        work = TrialWork(experiment, tables, run, run.identity(), int(wanted["CPU"]), gpu=False)
         ended = [0.0]
         view = TrialView(["lr"], tune.trials, [], lambda view, event: None, lambda line: None)
         view.end = lambda trial: ended.append(time.monotonic())

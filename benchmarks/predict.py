@@ -22,9 +22,8 @@ from salt_ray.survey.padding import centre, centre_crop, frame_for, operator
 from salt_ray.training.checkpoint import CheckpointFolder
 
 
-def measure() -> list[dict]:
+def measure_on(device: torch.device) -> list[dict]:
     """One row per network."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         return [_row("predict, seed's network", seed_experiment(), 2048, 5, device)]
     return [

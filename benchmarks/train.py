@@ -2,6 +2,10 @@
 
 On a CPU the demo's network with the seed's batch of 24; on CUDA the seed's network. The peer augments tile by tile
 in DataLoader workers, keeps the default memory format and computes Lovasz tile by tile; written from its description.
+
+A twin of the loop is fed one batch over and over, which tells its data from its computing; the parts of a step are
+measured one by one, each waited for, and compared with the step; the arithmetic is compared with what a large
+product of matrices reaches on the same device.
 """
 
 from __future__ import annotations
@@ -9,33 +13,44 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import row, survey
+from benchmarks.harness import row, share, survey
 from benchmarks.lovasz import one_by_one
 from experiments.demo import experiment as demo_experiment
 from experiments.random_folds import STAGE_1
 from experiments.random_folds import experiment as seed_experiment
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Stage
-from salt_ray.model.network import build_network
+from salt_ray.model.acceleration import forward_batch, mixed_precision
+from salt_ray.model.network import Logits, build_network
 from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.folds import random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask, train_fold
+from salt_ray.training import loop
+from salt_ray.training.checkpoint import CheckpointFolder, Saver
+from salt_ray.training.loop import new_network, train_fold, validate
 from salt_ray.training.losses import combined_loss
+from salt_ray.training.metrics import score
+from salt_ray.training.samples import Batch, Samples, samples_for
+from salt_ray.training.task import FoldTask
 
 RUNS = 3
+PARTS_REPEATED = 20
+PRODUCT = {"cpu": 2048, "cuda": 8192}  # side of the matrices whose product says what the device can do
 
 
-def measure() -> list[dict]:
-    """Seconds per tile of one training epoch without validation, ours and the peer's in turn."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def measure_on(device: torch.device) -> Iterator[dict]:
+    """Seconds per tile of one training epoch without validation, ours and the peer's in turn; then the breakdown."""
     experiment, name, tiles = (
         (seed_experiment(), "train, seed's network", 2000)
         if device.type == "cuda"
@@ -52,20 +67,119 @@ def measure() -> list[dict]:
     padding = operator(frame.tile_px, frame.padded_px)
     ids = np.array([f"{i:06d}" for i in range(tiles)])
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
-    ours, peer = [], []
+    task = FoldTask(experiment, experiment.trainings[0], 0, random_folds(ids, np.arange(tiles), 2))
+    ours, peer, twin, eager = [], [], [], []
+    uncompiled = experiment.replace(resources=experiment.resources.replace(compile=False))
     for _ in range(RUNS):
-        ours.append(_ours(experiment, data, device))
+        ours.append(_ours(task, data, device))
         peer.append(_peer(experiment, data, device))
+        with mock.patch.object(loop, "samples_for", _OneBatch):
+            twin.append(_ours(task, data, device))
+        if device.type == "cuda":
+            eager.append(_ours(FoldTask(uncompiled, task.training, 0, task.folds), data, device))
     logits, salt_logit = torch.randn(24, 128, 128, device=device), torch.randn(24, device=device)
     truth = logits + torch.randn_like(logits) > 1
     one, other = (loss(logits, salt_logit, truth, stage) for loss in (combined_loss, _plain_loss))
-    return [row(name, ours, peer, "ms/tile", equal=torch.allclose(one, other, rtol=1e-5))]
+    yield row(name, ours, peer, "ms/tile", equal=torch.allclose(one, other, rtol=1e-5))
+    yield row(f"{name}: against the same fed one batch", ours, twin, "ms/tile", equal=True)
+    if eager:
+        yield row(f"{name}: against the same without torch.compile", ours, eager, "ms/tile", equal=True)
+    yield from _parts(name, task, data, device)
 
 
-def _ours(experiment: Experiment, data: TrainingTiles, device: torch.device) -> float:
+class _OneBatch:
+    """Gives the first batch that it was asked for again and again."""
+
+    def __init__(self, *arguments: object) -> None:
+        self._samples, self._batch = samples_for(*arguments), None
+        self.frame, self.seed = self._samples.frame, self._samples.seed
+        self.centred, self.truth = self._samples.centred, self._samples.truth
+
+    def random(self, positions: np.ndarray) -> Batch:
+        if self._batch is None:
+            self._batch = self._samples.random(positions)
+        return self._batch
+
+
+def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device) -> Iterator[dict]:
+    """What one step and the end of an epoch consist of, eagerly, each part waited for."""
+    stage, amp = task.training.stages[0], mixed_precision(task.experiment, device)
+    samples: Samples = samples_for(data, task.experiment.augmentation, device)
+    network = new_network(task, device, first_start=True).train()
+    optimizer = torch.optim.SGD(
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=True
+    )
+    training, validation = task.folds.split(task.fold, data.ids)
+    positions, seconds = training[: stage.batch_size], {}
+
+    def clock(part: str, work: Callable[..., Any], *arguments: object, **options: object) -> Any:
+        _wait(device)
+        started = time.perf_counter()
+        result = work(*arguments, **options)
+        _wait(device)
+        seconds.setdefault(part, []).append(time.perf_counter() - started)
+        return result
+
+    def forward(images: torch.Tensor) -> Logits:
+        with amp:
+            return network(images)
+
+    for _ in range(PARTS_REPEATED):
+        batch = clock("samples", samples.random, positions)
+        optimizer.zero_grad(set_to_none=True)
+        logits = clock("forward", forward, batch.images)
+        loss = clock("loss", combined_loss, *logits, batch.masks, stage)
+        clock("backward", loss.backward)
+        clock("optimizer", optimizer.step)
+    whole = np.sum([np.median(times[PARTS_REPEATED // 4 :]) for times in seconds.values()])
+    for part, times in seconds.items():
+        yield share(f"{name}: {part}", times[PARTS_REPEATED // 4 :], whole, stage.batch_size, "of a step's parts")
+    if device.type == "cuda":
+        yield share(f"{name}: memory, GB", [torch.cuda.max_memory_allocated() / 1e9], 0, 1, "at the peak")
+    with FlopCounterMode(display=False) as counter:
+        combined_loss(*forward(batch.images), batch.masks, stage).backward()
+    possible = counter.get_total_flops() / _flops_per_second(device, amp)
+    yield share(f"{name}: arithmetic at the speed of a large product", [possible], whole, stage.batch_size, "of a step")
+
+    seconds.clear()
+    epoch = whole * len(training) / stage.batch_size
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": []}
+    truth = samples.truth(validation)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(5):
+            clock("validation", validate, network, samples, validation, stage, amp, forward_batch(device))
+            clock("metric within it", score, truth, ~truth)
+            with Saver(CheckpointFolder(Path(folder)), device) as saver:
+                clock("best checkpoint, until training goes on", saver.save, number, state, best=True)
+                clock("best checkpoint, the rest", saver.finish)
+    for part, times in seconds.items():
+        yield share(f"{name}: {part}", times[1:], epoch, len(training), "of an epoch's steps")
+
+
+def _flops_per_second(device: torch.device, amp: torch.autocast) -> float:
+    """What a product of large matrices reaches, in the type that the network's convolutions have."""
+    with amp:
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    side = PRODUCT[device.type]
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(6):
+        _wait(device)
+        started = time.perf_counter()
+        one @ other
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return 2 * side**3 / float(np.median(times[1:]))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _ours(task: FoldTask, data: TrainingTiles, device: torch.device) -> float:
     """Seconds per tile in the second epoch of the loop."""
     speeds = []
-    task = FoldTask(experiment, experiment.trainings[0], 0, random_folds(data.ids, np.arange(len(data.ids)), 2))
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder))
         train_fold(task, data, run, device, report=lambda progress: speeds.append(progress.tiles_per_second))

@@ -5,18 +5,28 @@ Letters: n tiles, B a batch, P padded and S tile edge in px.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from salt_ray.config import Experiment
-from salt_ray.inference.tta import transforms
+from salt_ray.inference.tta import Identity, LeftRightFlip, transforms
+from salt_ray.model.acceleration import (
+    CompilationFailed,
+    compiled,
+    forward_batch,
+    mixed_precision,
+    tune_for_fixed_shapes,
+    wants_compilation,
+)
 from salt_ray.model.network import SaltNet, build_network
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.training.checkpoint import read_checkpoint
-from salt_ray.training.loop import mixed_precision, network_input
+from salt_ray.training.samples import network_input
 
 
 class Probabilities(NamedTuple):
@@ -32,17 +42,28 @@ class Model:
     Args:
         experiment: names the network, the precision and the prediction settings.
         checkpoint: a sealed checkpoint file.
+        say: called with a line for people when something unusual happens.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
     """
 
-    def __init__(self, experiment: Experiment, checkpoint: StoragePath, frame: Frame, device: torch.device) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        checkpoint: StoragePath,
+        frame: Frame,
+        device: torch.device,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.settings, self.frame, self.device = experiment.prediction, frame, device
         network = build_network(experiment.network.replace(pretrained=False))  # the checkpoint has all weights
         network.load_state_dict(read_checkpoint(checkpoint)["network"])
         self._network: SaltNet = network.to(device, memory_format=torch.channels_last).eval()
-        self._amp = mixed_precision(experiment, device)
+        self._amp, self._say = mixed_precision(experiment, device), say
+        self._batch = min(self.settings.batch_size, forward_batch(device))
+        self._compiled = compiled(_mean_over_views) if wants_compilation(experiment, device) else None
+        tune_for_fixed_shapes(device)
 
     @torch.inference_mode()
     def predict(self, padded: np.ndarray) -> Probabilities:
@@ -50,16 +71,35 @@ class Model:
         crops = centre_crop(padded, self.frame)
         masks = np.empty((len(crops), self.frame.tile_px, self.frame.tile_px), np.float16)
         salt = np.empty(len(crops), np.float32)
-        views = transforms(self.settings.flip)
-        for start in range(0, len(crops), self.settings.batch_size):
-            batch = slice(start, start + self.settings.batch_size)
-            images = network_input(crops[batch], self.device)
-            mean_mask, mean_salt = 0, 0
-            for view in views:
-                with self._amp:
-                    logits = self._network(view.apply(images))
-                mean_mask = mean_mask + view.undo(logits.mask_logits.float().sigmoid()) / len(views)
-                mean_salt = mean_salt + logits.salt_logit.float().sigmoid() / len(views)
+        for start in range(0, len(crops), self._batch):
+            batch = slice(start, start + self._batch)
+            mean_mask, mean_salt = self._mean(network_input(crops[batch], self.device))
             masks[batch] = centre(mean_mask, self.frame).half().cpu().numpy()
             salt[batch] = mean_salt.cpu().numpy()
         return Probabilities(masks, salt)
+
+    def _mean(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        views = transforms(self.settings.flip)
+        # The last batch is smaller: not worth compiling for.
+        if self._compiled is not None and len(images) == self._batch:
+            try:
+                return self._compiled(self._network, images, views, self._amp)
+            except CompilationFailed as error:
+                self._say(f"torch.compile failed ({error}): predicting without it")
+                self._compiled = None
+        return _mean_over_views(self._network, images, views, self._amp)
+
+
+def _mean_over_views(
+    network: SaltNet, images: Tensor, views: Sequence[Identity | LeftRightFlip], amp: torch.autocast
+) -> tuple[Tensor, Tensor]:
+    """Mean probabilities (B, C, C) and (B,), float32, of (B, 1, C, C) images."""
+    groups = [views] if images.is_cuda else [[view] for view in views]  # one larger batch does not help a CPU
+    masks, salt = [], []
+    for group in groups:
+        with amp:
+            logits = network(torch.cat([view.apply(images) for view in group]))
+        parts = logits.mask_logits.float().sigmoid().chunk(len(group))
+        masks += [view.undo(mask) for view, mask in zip(group, parts, strict=True)]
+        salt += logits.salt_logit.float().sigmoid().chunk(len(group))
+    return torch.stack(masks).mean(dim=0), torch.stack(salt).mean(dim=0)

@@ -1,7 +1,10 @@
-"""The decoder: U-Net blocks from the deepest map up, and an FPN block on each of their maps (method section 3).
+"""The decoder: U-Net blocks from the deepest map up, and what the mask head gets of each of their maps.
+
+That is an FPN block a map (method section 3) or, in a slimmer one, scSE gates and a hypercolumn (method section 7).
 
 Sources: U-Net (Ronneberger et al., 2015); the block with a transposed convolution (LinkNet, Chaurasia and Culurciello,
-2017); feature pyramid (Lin et al., 2017; Kirillov et al., 2019, Panoptic Feature Pyramid Networks).
+2017); feature pyramid (Lin et al., 2017; Kirillov et al., 2019, Panoptic Feature Pyramid Networks); scSE (Roy, Navab,
+Wachinger, 2018, Concurrent Spatial and Channel Squeeze & Excitation); hypercolumn (Hariharan et al., 2015).
 N images of H x W px; the encoder's maps come shallowest first, the decoder's widths deepest first.
 """
 
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,26 +53,51 @@ class FpnBlock(nn.Sequential):
         super().__init__(*layers)
 
 
-class FpnDecoder(nn.Module):
-    """Five encoder maps to one map of ``out_channels`` = sum(fpn_widths) channels at full size.
+class ScseGate(nn.Module):
+    """(N, channels, h, w) -> the same shape: the map times one gate a channel, plus the map times one gate a pixel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        middle = max(1, channels // 16)
+        self.channels = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, middle, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(middle, channels, 1),
+        )
+        self.pixels = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (self.channels(x).sigmoid() + self.pixels(x).sigmoid())
+
+
+def _column(in_channels: int, out_channels: int) -> nn.Sequential:
+    """What one map gives to the hypercolumn: narrowed by a 1x1 convolution, which commutes with interpolation."""
+    return nn.Sequential(*_normed(nn.Conv2d(in_channels, out_channels, 1, bias=False)))
+
+
+class Decoder(nn.Module):
+    """Five encoder maps to one map of ``out_channels`` = sum(pyramid_widths) channels at full size.
 
     Each of the first four decoder maps is joined by the encoder's map of its size before both the next block and the
-    FPN block read it (only so do parameters and FLOPs come out as published).
+    mask head's part read it (only so do the FPN decoder's parameters and FLOPs come out as published).
     """
 
     def __init__(
         self,
+        kind: Literal["fpn", "scse"],
         channels: Sequence[int],
         reductions: Sequence[int],
         widths: Sequence[int] | None,
-        fpn_widths: Sequence[int],
+        pyramid_widths: Sequence[int],
         dropout: float,
     ) -> None:
         """
         Args:
+            kind: "fpn": an FPN block reads each map; "scse": each map is gated, and narrowed for a hypercolumn.
             channels, reductions: of the five encoder maps, shallowest first (``Encoder``).
             widths: out channels of the five blocks, deepest first; None: those of the skips, then 128 and 128.
-            fpn_widths: out channels of the five FPN blocks, deepest first.
+            pyramid_widths: channels that each map contributes to the result, deepest first.
             dropout: probability of dropping a channel of a skip (before it is joined) and of the result.
         """
         super().__init__()
@@ -77,21 +106,24 @@ class FpnDecoder(nn.Module):
         scales = [*reversed(reductions), 1]
         upscales = [coarse // fine for coarse, fine in itertools.pairwise(scales)]
         joined = [width + skip for width, skip in zip(widths, [*skips, 0], strict=True)]
+        gate, read = (nn.Identity, FpnBlock) if kind == "fpn" else (ScseGate, _column)
         self.blocks = nn.ModuleList(map(DecoderBlock, [deepest, *joined[:-1]], widths, upscales))
-        self.fpn = nn.ModuleList(FpnBlock(before, width) for before, width in zip(joined, fpn_widths, strict=True))
+        self.gates = nn.ModuleList(map(gate, joined))
+        self.fpn = nn.ModuleList(map(read, joined, pyramid_widths))
         self.dropout = nn.Dropout2d(dropout)
-        self.out_channels = sum(fpn_widths)
+        self.out_channels = sum(pyramid_widths)
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Encoder maps, shallowest first, and the image's (H, W) to (N, out_channels, H, W)."""
         x, *skips = reversed(features)
         pyramid = []
-        for level, (block, fpn) in enumerate(zip(self.blocks, self.fpn, strict=True)):
+        for level, (block, gate, read) in enumerate(zip(self.blocks, self.gates, self.fpn, strict=True)):
             x = block(x)
             if level < len(skips):
                 x = torch.cat([x, self.dropout(skips[level])], dim=1)
+            x = gate(x)
             # dropping channels commutes with interpolating and joining them, and costs far less before both
-            narrow = self.dropout(fpn(x))
+            narrow = self.dropout(read(x))
             if narrow.shape[-2:] != size:
                 narrow = F.interpolate(narrow, size, mode="bilinear", align_corners=False)
             pyramid.append(narrow)

@@ -1,4 +1,4 @@
-"""The network: encoder, FPN decoder, mask head and empty head (method section 3).
+"""The network: encoder, decoder, mask head and empty head (method section 3).
 
 N tiles of H x W px. Every output is a logit; probabilities are made elsewhere.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from salt_ray import config
-from salt_ray.model.decoder import FpnDecoder
+from salt_ray.model.decoder import Decoder
 from salt_ray.model.encoder import Encoder, build_encoder
 
 
@@ -24,9 +24,9 @@ class Logits(NamedTuple):
 
 
 class SaltNet(nn.Module):
-    """A U-Net with an FPN decoder for the mask and an empty head on the encoder's deepest map."""
+    """A U-Net for the mask and an empty head on the encoder's deepest map."""
 
-    def __init__(self, encoder: Encoder, decoder: FpnDecoder, mask_head_width: int) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder, mask_head_width: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -64,7 +64,12 @@ def build_network(network: config.Network) -> SaltNet:
         ExperimentError: the encoder or its weights cannot be used (``build_encoder``).
     """
     encoder = build_encoder(network.encoder, network.pretrained)
-    decoder = FpnDecoder(
-        encoder.channels, encoder.reductions, network.decoder_widths, network.fpn_widths, network.dropout
+    decoder = Decoder(
+        network.decoder,
+        encoder.channels,
+        encoder.reductions,
+        network.decoder_widths,
+        network.fpn_widths,
+        network.dropout,
     )
     return SaltNet(encoder, decoder, network.mask_head_width)

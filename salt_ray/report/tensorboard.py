@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from salt_ray.storage import StoragePath, write_atomically
-from salt_ray.training.loop import Progress
+from salt_ray.training.progress import Progress
 
 SCALARS = ("score", "best_score", "loss", "validation_loss", "lr", "tiles_per_second")
 

@@ -19,7 +19,7 @@ from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
 from salt_ray.storage import StoragePath
 from salt_ray.survey.prepared import PreparedSurvey
-from salt_ray.training.loop import Progress as FoldProgress
+from salt_ray.training.progress import Progress as FoldProgress
 
 PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
 PLAIN_TABLE_SECONDS = 300  # a plain table of trials at least this often while they run, and when one ends

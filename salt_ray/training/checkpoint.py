@@ -13,12 +13,14 @@ import io
 import secrets
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 from typing import Any
 
 import torch
 
 from salt_ray.errors import SaltRayError
-from salt_ray.storage import StoragePath, write_atomically
+from salt_ray.storage import StoragePath, read_tail, write_atomically
 from salt_ray.training.micro_batch import is_out_of_memory
 
 SEAL_TAG = b"salt-ray-sha256:"
@@ -81,7 +83,7 @@ class CheckpointFolder:
     """The checkpoints of one stage of one fold: ``epoch-00012.pt`` (the newest two) and ``best.pt``.
 
     Args:
-        ownership: the right to write them; None for who reads only.
+        ownership: the right to write them; None where nobody else can want to.
     """
 
     def __init__(self, directory: StoragePath, ownership: Ownership | None = None) -> None:
@@ -120,7 +122,8 @@ class CheckpointFolder:
             except CheckpointError:
                 report(f"{path} is damaged; going on from the one before it")
                 continue
-            if state["is_best"]:  # a crash may have come between the two writes
+            # a crash may have come between the two writes
+            if state["is_best"] and read_tail(path, SEAL_LENGTH) != read_tail(self.best_path, SEAL_LENGTH):
                 self._write(self.best_path, path.read_bytes())
             self._prune()
             return state
@@ -150,12 +153,63 @@ class CheckpointFolder:
         return sorted(self.directory.glob("epoch-*.pt"))
 
 
+class Saver:
+    """Saves the checkpoints of a stage while the block lasts; on a GPU in a thread, while training goes on.
+
+    There a state is copied to the host first, and one is written at a time: who saves the next one waits for the one
+    before. On a CPU writing would take from training what it gives, and is done at once.
+
+    Raises (any method, and the end of the block):
+        Superseded: another worker has taken the fold over.
+        OSError: what writing the state before raised.
+    """
+
+    def __init__(self, folder: CheckpointFolder, device: torch.device) -> None:
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, "checkpoints") if device.type == "cuda" else None
+        self._writing: Future | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
+            if error is None:
+                self.finish()
+
+    def save(self, epoch: int, state: dict[str, Any], *, best: bool) -> None:
+        """``CheckpointFolder.save``, perhaps later; the state's tensors may change as soon as this returns."""
+        if self._thread is None:
+            self._folder.save(epoch, state, best=best)
+            return
+        self.finish()
+        self._writing = self._thread.submit(self._folder.save, epoch, _on_host(state), best=best)
+
+    def finish(self) -> None:
+        """Wait until what was saved is on the disk."""
+        if self._writing is not None:
+            self._writing.result()
+
+
+def _on_host(value: Any) -> Any:
+    """The same value with its tensors copied to the host."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_host(item) for key, item in value.items()}
+    return [_on_host(item) for item in value] if isinstance(value, list) else value
+
+
 def seal(state: dict[str, Any]) -> bytes:
     """Serialise a state of tensors and plain values and append its seal; equal states give equal bytes."""
     buffer = io.BytesIO()
     torch.save(_canonical(state), buffer)
-    content = buffer.getvalue()
-    return content + SEAL_TAG + hashlib.sha256(content).digest()
+    with buffer.getbuffer() as content:
+        digest = hashlib.sha256(content).digest()
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(SEAL_TAG + digest)
+    return buffer.getvalue()
 
 
 def _canonical(value: Any) -> Any:
@@ -181,13 +235,13 @@ def read_checkpoint(path: StoragePath) -> dict[str, Any]:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: train this fold first") from error
-    content, tag, digest = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:-32], data[-32:]
+    content, tag, digest = memoryview(data)[:-SEAL_LENGTH], data[-SEAL_LENGTH:-32], data[-32:]
     if tag != SEAL_TAG or hashlib.sha256(content).digest() != digest:
         raise CheckpointError(
             f"{path} is damaged (its checksum does not fit): restore it, or delete its folder to train that stage again"
         )
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is sealed and yet no checkpoint
         if is_out_of_memory(error):  # nothing is wrong with the file, and the one before it would be the wrong one
             raise

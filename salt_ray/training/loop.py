@@ -16,7 +16,6 @@ from __future__ import annotations
 import gc
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,21 +25,29 @@ import pandas as pd
 import torch
 
 from salt_ray.artifacts import Folder, RunDirectory
-from salt_ray.config import Experiment, Stage, Training
+from salt_ray.config import Stage
 from salt_ray.errors import SaltRayError
+from salt_ray.model.acceleration import (
+    CompilationFailed,
+    compiled,
+    forward_batch,
+    mixed_precision,
+    tune_for_fixed_shapes,
+    wants_compilation,
+)
 from salt_ray.model.network import Logits, SaltNet, build_network
-from salt_ray.storage import write_atomically
-from salt_ray.survey.augment import Augmenter
-from salt_ray.survey.folds import FoldTable
-from salt_ray.survey.padding import centre, centre_crop
+from salt_ray.storage import StoragePath, write_atomically
+from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Ownership, read_checkpoint
+from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Ownership, Saver, read_checkpoint
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.metrics import score
 from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
+from salt_ray.training.progress import Progress
+from salt_ray.training.samples import Batch, Samples, samples_for
 from salt_ray.training.schedule import Stopping, build_schedule
+from salt_ray.training.task import FoldTask
 
-VALIDATION_BATCH = 64  # tiles at once where they fit into memory
 MORE_MEMORY = (
     "give a fold more memory (another GPU or machine, or fewer folds on one: raise resources.gpus_per_fold or "
     "resources.cpus_per_fold), or take a smaller network.encoder or geometry.crop_px and another --run-dir"
@@ -52,71 +59,27 @@ class TrainingFailed(SaltRayError):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a fold is, after an epoch."""
+class StageWork:
+    """One stage of a fold: where it is kept, on what it is trained, and who hears of it."""
 
-    training: str
-    fold: int
-    stage: str
-    epoch: int
-    epochs: int
-    loss: float
-    validation_loss: float
-    score: float
-    best_score: float
-    lr: float
-    #: NaN for an epoch of an earlier start, and so is the time left: checkpoints hold no times.
-    tiles_per_second: float
-    seconds_left: float
-    #: When the epoch ended or was read from its checkpoint, in seconds since 1970.
-    time: float
+    task: FoldTask
+    index: int
+    folder: Folder
+    ownership: Ownership
+    micro_batch: MicroBatch
+    tiles: TrainingTiles
+    device: torch.device
+    compiling: bool
+    report: Callable[[Progress], None]
+    say: Callable[[str], None]
 
     @property
-    def name(self) -> str:
-        """The fold's name in messages, runs and tables."""
-        return fold_name(self.training, self.fold)
-
-
-def fold_name(training: str, fold: int) -> str:
-    """How a fold is called in messages, runs and tables."""
-    return f"{training}-fold-{fold}"
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """One fold of one training: everything that decides its weights."""
-
-    experiment: Experiment
-    training: Training
-    fold: int
-    folds: FoldTable
-    #: SHA-256 of the file that the encoder's first weights come from; None where there is no file.
-    weights: str | None = None
+    def stage(self) -> Stage:
+        return self.task.training.stages[self.index]
 
     @property
-    def name(self) -> str:
-        return fold_name(self.training.name, self.fold)
-
-    def inputs(self, stages: int, survey_key: str) -> dict[str, Any]:
-        """What the first ``stages`` stages depend on, for ``artifacts.Folder``."""
-        chosen = {"seed", "geometry", "augmentation", "network", "precision"}
-        return {
-            "experiment": self.experiment.model_dump(mode="json", include=chosen),
-            "stages": [stage.model_dump(mode="json") for stage in self.training.stages[:stages]],
-            "fold": self.fold,
-            "folds": self.folds.digest,
-            "survey": survey_key,
-            "weights": self.weights,
-        }
-
-    def stage_folder(self, run: RunDirectory, stage: int, survey_key: str) -> Folder:
-        path = run.stage(self.training.name, self.fold, self.training.stages[stage].name)
-        return Folder(path, self.inputs(stage + 1, survey_key))
-
-    def seed(self, *parts: int) -> int:
-        """A seed for one use (``parts``), independent of every other."""
-        entropy = [self.experiment.seed, zlib.crc32(self.training.name.encode()), self.fold, *parts]
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    def checkpoints(self) -> CheckpointFolder:
+        return CheckpointFolder(self.folder.path, self.ownership)
 
 
 def train_fold(
@@ -143,19 +106,24 @@ def train_fold(
         Superseded: another worker has begun this fold since.
         RunError: the run directory holds this fold with other settings.
     """
-    starting_point, fold_folder = None, task.stage_folder(run, 0, tiles.key).path.parent
+    folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
+    fold_folder = folders[0].path.parent
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
-    for index, stage in enumerate(task.training.stages):
-        folder = task.stage_folder(run, index, tiles.key)
+    compiling, starting_point = wants_compilation(task.experiment, device), None
+    tune_for_fixed_shapes(device)
+    for index, folder in enumerate(folders):
         folder.open()
-        checkpoints = CheckpointFolder(folder.path, ownership)
-        if folder.done is None and (line := micro_batch.remembered()) is not None:
-            say(line)
+        if folder.done is None:
+            ownership.hold()
+            if (line := micro_batch.remembered()) is not None:
+                say(line)
         while folder.done is None:
+            work = StageWork(task, index, folder, ownership, micro_batch, tiles, device, compiling, report, say)
             try:
-                train_stage(
-                    task, index, stage, starting_point, tiles, folder, checkpoints, micro_batch, device, report, say
-                )
+                train_stage(work, starting_point)
+            except CompilationFailed as error:
+                say(f"torch.compile failed ({error}): going on without it (resources.compile=false says so at once)")
+                compiling = False
             except OutOfMemory as error:
                 if not micro_batch.can_shrink(error):
                     cause = str(error.__cause__).partition("\n")[0]
@@ -166,38 +134,29 @@ def train_fold(
                 say(micro_batch.shrink(error))
             gc.collect()  # what the stage held on the device goes back, to other folds there too
             torch.cuda.empty_cache()
-        starting_point = checkpoints
+        starting_point = CheckpointFolder(folder.path).best_path
     return folder.done
 
 
-def train_stage(
-    task: FoldTask,
-    index: int,
-    stage: Stage,
-    starting_point: CheckpointFolder | None,
-    tiles: TrainingTiles,
-    folder: Folder,
-    checkpoints: CheckpointFolder,
-    micro_batch: MicroBatch,
-    device: torch.device,
-    report: Callable[[Progress], None],
-    say: Callable[[str], None],
-) -> None:
-    """Train one stage from ``starting_point``'s best weights (or the encoder's first ones) and write its marker.
+def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
+    """Train one stage from a checkpoint's weights (None: the encoder's first ones) and write its marker.
 
     Raises:
-        OutOfMemory: the same call begins the epoch again; with smaller parts it may succeed.
+        OutOfMemory, CompilationFailed: the same call begins the epoch again; with smaller parts, or without the
+            compiler, it may succeed.
     """
-    training, validation = task.folds.split(task.fold, tiles.ids)
-    batch_size, validation_batch = min(stage.batch_size, len(training)), min(VALIDATION_BATCH, len(validation))
-    parts, at_once = micro_batch.parts("training", batch_size), micro_batch.at_once("training", batch_size)
-    validated_at_once = micro_batch.at_once("validation", validation_batch)
-    state = checkpoints.newest(say)
+    task, stage, device, folder, checkpoints = work.task, work.stage, work.device, work.folder, work.checkpoints
+    training, validation = task.folds.split(task.fold, work.tiles.ids)
+    batch_size, validation_batch = min(stage.batch_size, len(training)), min(forward_batch(device), len(validation))
+    parts = work.micro_batch.parts("training", batch_size)
+    at_once = work.micro_batch.at_once("training", batch_size)
+    validated_at_once = work.micro_batch.at_once("validation", validation_batch)
+    state = checkpoints.newest(work.say)
     network = new_network(task, device, first_start=state is None and starting_point is None)
     if state is None and starting_point is not None:
-        network.load_state_dict(read_checkpoint(starting_point.best_path)["network"])
+        network.load_state_dict(read_checkpoint(starting_point)["network"])
     optimizer = torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=True
     )
     schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
     history: list[dict[str, float]] = []
@@ -209,72 +168,78 @@ def train_stage(
         schedule.restore(state["schedule"])
         stopping.restore(state["stopping"])
         history = state["history"]
-    augmenter = Augmenter(task.experiment.augmentation, tiles.frame.crop_px)
+    samples = samples_for(work.tiles, task.experiment.augmentation, device)
     amp = mixed_precision(task.experiment, device)
-    later_epochs = sum(later.epochs for later in task.training.stages[index + 1 :])
+    loss_of = compiled(batch_loss) if work.compiling else batch_loss
     if history:  # whoever wrote this checkpoint may have died before its report
-        report(epoch_progress(task, stage, history[-1], stopping.best_score, math.nan, math.nan))
+        work.report(epoch_progress(work, history[-1], stopping.best_score, math.nan, math.nan))
 
-    while stopping.epoch < stage.epochs and not stopping.stop:
-        epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
-        seed = task.seed(index, epoch)
-        torch.manual_seed(seed)
-        augmenter.seed(seed)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        network.train()
-        losses = []
-        where = f"epoch {epoch} of {stage.name}"
-        with memory_watched("training", batch_size, at_once, where):
-            for batch in batches(training, batch_size, np.random.default_rng(seed)):
-                crops, cropped_masks = augmenter.batch(tiles.images[batch], tiles.masks[batch])
-                optimizer.zero_grad(set_to_none=True)
-                losses.append(torch.zeros((), device=device))
-                for part, masks in zip(np.array_split(crops, parts), np.array_split(cropped_masks, parts), strict=True):
-                    images, truth = network_input(part, device), torch.from_numpy(masks).to(device)
-                    with amp:
-                        logits = network(images)
-                    loss = combined_loss(*logits, truth, stage) * (len(part) / len(batch))
-                    loss.backward()
-                    losses[-1] += loss.detach()
-                optimizer.step()
-        mean_loss = torch.stack(losses).mean().item()
-        trained = time.monotonic()
-        with memory_watched("validation", validation_batch, validated_at_once, where):
-            validation_loss, epoch_score = validate(network, stage, tiles, validation, device, amp, validated_at_once)
-        for name, value in (("loss", mean_loss), ("validation loss", validation_loss)):
-            if not math.isfinite(value):
-                raise TrainingFailed(
-                    f"{task.name}, stage {stage.name}: the {name} is {value} in epoch {epoch}; lower the stage's lr "
-                    f"(now {lr:g}) and use another --run-dir"
-                )
-        better = stopping.step(epoch_score)
-        schedule.step(epoch_score)
-        history.append(
-            {"epoch": epoch, "lr": lr, "loss": mean_loss, "validation_loss": validation_loss, "score": epoch_score}
-            | ({"micro_batch": at_once} if parts > 1 else {})
-        )
-        state = {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state(),
-            "stopping": stopping.state(),
-            "history": history,
-            "inputs": folder.inputs,
-        }
-        checkpoints.save(epoch, state, best=better)
-        now = time.monotonic()
-        speed = len(losses) * batch_size / (trained - started)
-        seconds_left = (now - started) * (stage.epochs - epoch + later_epochs)
-        report(epoch_progress(task, stage, history[-1], stopping.best_score, speed, seconds_left))
+    with Saver(checkpoints, device) as saver:
+        while stopping.epoch < stage.epochs and not stopping.stop:
+            epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
+            seed = task.seed(work.index, epoch)
+            torch.manual_seed(seed)
+            samples.seed(seed)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            network.train()
+            losses = []
+            where = f"epoch {epoch} of {stage.name}"
+            with memory_watched("training", batch_size, at_once, where):
+                for positions in batches(training, batch_size, np.random.default_rng(seed)):
+                    optimizer.zero_grad(set_to_none=True)
+                    losses.append(torch.zeros((), device=device))
+                    for batch in samples.random(positions).split(parts):
+                        loss = loss_of(network, batch, stage, amp) * (len(batch.masks) / len(positions))
+                        loss.backward()
+                        losses[-1] += loss.detach()
+                    optimizer.step()
+            mean_loss = torch.stack(losses).mean().item()
+            trained = time.monotonic()
+            with memory_watched("validation", validation_batch, validated_at_once, where):
+                validation_loss, epoch_score = validate(network, samples, validation, stage, amp, validated_at_once)
+            for name, value in (("loss", mean_loss), ("validation loss", validation_loss)):
+                if not math.isfinite(value):
+                    raise TrainingFailed(
+                        f"{task.name}, stage {stage.name}: the {name} is {value} in epoch {epoch}; lower the stage's "
+                        f"lr (now {lr:g}) and use another --run-dir"
+                    )
+            better = stopping.step(epoch_score)
+            schedule.step(epoch_score)
+            history.append(
+                {"epoch": epoch, "lr": lr, "loss": mean_loss, "validation_loss": validation_loss, "score": epoch_score}
+                | ({"micro_batch": at_once} if parts > 1 else {})
+            )
+            last = epoch == stage.epochs or stopping.stop
+            if better or last or epoch % task.experiment.resources.checkpoint_epochs == 0:
+                state = {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state(),
+                    "stopping": stopping.state(),
+                    "history": list(history),
+                    "inputs": folder.inputs,
+                }
+                saver.save(epoch, state, best=better)
+            now = time.monotonic()
+            speed = len(losses) * batch_size / (trained - started)
+            seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(work.index))
+            work.report(epoch_progress(work, history[-1], stopping.best_score, speed, seconds_left))
 
-    checkpoints.ownership.hold()
+    work.ownership.hold()
     write_atomically(folder.path / "history.csv", history_table(history).to_csv(index=False))
-    if index == len(task.training.stages) - 1:
-        checkpoints.ownership.release()
+    if work.index == len(task.training.stages) - 1:
+        work.ownership.release()
     marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
     reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
     folder.finish(**marker, **({"micro_batch": min(reduced)} if reduced else {}))
+
+
+def batch_loss(network: SaltNet, batch: Batch, stage: Stage, amp: torch.autocast) -> torch.Tensor:
+    """The loss to go down on: float32 scalar."""
+    with amp:
+        logits = network(batch.images)
+    return combined_loss(*logits, batch.masks, stage)
 
 
 def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
@@ -284,20 +249,15 @@ def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
 
 
 def epoch_progress(
-    task: FoldTask,
-    stage: Stage,
-    epoch: dict[str, float],
-    best_score: float,
-    tiles_per_second: float,
-    seconds_left: float,
+    work: StageWork, epoch: dict[str, float], best_score: float, tiles_per_second: float, seconds_left: float
 ) -> Progress:
     """What is reported of an epoch of the history."""
     shown = {name: value for name, value in epoch.items() if name != "micro_batch"}
     return Progress(
-        training=task.training.name,
-        fold=task.fold,
-        stage=stage.name,
-        epochs=stage.epochs,
+        training=work.task.training.name,
+        fold=work.task.fold,
+        stage=work.stage.name,
+        epochs=work.stage.epochs,
         best_score=best_score,
         tiles_per_second=tiles_per_second,
         seconds_left=seconds_left,
@@ -313,15 +273,6 @@ def new_network(task: FoldTask, device: torch.device, first_start: bool) -> Salt
     return build_network(config).to(device, memory_format=torch.channels_last)
 
 
-def mixed_precision(experiment: Experiment, device: torch.device) -> torch.autocast:
-    """bf16 autocast where the experiment asks for it and the device has units for it; elsewhere it does nothing.
-
-    On a CPU with AMX the seed's network predicts 3.8 times and trains 2.5 to 3 times as fast as in fp32.
-    """
-    has_units = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16" and has_units)
-
-
 def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     """Shuffled batches of ``size``; the incomplete last one is left out (another epoch has its tiles elsewhere)."""
     size = min(size, len(positions))
@@ -330,38 +281,25 @@ def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> It
         yield order[start : start + size]
 
 
-def network_input(crops: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B, C, C) uint8 crops as (B, 1, C, C) float32 in 0 … 1 on the device."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).to(device).unsqueeze(1).float() / 255
-
-
 @torch.inference_mode()
 def validate(
-    network: SaltNet,
-    stage: Stage,
-    tiles: TrainingTiles,
-    positions: np.ndarray,
-    device: torch.device,
-    amp: torch.autocast,
-    at_once: int,
+    network: SaltNet, samples: Samples, positions: np.ndarray, stage: Stage, amp: torch.autocast, at_once: int
 ) -> tuple[float, float]:
     """Loss on the centre crops and score on the tiles: mask = logit > 0, emptied where P(salt) <= 0.5.
 
-    ``at_once``: tiles in memory at a time; only rounding depends on it.
+    ``at_once``: tiles in memory at a time; only rounding depends on it. The device is waited for once, at the end.
     """
     network.eval()
-    total, predicted = 0.0, []
+    frame = samples.frame
+    losses, predicted = [], []
     for start in range(0, len(positions), at_once):
-        batch = positions[start : start + at_once]
-        images = network_input(centre_crop(tiles.images[batch], tiles.frame), device)
-        masks = torch.from_numpy(centre_crop(tiles.masks[batch], tiles.frame)).to(device)
+        batch = samples.centred(positions[start : start + at_once])
         with amp:
-            logits = network(images)
-        loss = combined_loss(*logits, masks, stage)
-        total += loss.item() * len(batch)
-        predicted.append(centre(decide_at_zero(logits), tiles.frame).cpu().numpy())
-    truth = centre(tiles.masks[positions], tiles.frame)
-    return total / len(positions), score(truth, np.concatenate(predicted))
+            logits = network(batch.images)
+        losses.append(combined_loss(*logits, batch.masks, stage).double() * len(batch.masks))
+        predicted.append(centre(decide_at_zero(logits), frame))
+    total = torch.stack(losses).sum().item()
+    return total / len(positions), score(samples.truth(positions), torch.cat(predicted).cpu().numpy())
 
 
 def decide_at_zero(logits: Logits) -> torch.Tensor:

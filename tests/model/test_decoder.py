@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from salt_ray.model.decoder import DecoderBlock, FpnBlock, FpnDecoder
+from salt_ray.model.decoder import Decoder, DecoderBlock, FpnBlock, ScseGate
 
 CHANNELS = (4, 6, 8, 10, 12)
 FPN_WIDTHS = (6, 5, 4, 3, 2)
 
 
-def decoder(reductions=(2, 2, 4, 8, 16), dropout=0.0, widths=(8, 7, 6, 5, 4)):
+def decoder(reductions=(2, 2, 4, 8, 16), dropout=0.0, widths=(8, 7, 6, 5, 4), kind="fpn"):
     torch.manual_seed(0)
-    return FpnDecoder(CHANNELS, reductions, widths, FPN_WIDTHS, dropout)
+    return Decoder(kind, CHANNELS, reductions, widths, FPN_WIDTHS, dropout)
 
 
 def maps(reductions=(2, 2, 4, 8, 16), height=32, width=64):
@@ -39,16 +39,17 @@ def test_fpn_block_normalises_after_the_relu_and_has_the_mean_width_between():
     assert block[0].out_channels == 1088
 
 
+@pytest.mark.parametrize("kind", ["fpn", "scse"])
 @pytest.mark.parametrize("reductions", [(2, 2, 4, 8, 16), (2, 4, 8, 16, 32), (4, 4, 8, 16, 16), (1, 2, 4, 8, 16)])
-def test_result_has_full_size_whatever_the_reductions(reductions):
-    network = decoder(reductions)
+def test_result_has_full_size_whatever_the_reductions(reductions, kind):
+    network = decoder(reductions, kind=kind)
     assert network.out_channels == sum(FPN_WIDTHS)
     assert network(maps(reductions), (32, 64)).shape == (3, sum(FPN_WIDTHS), 32, 64)
 
 
 def test_default_widths_are_those_of_the_method():
     with torch.device("meta"):
-        network = FpnDecoder((64, 256, 512, 1024, 2048), (2, 2, 4, 8, 16), None, (128, 64, 32, 16, 8), 0.2)
+        network = Decoder("fpn", (64, 256, 512, 1024, 2048), (2, 2, 4, 8, 16), None, (128, 64, 32, 16, 8), 0.2)
     ends = [(block[0].in_channels, block[-3].out_channels) for block in network.blocks]
     assert ends == [(2048, 1024), (2048, 512), (1024, 256), (512, 128), (192, 128)]
     assert [(block[0].in_channels, block[3].out_channels) for block in network.fpn] == [
@@ -78,3 +79,26 @@ def test_dropping_before_or_after_interpolation_is_the_same():
     narrow, keep = torch.rand(2, 5, 4, 4), torch.tensor([0.0, 2, 2, 0, 2]).view(1, 5, 1, 1)
     widen = nn.Upsample(scale_factor=8, mode="bilinear")
     torch.testing.assert_close(widen(narrow * keep), widen(narrow) * keep)
+
+
+def test_gates_scale_channels_and_pixels():
+    gate, x = ScseGate(32), torch.randn(2, 32, 5, 7)
+    ratio = gate(x) / x
+    assert ratio.min() > 0 and ratio.max() < 2
+    by_channel, by_pixel = gate.channels(x).sigmoid(), gate.pixels(x).sigmoid()
+    assert by_channel.shape == (2, 32, 1, 1) and by_pixel.shape == (2, 1, 5, 7)
+    torch.testing.assert_close(ratio, (by_channel + by_pixel).expand_as(x))
+
+
+def test_gates_change_what_the_next_block_reads():
+    network, seen = decoder(kind="scse"), []
+    network.blocks[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network.gates[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network(maps(), (32, 64))
+    assert seen[0] is seen[1]
+
+
+def test_narrowing_before_or_after_interpolation_is_the_same():
+    convolution, widen = nn.Conv2d(6, 3, 1, bias=False), nn.Upsample(scale_factor=4, mode="bilinear")
+    coarse = torch.rand(2, 6, 4, 4)
+    torch.testing.assert_close(widen(convolution(coarse)), convolution(widen(coarse)))

@@ -22,8 +22,10 @@ from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
 from salt_ray.training.checkpoint import Ownership, Superseded, read_checkpoint
-from salt_ray.training.loop import FoldTask, TrainingFailed, train_fold
+from salt_ray.training.loop import TrainingFailed, train_fold
 from salt_ray.training.micro_batch import MicroBatch
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,7 +66,7 @@ def test_it_ends_as_a_worker_would_that_starts_again(
     epoch = 1 if call < 4 else 2
     restarted, lines = RunDirectory(tmp_path / "restarted"), []
 
-    def halve(progress: loop.Progress) -> None:
+    def halve(progress: Progress) -> None:
         if progress.epoch == 1 and progress.stage == "plateau":
             raise KeyboardInterrupt
 

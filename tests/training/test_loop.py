@@ -21,7 +21,9 @@ from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import checkpoint
 from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Superseded, read_checkpoint
-from salt_ray.training.loop import FoldTask, Progress, TrainingFailed, batches, train_fold
+from salt_ray.training.loop import TrainingFailed, batches, train_fold
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

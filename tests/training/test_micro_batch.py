@@ -17,7 +17,7 @@ from salt_ray.model.network import SaltNet
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import read_checkpoint
-from salt_ray.training.loop import FoldTask, new_network, train_fold
+from salt_ray.training.loop import new_network, train_fold
 from salt_ray.training.micro_batch import (
     SMALLEST,
     MicroBatch,
@@ -26,6 +26,7 @@ from salt_ray.training.micro_batch import (
     is_out_of_memory,
     memory_watched,
 )
+from salt_ray.training.task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,9 @@ from salt_ray.config import Experiment
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import FoldTask, Progress, train_fold
+from salt_ray.training.loop import train_fold
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,0 +1,33 @@
+"""How far a fold is: what the training loop reports after every epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from salt_ray.training.task import fold_name
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fold is, after an epoch."""
+
+    training: str
+    fold: int
+    stage: str
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float
+    score: float
+    best_score: float
+    lr: float
+    #: NaN for an epoch of an earlier start, and so is the time left: checkpoints hold no times.
+    tiles_per_second: float
+    seconds_left: float
+    #: When the epoch ended or was read from its checkpoint, in seconds since 1970.
+    time: float
+
+    @property
+    def name(self) -> str:
+        """The fold's name in messages, runs and tables."""
+        return fold_name(self.training, self.fold)

@@ -1,0 +1,123 @@
+"""Where the training loop's batches come from: tiles on the host, or all of them on the device.
+
+Albumentations defines a random sample (``survey.augment``). On a GPU it would be the slowest part by far, so there the
+same is done to whole batches on the device: same crops, flips and grey values from the same distribution, other draws.
+
+Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salt_ray.config import Augmentation
+from salt_ray.survey.augment import Augmenter
+from salt_ray.survey.padding import Frame, centre, centre_crop
+from salt_ray.survey.prepared import TrainingTiles
+
+
+class Batch(NamedTuple):
+    """What the network reads and what it should say, on the device."""
+
+    #: (B, 1, C, C) float32 in 0 … 1.
+    images: Tensor
+    #: (B, C, C) bool.
+    masks: Tensor
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in so many parts of about the same size."""
+        return [Batch(*part) for part in zip(*(side.tensor_split(parts) for side in self), strict=True)]
+
+
+class Samples(Protocol):
+    """Batches of labelled tiles, named by their positions (B,) int64 in the survey."""
+
+    frame: Frame
+
+    def seed(self, seed: int) -> None:
+        """Start the random numbers anew; the same seed gives the same batches, in the same order of calls."""
+
+    def random(self, positions: np.ndarray) -> Batch:
+        """Samples to train on: random crop, flip, brightness and contrast."""
+
+    def centred(self, positions: np.ndarray) -> Batch:
+        """Centre crops, to validate on."""
+
+    def truth(self, positions: np.ndarray) -> np.ndarray:
+        """The tiles' own masks, without what was padded, on the host: (B, S, S) bool."""
+
+
+def samples_for(tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> Samples:
+    """On a GPU all tiles are kept there (86 MB of images and as much of masks for TGS)."""
+    if device.type == "cuda":
+        return DeviceSamples(tiles, augmentation, device)
+    return HostSamples(tiles, augmentation, device)
+
+
+class HostSamples:
+    """Tiles on the host, changed one by one by albumentations."""
+
+    def __init__(self, tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> None:
+        self.frame, self._tiles, self._device = tiles.frame, tiles, device
+        self._augmenter = Augmenter(augmentation, tiles.frame.crop_px)
+
+    def seed(self, seed: int) -> None:
+        self._augmenter.seed(seed)
+
+    def random(self, positions: np.ndarray) -> Batch:
+        crops, masks = self._augmenter.batch(self._tiles.images[positions], self._tiles.masks[positions])
+        return self._batch(crops, masks)
+
+    def centred(self, positions: np.ndarray) -> Batch:
+        crops, masks = (centre_crop(part[positions], self.frame) for part in (self._tiles.images, self._tiles.masks))
+        return self._batch(crops, np.ascontiguousarray(masks))
+
+    def truth(self, positions: np.ndarray) -> np.ndarray:
+        return centre(self._tiles.masks[positions], self.frame)
+
+    def _batch(self, crops: np.ndarray, masks: np.ndarray) -> Batch:
+        return Batch(network_input(crops, self._device), torch.from_numpy(masks).to(self._device))
+
+
+class DeviceSamples:
+    """All tiles on the device, samples made there a batch at a time; no step waits for the host."""
+
+    def __init__(self, tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> None:
+        self._images, self._masks = (torch.tensor(part, device=device) for part in (tiles.images, tiles.masks))
+        self.frame, self._tiles, self._config, self._device = tiles.frame, tiles, augmentation, device
+        self._random = torch.Generator(device)
+
+    def seed(self, seed: int) -> None:
+        self._random.manual_seed(seed)
+
+    def random(self, positions: np.ndarray) -> Batch:
+        config, padded, crop = self._config, self.frame.padded_px, self.frame.crop_px
+        down, right, flip, change, contrast, brightness = torch.rand(
+            6, len(positions), 1, device=self._device, generator=self._random
+        )
+        edge = torch.arange(crop, device=self._device)
+        rows = (down * (padded - crop + 1)).long() + edge  # (B, C), as the columns
+        columns = (right * (padded - crop + 1)).long() + torch.where(flip < config.flip_probability, edge.flip(0), edge)
+        place = torch.from_numpy(positions).to(self._device)[:, None, None], rows[:, :, None], columns[:, None, :]
+        changed = change < config.brightness_contrast_probability
+        factor = torch.where(changed, 1 + config.contrast_limit * (2 * contrast - 1), 1.0)
+        shift = torch.where(changed, 255 * config.brightness_limit * (2 * brightness - 1), 0.0)
+        grey = (self._images[place].float() * factor[..., None] + shift[..., None]).clamp(0, 255).floor()
+        return Batch(grey.unsqueeze(1) / 255, self._masks[place])
+
+    def centred(self, positions: np.ndarray) -> Batch:
+        place = torch.from_numpy(positions).to(self._device)
+        images, masks = (centre_crop(part, self.frame)[place] for part in (self._images, self._masks))
+        return Batch(images.unsqueeze(1).float() / 255, masks)
+
+    def truth(self, positions: np.ndarray) -> np.ndarray:
+        return centre(self._tiles.masks[positions], self.frame)
+
+
+def network_input(crops: np.ndarray, device: torch.device) -> Tensor:
+    """(B, C, C) uint8 crops as (B, 1, C, C) float32 in 0 … 1 on the device."""
+    return torch.from_numpy(np.ascontiguousarray(crops)).to(device).unsqueeze(1).float() / 255

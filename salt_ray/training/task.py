@@ -1,0 +1,59 @@
+"""What is trained: one fold of one training of an experiment."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.config import Experiment, Training
+from salt_ray.survey.folds import FoldTable
+
+
+def fold_name(training: str, fold: int) -> str:
+    """How a fold is called in messages, runs and tables."""
+    return f"{training}-fold-{fold}"
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold of one training: everything that decides its weights."""
+
+    experiment: Experiment
+    training: Training
+    fold: int
+    folds: FoldTable
+    #: SHA-256 of the file that the encoder's first weights come from; None where there is no file.
+    weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        return fold_name(self.training.name, self.fold)
+
+    def inputs(self, stages: int, survey_key: str) -> dict[str, Any]:
+        """What the first ``stages`` stages depend on, for ``artifacts.Folder``."""
+        chosen = {"seed", "geometry", "augmentation", "network", "precision"}
+        return {
+            "experiment": self.experiment.model_dump(mode="json", include=chosen),
+            "stages": [stage.model_dump(mode="json") for stage in self.training.stages[:stages]],
+            "fold": self.fold,
+            "folds": self.folds.digest,
+            "survey": survey_key,
+            "weights": self.weights,
+        }
+
+    def stage_folder(self, run: RunDirectory, stage: int, survey_key: str) -> Folder:
+        path = run.stage(self.training.name, self.fold, self.training.stages[stage].name)
+        return Folder(path, self.inputs(stage + 1, survey_key))
+
+    def epochs_after(self, stage: int) -> int:
+        """How many epochs the stages after this one may take."""
+        return sum(later.epochs for later in self.training.stages[stage + 1 :])
+
+    def seed(self, *parts: int) -> int:
+        """A seed for one use (``parts``), independent of every other."""
+        entropy = [self.experiment.seed, zlib.crc32(self.training.name.encode()), self.fold, *parts]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])

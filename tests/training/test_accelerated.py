@@ -1,0 +1,166 @@
+"""What training does otherwise on a GPU (tiles there, checkpoints in a thread, compiled steps), on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment
+from salt_ray.experiment_file import override
+from salt_ray.model import acceleration
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training import loop
+from salt_ray.training.checkpoint import CheckpointFolder, Saver, read_checkpoint
+from salt_ray.training.loop import train_fold
+from salt_ray.training.progress import Progress
+from salt_ray.training.samples import DeviceSamples
+from salt_ray.training.task import FoldTask
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def task(tiny: Experiment, tiny_folds: FoldTable) -> FoldTask:
+    return FoldTask(tiny, tiny.trainings[0], 0, tiny_folds)
+
+
+def with_(task: FoldTask, *changes: str) -> FoldTask:
+    experiment = override(task.experiment, list(changes))
+    return FoldTask(experiment, experiment.trainings[0], task.fold, task.folds)
+
+
+def files_of(run: RunDirectory) -> dict[str, bytes]:
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+
+def last_epoch(run: RunDirectory) -> dict:
+    return read_checkpoint(run.stage("random", 0, "cosine") / "epoch-00002.pt")
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Saver", lambda folder, device: Saver(folder, CUDA))
+    monkeypatch.setattr(loop, "samples_for", DeviceSamples)
+
+
+def test_checkpoints_written_in_a_thread_are_the_same(
+    task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, later = RunDirectory(tmp_path / "at once"), RunDirectory(tmp_path / "later")
+    train_fold(task, tiny_tiles, at_once, CPU)
+    monkeypatch.setattr(loop, "Saver", lambda folder, device: Saver(folder, CUDA))
+    train_fold(task, tiny_tiles, later, CPU)
+    assert files_of(later) == files_of(at_once)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_interrupted_it_goes_on_to_the_same_bytes(
+    epoch: int, task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path
+) -> None:
+    undisturbed, run, seen = RunDirectory(tmp_path / "undisturbed"), RunDirectory(tmp_path / "run"), []
+    train_fold(task, tiny_tiles, undisturbed, CPU)
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == epoch:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_fold(task, tiny_tiles, run, CPU, stop)
+    train_fold(task, tiny_tiles, run, CPU, seen.append)
+    assert files_of(run) == files_of(undisturbed)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_samples_made_on_the_device_train_as_well(task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path) -> None:
+    longer = with_(task, "trainings.0.stages.plateau.epochs=12", "trainings.0.stages.plateau.early_stopping=null")
+    train_fold(longer, tiny_tiles, RunDirectory(tmp_path), CPU)
+    history = read_checkpoint(RunDirectory(tmp_path).stage("random", 0, "plateau") / "epoch-00012.pt")["history"]
+    assert min(epoch["loss"] for epoch in history[-3:]) < 0.9 * history[0]["loss"]
+
+
+def test_checkpoints_every_third_epoch_the_best_and_the_last(
+    task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = with_(task, "trainings.0.stages.plateau.epochs=8", "trainings.0.stages.plateau.early_stopping=null")
+    saved, save = [], CheckpointFolder.save
+
+    def remember(folder: CheckpointFolder, epoch: int, state: dict, *, best: bool) -> None:
+        saved.append((folder.directory.name, epoch, best))
+        save(folder, epoch, state, best=best)
+
+    monkeypatch.setattr(CheckpointFolder, "save", remember)
+    every, seldom = RunDirectory(tmp_path / "every"), RunDirectory(tmp_path / "seldom")
+    train_fold(longer, tiny_tiles, every, CPU)
+    all_saves, saved[:] = list(saved), []
+    train_fold(with_(longer, "resources.checkpoint_epochs=3"), tiny_tiles, seldom, CPU)
+    last = {"plateau": 8, "cosine": 2}
+    assert saved == [save for save in all_saves if save[2] or save[1] % 3 == 0 or save[1] == last[save[0]]]
+    assert len(saved) < len(all_saves) == 10
+    assert last_epoch(every)["history"] == last_epoch(seldom)["history"]
+    weights = last_epoch(every)["network"]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in last_epoch(seldom)["network"].items())
+
+
+def test_a_saved_state_is_the_one_of_that_moment(tmp_path: Path) -> None:
+    weights = torch.zeros(1000)
+    with Saver(CheckpointFolder(tmp_path), CUDA) as saver:
+        for epoch in (1, 2):
+            weights.fill_(epoch)
+            saver.save(epoch, {"network": {"w": weights}, "history": [{"epoch": epoch}]}, best=epoch == 1)
+        weights.fill_(99)
+    assert [read_checkpoint(tmp_path / f"epoch-0000{e}.pt")["network"]["w"][0] for e in (1, 2)] == [1, 2]
+    assert read_checkpoint(tmp_path / "best.pt")["network"]["w"][0] == 1
+
+
+def test_what_writing_raised_is_raised_by_the_next_save_and_by_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CheckpointFolder, "save", full)
+    with pytest.raises(OSError, match="No space"), Saver(CheckpointFolder(tmp_path), CUDA) as saver:
+        saver.save(1, {}, best=False)
+        with pytest.raises(OSError, match="No space"):
+            saver.save(2, {}, best=False)
+
+
+def test_where_the_compiler_fails_it_is_said_and_training_goes_on_without(
+    task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, run, lines = RunDirectory(tmp_path / "plain"), RunDirectory(tmp_path / "run"), []
+    train_fold(task, tiny_tiles, plain, CPU)
+
+    def no_compiler(function, **options):
+        def fail(network, batch, stage, amp):
+            network(batch.images)  # a part may have run before: batch norm has counted
+            raise torch._dynamo.exc.BackendCompilerFailed(no_compiler, RuntimeError("no C++ compiler"), None)
+
+        return fail
+
+    monkeypatch.setattr(acceleration.torch, "compile", no_compiler)
+    train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
+    assert len(lines) == 1 and "torch.compile failed" in lines[0] and "going on without it" in lines[0]
+    assert files_of(run) == files_of(plain)
+
+
+@pytest.mark.slow
+def test_compiled_steps_train_alike(task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path) -> None:
+    plain, run, lines = RunDirectory(tmp_path / "plain"), RunDirectory(tmp_path / "run"), []
+    train_fold(task, tiny_tiles, plain, CPU)
+    train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
+    assert not lines
+    for ours, theirs in zip(last_epoch(run)["history"], last_epoch(plain)["history"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-2)
