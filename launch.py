@@ -234,11 +234,12 @@ def pipeline(
 def bench(
     names: Annotated[list[str], typer.Argument(help="One or more of the benchmarks in benchmarks/.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the rows as a JSON list.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU where there is one.")] = None,
 ) -> None:
     """Measure speed claims, each against its peer in the same run."""
     from benchmarks.harness import run_benchmarks
 
-    rows = run_benchmarks(names, typer.echo)
+    rows = run_benchmarks(names, typer.echo, device)
     if json_file:
         json_file.write_text(json.dumps(rows, indent=1))
 

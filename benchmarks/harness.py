@@ -73,17 +73,15 @@ def row(name: str, ours_seconds: Sequence[float], peer_seconds: Sequence[float],
     }
 
 
-def share(name: str, seconds: Sequence[float], whole: float, tiles: int, of: str) -> dict:
-    """A row of a breakdown: name, ours (median, ms a tile), unit, share of ``whole`` (seconds), of (what it is), n."""
-    middle = median(seconds)
-    return {
-        "name": name,
-        "ours": middle / tiles * 1e3,
-        "unit": "ms/tile",
-        "share": float(middle / whole) if whole else 0.0,
-        "of": of,
-        "n": len(seconds),
-    }
+def figure(name: str, values: Sequence[float], unit: str, share: float | None = None, of: str = "") -> dict:
+    """A row without a peer: name, ours (the median), unit, n, and where it is a part of something share and of."""
+    known = {} if share is None else {"share": float(share), "of": of}
+    return {"name": name, "ours": float(median(values)), "unit": unit, "n": len(values), **known}
+
+
+def part(name: str, seconds: Sequence[float], tiles: int, whole: float, of: str) -> dict:
+    """A row of a breakdown: ``seconds`` for so many tiles, as ms a tile and as a share of ``whole`` seconds."""
+    return figure(name, [value / tiles * 1e3 for value in seconds], "ms/tile", median(seconds) / whole, of)
 
 
 def per_tile(seconds: Sequence[float], tiles: int) -> list[float]:
@@ -127,9 +125,9 @@ def run_benchmarks(names: Sequence[str], say: Callable[[str], None], device: str
 
 
 def _line(result: dict) -> str:
-    if "share" in result:
-        part = f"{result['share']:.1%} {result['of']}"
-        return f"{result['name']}: {result['ours']:.4g} {result['unit']}, {part} (n = {result['n']})"
+    if "ratio" not in result:
+        share = f", {result['share']:.1%} {result['of']}" if "share" in result else ""
+        return f"{result['name']}: {result['ours']:.4g} {result['unit']}{share} (n = {result['n']})"
     low, high = result["spread"]
     return (
         f"{result['name']}: ours {result['ours']:.4g}, peer {result['peer']:.4g} {result['unit']}, "

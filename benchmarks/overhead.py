@@ -45,17 +45,7 @@ STEADY_FROM = 4  # the epochs before it share the cores with Ray's starting proc
 
 def measure() -> Iterator[dict]:
     """Rows for one fold, for two at once, and for two at once against one alone (all under Ray)."""
-    experiment = demo_experiment()
-    training = experiment.trainings[0]
-    stage = training.stages[0].replace(epochs=EPOCHS)
-    experiment = experiment.replace(trainings=(training.replace(stages=(stage,)),))
-    images, masks = survey(TILES)
-    frame = frame_for(101, experiment.geometry)
-    padding = operator(frame.tile_px, frame.padded_px)
-    ids = np.array([f"{i:06d}" for i in range(TILES)])
-    data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
-    folds = random_folds(ids, np.arange(TILES), 2)
-    tasks = [FoldTask(experiment, experiment.trainings[0], fold, folds) for fold in (0, 1)]
+    tasks, data = demo_folds(2, TILES, EPOCHS)
     alone, together, all_equal = [], [], True
     with connect("local"), tempfile.TemporaryDirectory() as folder:
         for name, chosen, ours in (
@@ -65,13 +55,29 @@ def measure() -> Iterator[dict]:
             plain, equal = [], True
             for i in range(RUNS):
                 under_ray, direct = Path(folder) / f"{name}-{i}-ray", Path(folder) / f"{name}-{i}-plain"
-                ours.append(_under_ray(chosen, data, under_ray))
+                ours.append(under_ray(chosen, data, under_ray))
                 plain.append(_plain(chosen, data, direct))
                 equal &= all(_weights(task, under_ray) == _weights(task, direct) for task in chosen)
             yield row(f"overhead: {name}", ours, plain, "s/epoch", equal)
             all_equal &= equal
     yield row("overhead: two folds at once against one alone", together, alone, "s/epoch", all_equal)
-    yield _trials(experiment, data, folds)
+    yield _trials(tasks[0].experiment, data, tasks[0].folds)
+
+
+def demo_folds(count: int, tiles: int, epochs: int) -> tuple[list[FoldTask], TrainingTiles]:
+    """So many folds of the demo's network, one stage each."""
+    experiment = demo_experiment()
+    training = experiment.trainings[0]
+    stage = training.stages[0].replace(epochs=epochs)
+    training = training.replace(folds=training.folds.replace(count=max(2, count)), stages=(stage,))
+    experiment = experiment.replace(trainings=(training,))
+    images, masks = survey(tiles)
+    frame = frame_for(101, experiment.geometry)
+    padding = operator(frame.tile_px, frame.padded_px)
+    ids = np.array([f"{i:06d}" for i in range(tiles)])
+    data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
+    folds = random_folds(ids, np.arange(tiles), max(2, count))
+    return [FoldTask(experiment, training, fold, folds) for fold in range(count)], data
 
 
 def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> dict:
@@ -104,7 +110,8 @@ def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> di
     return row("overhead: a trial under Ray Tune", ours, peer, "s/trial", equal)
 
 
-def _under_ray(tasks: Sequence[FoldTask], data: TrainingTiles, run: Path) -> float:
+def under_ray(tasks: Sequence[FoldTask], data: TrainingTiles, run: Path) -> float:
+    """Seconds per epoch in the steady state of these folds, all at once."""
     reports: list[Progress] = []
     outcomes = train_folds(tasks, data, RunDirectory(run), reports.append, lambda line: None)
     failures = [outcome.failure for outcome in outcomes if outcome.failure]

@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import row, share, survey
+from benchmarks.harness import figure, part, row, survey
 from benchmarks.lovasz import one_by_one
 from experiments.demo import experiment as demo_experiment
 from experiments.random_folds import STAGE_1
@@ -112,12 +112,12 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
     training, validation = task.folds.split(task.fold, data.ids)
     positions, seconds = training[: stage.batch_size], {}
 
-    def clock(part: str, work: Callable[..., Any], *arguments: object, **options: object) -> Any:
+    def clock(what: str, work: Callable[..., Any], *arguments: object, **options: object) -> Any:
         _wait(device)
         started = time.perf_counter()
         result = work(*arguments, **options)
         _wait(device)
-        seconds.setdefault(part, []).append(time.perf_counter() - started)
+        seconds.setdefault(what, []).append(time.perf_counter() - started)
         return result
 
     def forward(images: torch.Tensor) -> Logits:
@@ -132,14 +132,14 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
         clock("backward", loss.backward)
         clock("optimizer", optimizer.step)
     whole = np.sum([np.median(times[PARTS_REPEATED // 4 :]) for times in seconds.values()])
-    for part, times in seconds.items():
-        yield share(f"{name}: {part}", times[PARTS_REPEATED // 4 :], whole, stage.batch_size, "of a step's parts")
+    for what, times in seconds.items():
+        yield part(f"{name}: {what}", times[PARTS_REPEATED // 4 :], stage.batch_size, whole, "of a step's parts")
     if device.type == "cuda":
-        yield share(f"{name}: memory, GB", [torch.cuda.max_memory_allocated() / 1e9], 0, 1, "at the peak")
+        yield figure(f"{name}: memory at its peak", [torch.cuda.max_memory_allocated() / 1e9], "GB")
     with FlopCounterMode(display=False) as counter:
         combined_loss(*forward(batch.images), batch.masks, stage).backward()
     possible = counter.get_total_flops() / _flops_per_second(device, amp)
-    yield share(f"{name}: arithmetic at the speed of a large product", [possible], whole, stage.batch_size, "of a step")
+    yield part(f"{name}: arithmetic at the speed of a large product", [possible], stage.batch_size, whole, "of a step")
 
     seconds.clear()
     epoch = whole * len(training) / stage.batch_size
@@ -152,8 +152,8 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
             with Saver(CheckpointFolder(Path(folder)), device) as saver:
                 clock("best checkpoint, until training goes on", saver.save, number, state, best=True)
                 clock("best checkpoint, the rest", saver.finish)
-    for part, times in seconds.items():
-        yield share(f"{name}: {part}", times[1:], epoch, len(training), "of an epoch's steps")
+    for what, times in seconds.items():
+        yield part(f"{name}: {what}", times[1:], len(training), epoch, "of an epoch's steps")
 
 
 def _flops_per_second(device: torch.device, amp: torch.autocast) -> float:

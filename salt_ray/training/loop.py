@@ -122,7 +122,7 @@ def train_fold(
             try:
                 train_stage(work, starting_point)
             except CompilationFailed as error:
-                say(f"torch.compile failed ({error}): going on without it (resources.compile=false says so at once)")
+                say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
                 compiling = False
             except OutOfMemory as error:
                 if not micro_batch.can_shrink(error):
