@@ -107,7 +107,7 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
     samples: Samples = samples_for(data, task.experiment.augmentation, device)
     network = new_network(task, device, first_start=True).train()
     optimizer = torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=True
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
     )
     training, validation = task.folds.split(task.fold, data.ids)
     positions, seconds = training[: stage.batch_size], {}

@@ -156,7 +156,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
     if state is None and starting_point is not None:
         network.load_state_dict(read_checkpoint(starting_point)["network"])
     optimizer = torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=True
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
     )
     schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
     history: list[dict[str, float]] = []
