@@ -148,6 +148,7 @@ os.fsync = torn
 '''
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
     run, flag = tmp_path / "run", tmp_path / "killed"
     shutil.copytree(undisturbed[0], run)

@@ -184,7 +184,7 @@ def one_large_batch(task: FoldTask, tiles: TrainingTiles, copies: int) -> tuple[
         images=np.concatenate([tiles.images] * copies),
         masks=np.concatenate([tiles.masks] * copies),
     )
-    folds = loop.FoldTable(many.ids, np.arange(len(many.ids)) % 2, 2)
+    folds = FoldTable(many.ids, np.arange(len(many.ids)) % 2, 2)
     experiment = override(task.experiment, ["trainings.0.stages.plateau.batch_size=999"])
     training = experiment.trainings[0]
     stage = training.stages[0].replace(epochs=1)
