@@ -87,12 +87,14 @@ def test_machines_end_with_their_owner_however_it_ends(site: Site, tmp_path: Pat
         [sys.executable, "-c", OWNER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert owner.stdout.readline() == "on\n"
-    running = ["pgrep", "-f", "^sleep 4242$"]
-    assert subprocess.run(running, stdout=subprocess.DEVNULL).returncode == 0
+
+    def found() -> bool:
+        return subprocess.run(["pgrep", "-f", "^sleep 4242$"], stdout=subprocess.DEVNULL).returncode == 0
+
+    wait_until(found, "the machine's process is there", 10)
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
-    gone = lambda: subprocess.run(running, stdout=subprocess.DEVNULL).returncode == 1  # noqa: E731
-    wait_until(gone, "the machine ends", 10)
+    wait_until(lambda: not found(), "the machine ends", 10)
     links = ["ip", "-o", "link", "show"]
     wait_until(lambda: f"salt{owner.pid}x" not in subprocess.check_output(links, text=True), "its network ends", 10)
 
