@@ -126,6 +126,7 @@ def test_the_same_command_again_does_nothing_and_more_trials_go_on(
     assert told(load_study(run)) == before
 
 
+@pytest.mark.slow
 def test_driver_worker_and_both_are_killed(
     search: Road, ray_directory: Path, finished: tuple[RunDirectory, str], tmp_path: Path
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,13 +13,15 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.experiment_file import override
 from salt_ray.model import acceleration
+from salt_ray.model.acceleration import mixed_precision
+from salt_ray.model.network import build_network
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
 from salt_ray.training.checkpoint import CheckpointFolder, Saver, read_checkpoint
 from salt_ray.training.loop import train_fold
 from salt_ray.training.progress import Progress
-from salt_ray.training.samples import DeviceSamples
+from salt_ray.training.samples import Batch, DeviceSamples, HostSamples
 from salt_ray.training.task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -158,9 +162,37 @@ def test_where_the_compiler_fails_it_is_said_and_training_goes_on_without(
 
 @pytest.mark.slow
 def test_compiled_steps_train_alike(task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path) -> None:
+    """Without dropout, whose draws are others in compiled code, and with steps so small that rounding does not grow."""
+    (training,) = task.experiment.trainings
+    stage = training.stages[0].replace(lr=1e-5, epochs=2)
+    experiment = task.experiment.replace(
+        network=task.experiment.network.replace(dropout=0.0), trainings=(training.replace(stages=(stage,)),)
+    )
+    small = FoldTask(experiment, experiment.trainings[0], task.fold, task.folds)
     plain, run, lines = RunDirectory(tmp_path / "plain"), RunDirectory(tmp_path / "run"), []
-    train_fold(task, tiny_tiles, plain, CPU)
-    train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
+    train_fold(small, tiny_tiles, plain, CPU)
+    train_fold(with_(small, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
     assert not lines
-    for ours, theirs in zip(last_epoch(run)["history"], last_epoch(plain)["history"], strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-2)
+    ours, theirs = (read_checkpoint(r.stage("random", 0, "plateau") / "epoch-00002.pt") for r in (run, plain))
+    for mine, other in zip(ours["history"], theirs["history"], strict=True):
+        assert mine == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_gradients_are_near_the_exact_ones_as_others_are(task: FoldTask, tiny_tiles: TrainingTiles) -> None:
+    """Exact is float64. In float32 both have been seen between 0.002 % and 1.5 % off: where a ReLU is at its kink."""
+    config = task.experiment.network.replace(dropout=0.0)
+    samples = HostSamples(tiny_tiles, task.experiment.augmentation, CPU)
+    samples.seed(0)
+    batch = samples.random(np.arange(4))
+
+    def gradient(loss_of: Callable[..., torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        torch.manual_seed(1)
+        network = build_network(config).to(dtype).train()
+        in_type = Batch(batch.images.to(dtype), batch.masks)
+        loss_of(network, in_type, task.training.stages[0], mixed_precision(task.experiment, CPU)).backward()
+        return torch.cat([weights.grad.flatten().double() for weights in network.parameters()])
+
+    exact = gradient(loop.batch_loss, torch.float64)
+    for loss_of in (loop.batch_loss, acceleration.compiled(loop.batch_loss)):
+        assert (gradient(loss_of, torch.float32) - exact).norm() < 0.05 * exact.norm()
