@@ -29,7 +29,7 @@ test: install
 test-all: test
 	$(BIN)/python -m pytest -m "(slow or cluster or browser) and not machines" || [ $$? -eq 5 ]
 
-# Three machines of network namespaces, ray up, and what a cluster goes through: as root, on Linux, 7 to 20 minutes.
+# Three machines of network namespaces, ray up, and what a cluster goes through: as root, on Linux, 10 to 20 minutes.
 rehearsal: install
 	$(BIN)/python -m pytest -s -m machines
 

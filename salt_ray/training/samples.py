@@ -1,7 +1,8 @@
 """Where the training loop's batches come from: tiles on the host, or all of them on the device.
 
-Albumentations defines a random sample (``survey.augment``). On a GPU it would be the slowest part by far, so there the
-same is done to whole batches on the device: same crops, flips and grey values from the same distribution, other draws.
+Albumentations defines a random sample (``survey.augment``). It takes a core 0.13 ms a tile, a quarter of the time that
+a GPU which trains 2,000 tiles/s has for all of its work. So there the same is done to whole batches on the device:
+crops, flips and grey values from the same distribution, other draws.
 
 Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
 """
