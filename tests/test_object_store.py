@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +182,15 @@ def test_an_answer_without_a_name_is_one_of_those_that_pass(
     assert path.read_bytes() == b"here" and len(asked) == 2
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt; a process that a shell began in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_write_leaves_the_old_object_or_the_new_one(bucket: str) -> None:
     path, interrupted = ObjectPath(f"{bucket}/interrupted"), 0
     contents = [bytes([number]) * 200_000 for number in range(40)]

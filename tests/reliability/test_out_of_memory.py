@@ -227,7 +227,7 @@ def test_a_host_without_memory_for_a_whole_batch(
         return json.loads((tmp_path / f"{name}.json").read_text())
 
     peaks = [seen("whole", parts=1)["peak"], seen("halves", parts=2)["peak"]]
-    assert peaks[0] - peaks[1] > 100 * 2**20
+    assert peaks[0] - peaks[1] > 50 * 2**20  # the machine's kernels decide how far; the same one's peaks vary by 1 MB
     assert seen("run", parts=1, limit=sum(peaks) // 2)["lines"] == [
         "out of memory with 144 tiles at once in epoch 1 of plateau; going on with 72 at once, same batch of 144"
     ]
