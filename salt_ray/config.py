@@ -227,10 +227,12 @@ class Postprocessing(Section):
 class Resources(Section):
     """What a fold and a prediction worker take. It changes no result's meaning and no folder's inputs."""
 
-    cpus_per_fold: Annotated[StrictInt, Field(ge=1)] = 1
+    #: Also the threads of a fold. None: on one machine, without a GPU, its cores divided by the experiment's folds;
+    #: elsewhere, and for trials and prediction, 1.
+    cpus_per_fold: Annotated[StrictInt, Field(ge=1)] | None = None
     #: Several folds share a GPU when below 1; 0: train on the CPU; None: 1 where the cluster has a GPU, else 0.
     gpus_per_fold: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
-    #: Compile the network's training step and prediction; None: on GPUs only. Where it fails, a line says so.
+    #: Compile the network; None: on GPUs, and on CPUs for stages long enough. Where it fails, a line says so.
     compile: StrictBool | None = None
     #: Epochs from one checkpoint to the next; the best epochs and the last one are saved in any case.
     checkpoint_epochs: Annotated[StrictInt, Field(ge=1)] = 1

@@ -83,10 +83,13 @@ def train_folds(
         report: gets every fold's newest progress.
         say: gets lines for people.
     """
-    wanted = fold_resources(tasks[0].experiment.resources)  # once: folds of one run all train on the same kind
+    experiment = tasks[0].experiment
+    # Once: folds of one run all train on the same kind. By all of them and not by those that are left: with other
+    # threads a run that goes on would end with other bytes.
+    wanted = fold_resources(experiment.resources, sum(training.folds.count for training in experiment.trainings))
     identity = check_nodes_see(run)
     say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
-    board, gauges = new_board(), Gauges(tasks[0].experiment.name)
+    board, gauges = new_board(), Gauges(experiment.name)
     without_place = Waiting(wanted, ("fold", "folds"), say)
     work = FoldWork(ray.put(tiles), run, identity, board, wanted)  # tiles once; workers here read them without a copy
     options = _beside_the_driver()

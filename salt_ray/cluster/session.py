@@ -126,13 +126,16 @@ def somebody_answers(address: str) -> bool:
         return False
 
 
-def fold_resources(resources: Resources) -> dict[str, float]:
+def fold_resources(resources: Resources, folds: int | None = None) -> dict[str, float]:
     """What Ray reserves for one fold or one prediction worker.
+
+    Args:
+        folds: how many share the cores of one machine; None: workers that want no more than a core each.
 
     Raises:
         ClusterError: no node has that much, and no autoscaler would start one that has; Ray would wait for ever.
     """
-    wanted = asked_for(resources)
+    wanted = asked_for(resources, folds)
     if not slots(wanted) and not may_grow(wanted):
         nodes = [{kind: node["Resources"].get(kind, 0) for kind in wanted} for node in ray.nodes() if node["Alive"]]
         raise ClusterError(
@@ -142,15 +145,22 @@ def fold_resources(resources: Resources) -> dict[str, float]:
     return wanted
 
 
-def asked_for(resources: Resources) -> dict[str, float]:
-    """What one fold or one prediction worker takes, whether or not a node has it."""
-    wanted = {"CPU": float(resources.cpus_per_fold)}
+def asked_for(resources: Resources, folds: int | None = None) -> dict[str, float]:
+    """What one fold or one prediction worker takes, whether or not a node has it; ``folds`` as above."""
     gpus = resources.gpus_per_fold
     if gpus is None:
         gpus = 1.0 if has_gpus() else 0.0
+    shared = 1 if gpus or folds is None else max(1, _own_cores() // folds)
+    wanted = {"CPU": float(resources.cpus_per_fold or shared)}
     if gpus:
         wanted["GPU"] = gpus
     return wanted
+
+
+def _own_cores() -> int:
+    """Cores of a cluster that is one machine; 0 of others: threads change rounding, and there they come and go."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return int(nodes[0].get("CPU", 0)) if len(nodes) == 1 and not node_types() else 0
 
 
 def has_gpus() -> bool:

@@ -92,6 +92,29 @@ def test_folds_wait_for_nodes_that_may_come(
 
 
 @pytest.mark.parametrize(
+    ("nodes", "types", "resources", "folds", "cpus"),
+    [
+        ([16], [], Resources(), 5, 3),
+        ([16], [], Resources(), 2, 8),
+        ([2], [], Resources(), 5, 1),
+        ([16], [], Resources(), None, 1),
+        ([16], [], Resources(cpus_per_fold=2), 5, 2),
+        ([16], [], Resources(gpus_per_fold=0.5), 5, 1),
+        ([16, 16], [], Resources(), 5, 1),  # one of them may go, and the fold go on elsewhere
+        ([16], [{"CPU": 16.0}], Resources(), 5, 1),
+    ],
+)
+def test_folds_share_the_cores_of_one_machine(
+    nodes: list, types: list, resources: Resources, folds: int | None, cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = [{"Alive": True, "Resources": {"CPU": float(cores)}} for cores in nodes]
+    monkeypatch.setattr(session.ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": float(sum(nodes))})
+    monkeypatch.setattr(session, "node_types", lambda: types)
+    assert session.asked_for(resources, folds)["CPU"] == cpus
+
+
+@pytest.mark.parametrize(
     ("types", "resources"),
     [
         ([], Resources(cpus_per_fold=5)),
