@@ -16,7 +16,9 @@ from salt_ray.config import Experiment
 from salt_ray.inference.tta import Identity, LeftRightFlip, transforms
 from salt_ray.model.acceleration import (
     CompilationFailed,
+    compilation_watched,
     compiled,
+    forward,
     forward_batch,
     mixed_precision,
     tune_for_fixed_shapes,
@@ -83,7 +85,8 @@ class Model:
         # The last batch is smaller: not worth compiling for.
         if self._compiled is not None and len(images) == self._batch:
             try:
-                return self._compiled(self._network, images, views, self._amp)
+                with compilation_watched():
+                    return self._compiled(self._network, images, views, self._amp)
             except CompilationFailed as error:
                 self._say(f"torch.compile failed ({error}): predicting without it")
                 self._compiled = None
@@ -97,8 +100,7 @@ def _mean_over_views(
     groups = [views] if images.is_cuda else [[view] for view in views]  # one larger batch does not help a CPU
     masks, salt = [], []
     for group in groups:
-        with amp:
-            logits = network(torch.cat([view.apply(images) for view in group]))
+        logits = forward(network, torch.cat([view.apply(images) for view in group]), amp)
         parts = logits.mask_logits.float().sigmoid().chunk(len(group))
         masks += [view.undo(mask) for view, mask in zip(group, parts, strict=True)]
         salt += logits.salt_logit.float().sigmoid().chunk(len(group))

@@ -42,6 +42,34 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)]
 
 
+class AlignedConv2d(nn.Conv2d):
+    """A 3x3 convolution that keeps the size; on a GPU with zeros for channels that fill up its tensor cores' tiles.
+
+    The function is the same. Forward and backward, in bf16 on an H100, 24 tiles of 128 x 128 px: 128 -> 68 -> 8
+    channels take 1.63 ms, with 96 in the middle 0.89; 248 -> 32 takes 0.81 ms, 256 -> 32 0.55.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_cuda:
+            return super().forward(x)
+        return self.aligned(x)
+
+    def aligned(self, x: Tensor) -> Tensor:
+        """``forward`` with the zeros."""
+        more_in, more_out = _missing(self.in_channels), _missing(self.out_channels)
+        weight = F.pad(self.weight, (0, 0, 0, 0, 0, more_in, 0, more_out))
+        wide = F.conv2d(F.pad(x, (0, 0, 0, 0, 0, more_in)), weight, F.pad(self.bias, (0, more_out)), padding=1)
+        return wide[:, : self.out_channels]
+
+
+def _missing(channels: int) -> int:
+    """Channels to the next multiple of 32; none where they are few, or a multiple of 16."""
+    return 0 if channels < 32 or channels % 16 == 0 else -channels % 32
+
+
 class FpnBlock(nn.Sequential):
     """(N, in, h, w) -> (N, out, h, w): twice conv 3x3, ReLU, BatchNorm in this order; the mean width in between."""
 
@@ -49,7 +77,7 @@ class FpnBlock(nn.Sequential):
         middle = round((in_channels + out_channels) / 2)
         layers: list[nn.Module] = []
         for before, after in ((in_channels, middle), (middle, out_channels)):
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(after)]
+            layers += [AlignedConv2d(before, after), nn.ReLU(inplace=True), nn.BatchNorm2d(after)]
         super().__init__(*layers)
 
 
@@ -124,7 +152,30 @@ class Decoder(nn.Module):
             x = gate(x)
             # dropping channels commutes with interpolating and joining them, and costs far less before both
             narrow = self.dropout(read(x))
-            if narrow.shape[-2:] != size:
-                narrow = F.interpolate(narrow, size, mode="bilinear", align_corners=False)
-            pyramid.append(narrow)
+            pyramid.append(narrow if narrow.shape[-2:] == size else interpolate(narrow, size))
         return torch.cat(pyramid, dim=1)
+
+
+def interpolate(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, channels, h, w) -> (N, channels, *size), bilinear, as torch's ``interpolate`` without aligned corners."""
+    return interpolate_by_products(x, size) if x.is_cuda else F.interpolate(x, size, mode="bilinear")
+
+
+def interpolate_by_products(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """``interpolate`` as a product with one matrix for rows and one for columns.
+
+    Torch's backward pass adds up what each coarse pixel gets by atomic operations: for the seed's four maps and 24
+    tiles of 128 x 128 px 1.74 ms on an H100, products 0.13 (forward 0.84 and 0.18).
+    """
+    count, channels, height, width = x.shape
+    rows, columns = (_interpolation(*edges, x) for edges in zip((height, width), size, strict=True))
+    x = x.permute(0, 2, 3, 1)  # as it lies in memory with channels last
+    x = torch.bmm(rows.expand(count, -1, -1), x.reshape(count, height, width * channels))
+    x = torch.bmm(columns.expand(count * size[0], -1, -1), x.reshape(count * size[0], width, channels))
+    return x.reshape(count, *size, channels).permute(0, 3, 1, 2)
+
+
+def _interpolation(before: int, after: int, like: Tensor) -> Tensor:
+    """What each of ``after`` places takes of each of ``before`` ones: (after, before)."""
+    impulses = torch.eye(before, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))[None]
+    return F.interpolate(impulses, after, mode="linear")[0].T.to(like.dtype)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from salt_ray import config
-from salt_ray.model.decoder import Decoder
+from salt_ray.model.decoder import AlignedConv2d, Decoder
 from salt_ray.model.encoder import Encoder, build_encoder
 
 
@@ -31,7 +31,7 @@ class SaltNet(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.mask_head = nn.Sequential(
-            nn.Conv2d(decoder.out_channels, mask_head_width, 3, padding=1),
+            AlignedConv2d(decoder.out_channels, mask_head_width),
             nn.ReLU(inplace=True),
             nn.Conv2d(mask_head_width, 1, 1),
         )

@@ -29,7 +29,9 @@ from salt_ray.config import Stage
 from salt_ray.errors import SaltRayError
 from salt_ray.model.acceleration import (
     CompilationFailed,
+    compilation_watched,
     compiled,
+    forward,
     forward_batch,
     mixed_precision,
     tune_for_fixed_shapes,
@@ -44,7 +46,7 @@ from salt_ray.training.losses import combined_loss
 from salt_ray.training.metrics import score
 from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
 from salt_ray.training.progress import Progress
-from salt_ray.training.samples import Batch, Samples, samples_for
+from salt_ray.training.samples import Samples, samples_for
 from salt_ray.training.schedule import Stopping, build_schedule
 from salt_ray.training.task import FoldTask
 
@@ -69,7 +71,7 @@ class StageWork:
     micro_batch: MicroBatch
     tiles: TrainingTiles
     device: torch.device
-    compiling: bool
+    may_compile: bool
     report: Callable[[Progress], None]
     say: Callable[[str], None]
 
@@ -109,7 +111,7 @@ def train_fold(
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
     fold_folder = folders[0].path.parent
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
-    compiling, starting_point = wants_compilation(task.experiment, device), None
+    may_compile, starting_point = True, None
     tune_for_fixed_shapes(device)
     for index, folder in enumerate(folders):
         folder.open()
@@ -118,12 +120,12 @@ def train_fold(
             if (line := micro_batch.remembered()) is not None:
                 say(line)
         while folder.done is None:
-            work = StageWork(task, index, folder, ownership, micro_batch, tiles, device, compiling, report, say)
+            work = StageWork(task, index, folder, ownership, micro_batch, tiles, device, may_compile, report, say)
             try:
                 train_stage(work, starting_point)
             except CompilationFailed as error:
                 say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
-                compiling = False
+                may_compile = False
             except OutOfMemory as error:
                 if not micro_batch.can_shrink(error):
                     cause = str(error.__cause__).partition("\n")[0]
@@ -170,7 +172,8 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
         history = state["history"]
     samples = samples_for(work.tiles, task.experiment.augmentation, device)
     amp = mixed_precision(task.experiment, device)
-    loss_of = compiled(batch_loss) if work.compiling else batch_loss
+    compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
+    logits_of = compiled(forward, graphs=device.type == "cuda") if compiling else forward
     if history:  # whoever wrote this checkpoint may have died before its report
         work.report(epoch_progress(work, history[-1], stopping.best_score, math.nan, math.nan))
 
@@ -185,12 +188,13 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
             network.train()
             losses = []
             where = f"epoch {epoch} of {stage.name}"
-            with memory_watched("training", batch_size, at_once, where):
+            with memory_watched("training", batch_size, at_once, where), compilation_watched():
                 for positions in batches(training, batch_size, np.random.default_rng(seed)):
                     optimizer.zero_grad(set_to_none=True)
                     losses.append(torch.zeros((), device=device))
                     for batch in samples.random(positions).split(parts):
-                        loss = loss_of(network, batch, stage, amp) * (len(batch.masks) / len(positions))
+                        logits = logits_of(network, batch.images, amp)
+                        loss = combined_loss(*logits, batch.masks, stage) * (len(batch.masks) / len(positions))
                         loss.backward()
                         losses[-1] += loss.detach()
                     optimizer.step()
@@ -233,13 +237,6 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
     marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
     reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
     folder.finish(**marker, **({"micro_batch": min(reduced)} if reduced else {}))
-
-
-def batch_loss(network: SaltNet, batch: Batch, stage: Stage, amp: torch.autocast) -> torch.Tensor:
-    """The loss to go down on: float32 scalar."""
-    with amp:
-        logits = network(batch.images)
-    return combined_loss(*logits, batch.masks, stage)
 
 
 def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
@@ -294,8 +291,7 @@ def validate(
     losses, predicted = [], []
     for start in range(0, len(positions), at_once):
         batch = samples.centred(positions[start : start + at_once])
-        with amp:
-            logits = network(batch.images)
+        logits = forward(network, batch.images, amp)
         losses.append(combined_loss(*logits, batch.masks, stage).double() * len(batch.masks))
         predicted.append(centre(decide_at_zero(logits), frame))
     total = torch.stack(losses).sum().item()

@@ -113,5 +113,4 @@ def _jaccard_steps(salt: Tensor) -> Tensor:
     """
     wrong = torch.arange(1, salt.shape[1] + 1, device=salt.device, dtype=salt.dtype)
     jaccard_loss = wrong / (salt.sum(dim=1, keepdim=True) + wrong - salt.cumsum(dim=1))
-    jaccard_loss[:, 1:] -= jaccard_loss[:, :-1].clone()
-    return jaccard_loss
+    return jaccard_loss.diff(dim=1, prepend=torch.zeros_like(jaccard_loss[:, :1]))

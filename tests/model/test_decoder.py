@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from salt_ray.model.decoder import Decoder, DecoderBlock, FpnBlock, ScseGate
+from salt_ray.model.decoder import (
+    AlignedConv2d,
+    Decoder,
+    DecoderBlock,
+    FpnBlock,
+    ScseGate,
+    interpolate,
+    interpolate_by_products,
+)
 
 CHANNELS = (4, 6, 8, 10, 12)
 FPN_WIDTHS = (6, 5, 4, 3, 2)
@@ -35,7 +43,7 @@ def test_block_narrows_to_a_quarter():
 
 def test_fpn_block_normalises_after_the_relu_and_has_the_mean_width_between():
     block = FpnBlock(2048, 128)
-    assert [type(m) for m in block] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] * 2
+    assert [type(m) for m in block] == [AlignedConv2d, nn.ReLU, nn.BatchNorm2d] * 2
     assert block[0].out_channels == 1088
 
 
@@ -45,6 +53,33 @@ def test_result_has_full_size_whatever_the_reductions(reductions, kind):
     network = decoder(reductions, kind=kind)
     assert network.out_channels == sum(FPN_WIDTHS)
     assert network(maps(reductions), (32, 64)).shape == (3, sum(FPN_WIDTHS), 32, 64)
+
+
+@pytest.mark.parametrize("size", [(16, 32), (32, 64), (12, 30)])
+def test_interpolation_by_products_is_the_same_and_so_is_its_gradient(size):
+    results = []
+    for way in (interpolate, interpolate_by_products):
+        torch.manual_seed(0)
+        x = torch.randn(3, 5, 4, 8, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+        y = way(x, size)
+        y.mul(torch.randn_like(y)).sum().backward()
+        results.append((y, x.grad))
+    assert results[0][0].shape == (3, 5, *size)
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("channels", [(128, 68), (68, 8), (248, 32), (272, 32), (3, 5)])
+def test_channels_that_fill_up_change_neither_result_nor_gradients(channels):
+    torch.manual_seed(0)
+    convolution, results = AlignedConv2d(*channels).double(), []
+    for way in (convolution, convolution.aligned):
+        x = torch.randn(2, channels[0], 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        y = way(x.requires_grad_())
+        gradients = torch.autograd.grad(y.square().sum(), (x, *convolution.parameters()))
+        results.append((y, *gradients))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_default_widths_are_those_of_the_method():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,15 +14,16 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.experiment_file import override
 from salt_ray.model import acceleration
-from salt_ray.model.acceleration import mixed_precision
-from salt_ray.model.network import build_network
+from salt_ray.model.acceleration import compiled, forward, mixed_precision
+from salt_ray.model.network import Logits, build_network
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
 from salt_ray.training.checkpoint import CheckpointFolder, Saver, read_checkpoint
 from salt_ray.training.loop import train_fold
+from salt_ray.training.losses import combined_loss
 from salt_ray.training.progress import Progress
-from salt_ray.training.samples import Batch, DeviceSamples, HostSamples
+from salt_ray.training.samples import DeviceSamples, HostSamples
 from salt_ray.training.task import FoldTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -148,8 +150,8 @@ def test_where_the_compiler_fails_it_is_said_and_training_goes_on_without(
     train_fold(task, tiny_tiles, plain, CPU)
 
     def no_compiler(function, **options):
-        def fail(network, batch, stage, amp):
-            network(batch.images)  # a part may have run before: batch norm has counted
+        def fail(network, images, amp):
+            network(images)  # a part may have run before: batch norm has counted
             raise torch._dynamo.exc.BackendCompilerFailed(no_compiler, RuntimeError("no C++ compiler"), None)
 
         return fail
@@ -158,6 +160,79 @@ def test_where_the_compiler_fails_it_is_said_and_training_goes_on_without(
     train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
     assert len(lines) == 1 and "torch.compile failed" in lines[0] and "going on without it" in lines[0]
     assert files_of(run) == files_of(plain)
+
+
+def test_where_the_compiler_fails_at_the_backward_pass_too(
+    task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backward pass is compiled when it is first asked for."""
+    plain, run, lines = RunDirectory(tmp_path / "plain"), RunDirectory(tmp_path / "run"), []
+    train_fold(task, tiny_tiles, plain, CPU)
+
+    class NoBackward(torch.autograd.Function):
+        @staticmethod
+        def forward(context, logits):
+            return logits.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            raise torch._dynamo.exc.BackendCompilerFailed(NoBackward, RuntimeError("an unknown operation"), None)
+
+    def without_backward(function, **options):
+        def call(*arguments):
+            logits = function(*arguments)
+            return logits._replace(mask_logits=NoBackward.apply(logits.mask_logits))
+
+        return call
+
+    monkeypatch.setattr(acceleration.torch, "compile", without_backward)
+    train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
+    assert len(lines) == 1 and "an unknown operation" in lines[0] and "going on without it" in lines[0]
+    assert files_of(run) == files_of(plain)
+
+
+def test_a_cpu_compiles_for_stages_that_are_long_enough(
+    task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plateau, cosine = (stage.epochs * 12 for stage in task.training.stages)  # a fold trains on 12 tiles
+    assert plateau > cosine
+    monkeypatch.setattr(acceleration, "WORTH_COMPILING", cosine)
+    compiled_functions = []
+    monkeypatch.setattr(acceleration.torch, "compile", lambda f, **options: compiled_functions.append(f) or f)
+    for choice, count in ((None, 1), (True, 2), (False, 0)):
+        chosen = with_(task, f"resources.compile={json.dumps(choice)}")
+        train_fold(chosen, tiny_tiles, RunDirectory(tmp_path / str(choice)), CPU)
+        assert len(compiled_functions) == count
+        compiled_functions.clear()
+
+
+@pytest.mark.parametrize("message", ["accessing tensor output of CUDAGraphs that has been overwritten", "bad shapes"])
+def test_an_error_of_a_cuda_graph_is_one_of_compiling(message: str) -> None:
+    expected = acceleration.CompilationFailed if "CUDAGraphs" in message else RuntimeError
+    with pytest.raises(Exception, match=message) as caught, acceleration.compilation_watched():
+        raise RuntimeError(message)
+    assert type(caught.value) is expected
+
+
+@pytest.mark.slow
+def test_compiled_and_interrupted_it_goes_on_to_the_same_bytes(
+    task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path
+) -> None:
+    compiling, undisturbed, run = (
+        with_(task, "resources.compile=true"),
+        RunDirectory(tmp_path / "undisturbed"),
+        RunDirectory(tmp_path / "run"),
+    )
+    train_fold(compiling, tiny_tiles, undisturbed, CPU)
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_fold(compiling, tiny_tiles, run, CPU, stop)
+    train_fold(compiling, tiny_tiles, run, CPU)
+    assert files_of(run) == files_of(undisturbed)
 
 
 @pytest.mark.slow
@@ -186,13 +261,13 @@ def test_compiled_gradients_are_near_the_exact_ones_as_others_are(task: FoldTask
     samples.seed(0)
     batch = samples.random(np.arange(4))
 
-    def gradient(loss_of: Callable[..., torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    def gradient(logits_of: Callable[..., Logits], dtype: torch.dtype) -> torch.Tensor:
         torch.manual_seed(1)
         network = build_network(config).to(dtype).train()
-        in_type = Batch(batch.images.to(dtype), batch.masks)
-        loss_of(network, in_type, task.training.stages[0], mixed_precision(task.experiment, CPU)).backward()
+        logits = logits_of(network, batch.images.to(dtype), mixed_precision(task.experiment, CPU))
+        combined_loss(*logits, batch.masks, task.training.stages[0]).backward()
         return torch.cat([weights.grad.flatten().double() for weights in network.parameters()])
 
-    exact = gradient(loop.batch_loss, torch.float64)
-    for loss_of in (loop.batch_loss, acceleration.compiled(loop.batch_loss)):
-        assert (gradient(loss_of, torch.float32) - exact).norm() < 0.05 * exact.norm()
+    exact = gradient(forward, torch.float64)
+    for logits_of in (forward, compiled(forward)):
+        assert (gradient(logits_of, torch.float32) - exact).norm() < 0.05 * exact.norm()
