@@ -68,20 +68,21 @@ def measure_on(device: torch.device) -> Iterator[dict]:
     ids = np.array([f"{i:06d}" for i in range(tiles)])
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
     task = FoldTask(experiment, experiment.trainings[0], 0, random_folds(ids, np.arange(tiles), 2))
+    compiling = not wants_compilation(experiment, device)
+    switched = experiment.replace(resources=experiment.resources.replace(compile=compiling))
+    other_task = FoldTask(switched, task.training, 0, task.folds)
     rounds, epochs = (1, RUNS) if device.type == "cuda" else (RUNS, 1)  # there a round begins with a minute's compiling
-    ours, peer = [], []
+    ours, other, peer = [], [], []
     for _ in range(rounds):
         ours += _ours(task, data, device, epochs)
         peer += _peer(experiment, data, device, epochs)
+        other += _ours(other_task, data, device, epochs)
     logits, salt_logit = torch.randn(24, 128, 128, device=device), torch.randn(24, device=device)
     truth = logits + torch.randn_like(logits) > 1
-    loss_of_ours, loss_of_peer = (loss(logits, salt_logit, truth, stage) for loss in (combined_loss, _plain_loss))
-    yield row(name, ours, peer, "ms/tile", equal=torch.allclose(loss_of_ours, loss_of_peer, rtol=1e-5))
-    other_way = not wants_compilation(experiment, device)
-    switched = experiment.replace(resources=experiment.resources.replace(compile=other_way))
-    other = _ours(FoldTask(switched, task.training, 0, task.folds), data, device, len(ours))
-    what = f"{name}: against the same {'with' if other_way else 'without'} torch.compile"
-    yield row(what, ours, other, "ms/tile", equal=True)
+    loss, peers_loss = (loss_of(logits, salt_logit, truth, stage) for loss_of in (combined_loss, _plain_loss))
+    equal = torch.allclose(loss, peers_loss, rtol=1e-5)
+    yield row(name, ours, peer, "ms/tile", equal)
+    yield row(f"{name}, {'compiled' if compiling else 'not compiled'}", other, peer, "ms/tile", equal)
     yield from _parts(name, task, data, device)
     with mock.patch.object(loop, "samples_for", _OneBatch):
         twin = _ours(task, data, device, len(ours))
@@ -105,7 +106,7 @@ class _OneBatch:
 def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device) -> Iterator[dict]:
     """What one step and the end of an epoch consist of, eagerly, each part waited for."""
     stage, amp = task.training.stages[0], mixed_precision(task.experiment, device)
-    samples: Samples = samples_for(data, task.experiment.augmentation, device)
+    samples: Samples = samples_for(data, task.experiment.augmentation, device, print)
     network = new_network(task, device, first_start=True).train()
     optimizer = torch.optim.SGD(
         network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"

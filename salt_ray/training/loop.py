@@ -170,7 +170,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
         schedule.restore(state["schedule"])
         stopping.restore(state["stopping"])
         history = state["history"]
-    samples = samples_for(work.tiles, task.experiment.augmentation, device)
+    samples = samples_for(work.tiles, task.experiment.augmentation, device, work.say)
     amp = mixed_precision(task.experiment, device)
     compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
     logits_of = compiled(forward, graphs=device.type == "cuda") if compiling else forward

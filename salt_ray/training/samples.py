@@ -9,6 +9,7 @@ Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,9 @@ from salt_ray.config import Augmentation
 from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.survey.prepared import TrainingTiles
+
+#: Of a GPU's whole memory, which other folds may share: what is free changes, and a fold must go on as it began.
+DEVICE_SHARE = 0.25
 
 
 class Batch(NamedTuple):
@@ -52,11 +56,20 @@ class Samples(Protocol):
         """The tiles' own masks, without what was padded, on the host: (B, S, S) bool."""
 
 
-def samples_for(tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> Samples:
-    """On a GPU all tiles are kept there (86 MB of images and as much of masks for TGS)."""
-    if device.type == "cuda":
-        return DeviceSamples(tiles, augmentation, device)
-    return HostSamples(tiles, augmentation, device)
+def samples_for(
+    tiles: TrainingTiles, augmentation: Augmentation, device: torch.device, say: Callable[[str], None]
+) -> Samples:
+    """On a GPU all tiles are kept there (86 MB of images and as much of masks for TGS), or a line says why not."""
+    if device.type != "cuda":
+        return HostSamples(tiles, augmentation, device)
+    needed, there = tiles.images.nbytes + tiles.masks.nbytes, torch.cuda.get_device_properties(device).total_memory
+    if needed > DEVICE_SHARE * there:
+        say(
+            f"samples are made on the host: {len(tiles.ids)} tiles take {needed / 1e9:.1f} GB, the GPU has "
+            f"{there / 1e9:.1f}, of which {DEVICE_SHARE:.0%} are for tiles"
+        )
+        return HostSamples(tiles, augmentation, device)
+    return DeviceSamples(tiles, augmentation, device)
 
 
 class HostSamples:

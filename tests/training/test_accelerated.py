@@ -52,7 +52,9 @@ def last_epoch(run: RunDirectory) -> dict:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Saver", lambda folder, device: Saver(folder, CUDA))
-    monkeypatch.setattr(loop, "samples_for", DeviceSamples)
+    monkeypatch.setattr(
+        loop, "samples_for", lambda tiles, augmentation, device, say: DeviceSamples(tiles, augmentation, device)
+    )
 
 
 def test_checkpoints_written_in_a_thread_are_the_same(
@@ -218,11 +220,10 @@ def test_an_error_of_a_cuda_graph_is_one_of_compiling(message: str) -> None:
 def test_compiled_and_interrupted_it_goes_on_to_the_same_bytes(
     task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path
 ) -> None:
-    compiling, undisturbed, run = (
-        with_(task, "resources.compile=true"),
-        RunDirectory(tmp_path / "undisturbed"),
-        RunDirectory(tmp_path / "run"),
-    )
+    (training,) = task.experiment.trainings
+    experiment = task.experiment.replace(trainings=(training.replace(stages=training.stages[:1]),))
+    compiling = with_(FoldTask(experiment, experiment.trainings[0], task.fold, task.folds), "resources.compile=true")
+    undisturbed, run = RunDirectory(tmp_path / "undisturbed"), RunDirectory(tmp_path / "run")
     train_fold(compiling, tiny_tiles, undisturbed, CPU)
 
     def stop(progress: Progress) -> None:

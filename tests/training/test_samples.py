@@ -1,5 +1,7 @@
 """Samples made on the device are those that albumentations makes: the same distribution, and the same arithmetic."""
 
+import types
+
 import albucore
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from scipy import stats
 from salt_ray.config import Augmentation, Geometry
 from salt_ray.survey.padding import frame_for
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.samples import Batch, DeviceSamples, HostSamples, Samples
+from salt_ray.training import samples as training_samples
+from salt_ray.training.samples import Batch, DeviceSamples, HostSamples, Samples, samples_for
 
 CPU = torch.device("cpu")
 FRAME = frame_for(101, Geometry())
@@ -141,3 +144,20 @@ def test_grey_values_are_changed_with_the_same_arithmetic(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch, "rand", lambda *shape, **options: draws)
     crop = bytes_of(ours.random(np.array([0])))[0]
     assert (crop == albucore.multiply_add(tile[0, :128, :128, None], factor, shift)[..., 0]).mean() > 0.999
+
+
+@pytest.mark.parametrize(("memory", "kind"), [(8, DeviceSamples), (4, DeviceSamples), (3.9, HostSamples)])
+def test_tiles_that_a_gpu_has_no_room_for_stay_on_the_host(
+    memory: float, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of its memory is for them; the GPU is pretended."""
+    masks, lines, made = NOISE > 127, [], []
+    tiles = TrainingTiles("key", np.arange(6).astype(str), NOISE, masks, FRAME)
+    total = int(memory * (NOISE.nbytes + masks.nbytes))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(total_memory=total))
+    for name in (HostSamples, DeviceSamples):
+        monkeypatch.setattr(training_samples, name.__name__, lambda *arguments, name=name: made.append(name))
+    samples_for(tiles, Augmentation(), torch.device("cuda"), lines.append)
+    assert made == [kind] and len(lines) == (kind is HostSamples)
+    samples_for(tiles, Augmentation(), CPU, lines.append)
+    assert made == [kind, HostSamples]
