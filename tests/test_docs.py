@@ -1,0 +1,277 @@
+"""The documents: commands parse, settings are accepted, files, targets, names and links exist, the example runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import launch
+from salt_ray.config import ExperimentError, Geometry
+from salt_ray.experiment_file import load_experiment
+from salt_ray.survey.folds import load_folds
+from salt_ray.survey.padding import frame_for
+from salt_ray.survey.tiles import load_survey
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DATA = ROOT / "docs" / "data.md"
+COMMANDS = get_command(launch.app).commands
+SHELL = ("", "sh")  # labels of blocks of commands; a tree or a log is "text", or has no command in it
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+OURS = re.compile(
+    r"[\w.-]+(/[\w.-]+)*\.(py|yaml|yml|toml|md)"
+)  # of these kinds the repository has files, and a user none
+MADE = ("runs", "data", "survey")  # folders that commands make, or that a user brings
+DEFAULTS = {"demo": "demo", "tune": "tune"}  # what a command takes without --experiment; else random_folds
+
+
+class Block(NamedTuple):
+    label: str
+    text: str
+
+
+class Line(NamedTuple):
+    """One simple command of a document, as words."""
+
+    where: str
+    words: tuple[str, ...]
+
+
+def blocks(document: Path) -> list[Block]:
+    return [Block(*found) for found in FENCE.findall(document.read_text())]
+
+
+def prose(document: Path) -> str:
+    return FENCE.sub("", document.read_text())
+
+
+def spans(document: Path) -> list[str]:
+    return SPAN.findall(prose(document))
+
+
+def words_of(line: str) -> list[tuple[str, ...]]:
+    """The simple commands of a line of shell, comments left out."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, "#"
+    commands: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set("&|;()"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [tuple(command) for command in commands if command]
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Lines of shell, continued ones joined, without what a here-document holds."""
+    end = None
+    for line in text.replace("\\\n", " ").splitlines():
+        if end is not None:
+            end = None if line == end else end
+            continue
+        if begin := re.search(r"<<(\w+)$", line):
+            end = begin[1]
+        yield line
+
+
+@cache
+def lines(document: Path) -> list[Line]:
+    """Every command in the blocks and the code spans of a document."""
+    shell = [line for block in blocks(document) if block.label in SHELL for line in shell_lines(block.text)]
+    found = []
+    for line in shell + [span for span in spans(document) if re.match(r"(\S*python|make|ray|launch\.py) ", span)]:
+        try:
+            commands = words_of(line)
+        except ValueError:  # no shell: a tree or a log
+            assert not re.search(r"python launch\.py|^make ", line), f"{document.name}: no shell: {line}"
+            continue
+        found += [Line(f"{document.name}: {line.strip()}", words) for words in commands]
+    return found
+
+
+def launches(document: Path) -> list[Line]:
+    """Arguments of every call of launch.py."""
+    found = []
+    for where, words in lines(document):
+        for place in range(1, len(words) - 1):
+            if words[place] == "launch.py" and words[place - 1].endswith("python"):
+                found.append(Line(where, words[place + 1 :]))
+    return found
+
+
+def of_each(find) -> list:
+    return [pytest.param(*item, id=item[0][:100]) for document in DOCUMENTS for item in find(document)]
+
+
+def test_commands_are_found() -> None:
+    assert [len(launches(ROOT / "README.md")) >= 8, len(launches(ROOT / "docs" / "cluster.md")) >= 3] == [True, True]
+    (line,) = words_of("a --set x='[1, 2]' # b && c")
+    assert line == ("a", "--set", "x=[1, 2]")
+    assert list(shell_lines("cat > f <<END\nmake nothing\nEND\nmake \\\n demo")) == ["cat > f <<END", "make   demo"]
+
+
+@pytest.mark.parametrize(("where", "words"), of_each(launches))
+def test_a_command_parses_and_its_settings_are_accepted(where: str, words: tuple[str, ...]) -> None:
+    name, *arguments = words
+    assert name in COMMANDS, where
+    context = COMMANDS[name].make_context(name, arguments)  # raises what the command line would say
+    given = context.params.get("experiment")
+    if given is not None and Path(given).parts[0] in MADE:
+        return
+    file = ROOT / (given or f"experiments/{DEFAULTS.get(name, 'random_folds')}.py")
+    load_experiment(file, context.params.get("set_") or ())
+    for benchmark in context.params.get("names") or ():
+        assert (ROOT / "benchmarks" / f"{benchmark}.py").is_file(), where
+
+
+def options(document: Path) -> list[tuple[str, str]]:
+    """Settings in the text: the span, and FIELD=VALUE."""
+    return [(span, span.partition(" ")[2].strip("'")) for span in spans(document) if span.startswith("--set ")]
+
+
+@pytest.mark.parametrize(("span", "assignment"), of_each(options))
+def test_a_setting_in_the_text_is_accepted(span: str, assignment: str) -> None:
+    """By the default experiment, or by one with the section or the training that the setting names."""
+    assert accepted(assignment), span
+
+
+def accepted(assignment: str) -> bool:
+    for name in ("random_folds", "tune", "argus"):
+        try:
+            load_experiment(ROOT / "experiments" / f"{name}.py", [assignment])
+        except ExperimentError:
+            continue
+        return True
+    return False
+
+
+def test_a_wrong_setting_is_noticed() -> None:
+    assert accepted("tune.sampler=gp") and accepted("trainings.mosaic.folds.count=4")
+    assert not accepted("tune.sampler=gpp") and not accepted("prediction.flips=true")
+
+
+def makes(document: Path) -> list[tuple[str, str]]:
+    return [(where, words[1]) for where, words in lines(document) if words[0] == "make" and len(words) > 1]
+
+
+@pytest.mark.parametrize(("where", "target"), of_each(makes))
+def test_a_target_is_in_the_makefile(where: str, target: str) -> None:
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), where
+
+
+def files(document: Path) -> list[tuple[str, str]]:
+    """Files of the project that commands and text name."""
+    named = [(where, word) for where, words in lines(document) for word in words]
+    named += [(f"{document.name}: {span}", span) for span in spans(document)]
+    return [(where, word) for where, word in named if OURS.fullmatch(word) and word.split("/")[0] not in MADE]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(document: Path) -> None:
+    """From the root, from salt_ray/ or tests/; a bare name anywhere among the project's files."""
+    tops = [
+        *ROOT.glob("*"),
+        *(p for top in ("salt_ray", "tests", "docs", "experiments") for p in (ROOT / top).rglob("*")),
+    ]
+    bare = {path.name for path in tops}
+    for where, name in files(document):
+        there = any((top / name).is_file() for top in (ROOT, ROOT / "salt_ray", ROOT / "tests"))
+        assert there or ("/" not in name and name in bare), where
+
+
+def names(document: Path) -> list[tuple[str]]:
+    return [(span.removesuffix("()"),) for span in spans(document) if re.fullmatch(r"salt_ray(\.\w+)+(\(\))?", span)]
+
+
+@pytest.mark.parametrize("name", of_each(names))
+def test_names_of_code_exist(name: str) -> None:
+    """Read, not imported: Ray would take seconds."""
+    parts = name.split(".")
+    depth = next(n for n in range(len(parts), 0, -1) if module(parts[:n]) is not None)
+    scope = ast.parse(module(parts[:depth]).read_text()).body
+    for part in parts[depth:]:
+        found = [node for node in scope if part in bound(node)]
+        assert found, name
+        scope = getattr(found[0], "body", [])
+
+
+def module(parts: list[str]) -> Path | None:
+    path = ROOT.joinpath(*parts)
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def bound(node: ast.stmt) -> set[str]:
+    """The names that a statement binds."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {getattr(node, "name", None), *(getattr(target, "id", None) for target in targets)} - {None}
+
+
+def anchors(document: Path) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text()), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.append(slug if slug not in found else f"{slug}-{found.count(slug)}")
+    return set(found)
+
+
+def test_anchors_of_headings(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("# What's in `a.b`?\n\n```\n# no heading\n```\n## Sizes\n## Sizes\n")
+    assert anchors(document) == {"whats-in-ab", "sizes", "sizes-1"}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "experiments" / "README.md"], ids=lambda path: str(path.name))
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in LINK.findall(SPAN.sub("", prose(document))):
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall(prose(ROOT / "README.md"))}
+    assert set(DOCUMENTS[1:]) <= linked
+
+
+def test_the_example_makes_a_survey_that_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = [block.text for block in blocks(DATA) if block.label == "python"]
+    made: dict = {}
+    exec(compile(code, "docs/data.md", "exec"), made)
+    ((_, words),) = launches(DATA)
+    result = CliRunner().invoke(launch.app, list(words))
+    assert result.exit_code == 0, result.output
+    (shown,) = [block.text for block in blocks(DATA) if block.text.startswith("reading and checking")]
+    assert result.output.replace(f"{tmp_path}/", "") == shown
+
+    found = load_survey(tmp_path / "survey")
+    np.testing.assert_array_equal(found.images, made["images"])
+    np.testing.assert_array_equal(found.masks, made["masks"])
+    table = load_folds(tmp_path / "runs/own/folds/random/folds.csv", 5)
+    np.testing.assert_array_equal(table.ids, found.ids[:30])
+    assert np.bincount(table.folds).tolist() == [6] * 5
+
+
+def test_the_sizes_that_are_shown_are_those_that_follow() -> None:
+    rows = re.findall(r"^\| (\d+)(?: to (\d+))? \| (\d+) \| (\d+) \|", DATA.read_text(), re.MULTILINE)
+    assert len(rows) >= 5
+    for smallest, largest, crop, padded in rows:
+        for tile in {int(smallest), int(largest or smallest)}:
+            frame = frame_for(tile, Geometry())
+            assert (frame.crop_px, frame.padded_px) == (int(crop), int(padded)), tile
