@@ -30,10 +30,11 @@ SHELL = ("", "sh")  # labels of blocks of commands; a tree or a log is "text", o
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-OURS = re.compile(
-    r"[\w.-]+(/[\w.-]+)*\.(py|yaml|yml|toml|md)"
-)  # of these kinds the repository has files, and a user none
-MADE = ("runs", "data", "survey")  # folders that commands make, or that a user brings
+# Of these kinds the repository has files, and a user none.
+OURS = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|yaml|yml|toml|md)")
+MADE = {"runs", "data", "survey"}  # folders that commands make, or that a user brings
+NEW = "NAME"  # a file that somebody is told to write
+NAME = re.compile(r"(salt_ray|benchmarks)(\.\w+)+(\(\))?")
 DEFAULTS = {"demo": "demo", "tune": "tune"}  # what a command takes without --experiment; else random_folds
 
 
@@ -175,24 +176,22 @@ def files(document: Path) -> list[tuple[str, str]]:
     """Files of the project that commands and text name."""
     named = [(where, word) for where, words in lines(document) for word in words]
     named += [(f"{document.name}: {span}", span) for span in spans(document)]
-    return [(where, word) for where, word in named if OURS.fullmatch(word) and word.split("/")[0] not in MADE]
+    ours = [(where, Path(word)) for where, word in named if OURS.fullmatch(word)]
+    return [(where, str(path)) for where, path in ours if path.parts[0] not in MADE and path.stem != NEW]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_are_named_exist(document: Path) -> None:
     """From the root, from salt_ray/ or tests/; a bare name anywhere among the project's files."""
-    tops = [
-        *ROOT.glob("*"),
-        *(p for top in ("salt_ray", "tests", "docs", "experiments") for p in (ROOT / top).rglob("*")),
-    ]
-    bare = {path.name for path in tops}
+    folders = ("salt_ray", "tests", "docs", "experiments", "benchmarks")
+    bare = {path.name for paths in (ROOT.glob("*"), *((ROOT / top).rglob("*") for top in folders)) for path in paths}
     for where, name in files(document):
         there = any((top / name).is_file() for top in (ROOT, ROOT / "salt_ray", ROOT / "tests"))
         assert there or ("/" not in name and name in bare), where
 
 
 def names(document: Path) -> list[tuple[str]]:
-    return [(span.removesuffix("()"),) for span in spans(document) if re.fullmatch(r"salt_ray(\.\w+)+(\(\))?", span)]
+    return [(span.removesuffix("()"),) for span in spans(document) if NAME.fullmatch(span)]
 
 
 @pytest.mark.parametrize("name", of_each(names))
@@ -205,6 +204,16 @@ def test_names_of_code_exist(name: str) -> None:
         found = [node for node in scope if part in bound(node)]
         assert found, name
         scope = getattr(found[0], "body", [])
+
+
+def test_sections_of_the_method_that_the_code_names_exist() -> None:
+    """Docstrings say "method section 4": these are headings of docs/method.md."""
+    numbered = set(re.findall(r"^## (\d+)\. ", (ROOT / "docs" / "method.md").read_text(), re.MULTILINE))
+    tops = ("salt_ray", "experiments", "benchmarks")
+    code = "".join(path.read_text() for top in tops for path in (ROOT / top).rglob("*.py"))
+    said = re.findall(r"method sections? (\d+(?:(?:, | and | to )\d+)*)", code)
+    assert len(said) > 20
+    assert {number for found in said for number in re.findall(r"\d+", found)} <= numbered
 
 
 def module(parts: list[str]) -> Path | None:
