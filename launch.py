@@ -211,6 +211,34 @@ def score(
 
 
 @app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SALT_RAY_DATA",
+            help="The survey of the run. Default: the one inside the run directory (a demo has it there), else data.",
+        ),
+    ] = None,
+    run_dir: RunDir = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Write report.html: a scored run on one page, to be read in a browser and sent on."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.page import check_finished
+
+    name = run or run_dir
+    if name is None or (run and run_dir):
+        raise typer.BadParameter("name one run: report RUN, or report --run-dir RUN")
+    path = _run_path(name)
+    check_finished(RunDirectory(path))
+    if data is None:
+        data = path / "survey" if isinstance(path, Path) and (path / "survey").is_dir() else Path("data")
+    with _pipeline(data, None, name, None, skip_bad=skip_bad, uses_ray=False) as road:
+        road.report()
+
+
+@app.command()
 def pipeline(
     data: Data = Path("data"),
     experiment: ExperimentFile = None,
@@ -220,7 +248,7 @@ def pipeline(
     skip_bad: SkipBad = False,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
 ) -> None:
-    """Prepare, train, predict, post-process, submit and score, skipping what is done."""
+    """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
     with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
         if seeds == 1:
             road.all()

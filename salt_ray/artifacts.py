@@ -31,6 +31,7 @@ class RunDirectory:
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, scores.json              the results
+        report.html                              the results on one page, with pictures
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
         study/trials/NNNN/                       one trial of it, laid out as a run: experiment.json, trainings/
         best.json                                the experiment that the search found
@@ -53,6 +54,10 @@ class RunDirectory:
     @property
     def scores(self) -> StoragePath:
         return self.path / "scores.json"
+
+    @property
+    def report(self) -> StoragePath:
+        return self.path / "report.html"
 
     @property
     def ray(self) -> StoragePath:

@@ -32,7 +32,7 @@ from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.report.terminal import Terminal
-from salt_ray.storage import write_atomically
+from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.submission import write_submission
@@ -42,6 +42,8 @@ from salt_ray.training.loop import TrainingFailed
 from salt_ray.training.metrics import score
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.folder import study_folder
+
+PROJECT = Path(__file__).parents[2]
 
 
 class Pipeline:
@@ -287,6 +289,24 @@ class Pipeline:
         self.terminal.scores(scores)
         return scores
 
+    def report(self) -> StoragePath:
+        """Write ``report.html``.
+
+        Raises:
+            RunError: the run is not finished, or its scores belong to other predictions.
+        """
+        from salt_ray.report.page import FinishedRun, check_finished, write_report  # matplotlib: nothing else needs it
+
+        check_finished(self.run)
+        models, scores = self._predictions, json.loads(self.run.scores.read_text())
+        mosaics = self.mosaics if (self.run.mosaics / "mosaics.csv").exists() else None
+        finished = FinishedRun(
+            self.run, self.experiment, self.prepared, models, self.tables, mosaics, self._corrections, scores, PROJECT
+        )
+        path = write_report(finished)
+        self.terminal.say(f"report, to be opened in a browser: {path}")
+        return path
+
     def _test_of_each_rule(self, truth: np.ndarray) -> dict[str, float]:
         """The score on a known test truth after each rule alone; nothing is chosen by it."""
         prepared, settings = self.prepared, self.experiment.prediction
@@ -306,6 +326,7 @@ class Pipeline:
         self._predict_and_postprocess()
         self.submit()
         scores = self.score()
+        self.report()
         self._check_postprocessing()
         return scores
 

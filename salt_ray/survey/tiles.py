@@ -35,6 +35,7 @@ class Survey:
         submission_ids: str, the tiles a submission lists, in the order of sample_submission.csv; the unlabelled ids
             where that file or the unlabelled tiles are absent. Tiles left out by ``skip_bad`` stay in this list.
         key: sha256 hex of the content of all files (of the list of problems too, where tiles were left out).
+        remarks: what was left out, and what is odd but allowed; a line each.
     """
 
     ids: np.ndarray
@@ -44,6 +45,7 @@ class Survey:
     constant: np.ndarray
     submission_ids: np.ndarray
     key: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> int:
@@ -135,4 +137,4 @@ def _from_cache(store: Path, key: str, report: Callable[[str], None]) -> Survey 
         return None
     for line in cached.lines:
         report(line)
-    return Survey(**cached.arrays, key=key)
+    return Survey(**cached.arrays, key=key, remarks=tuple(cached.lines))

@@ -1,0 +1,163 @@
+"""What the judged tiles say: where the score is lost, and whether the probabilities mean what they say.
+
+Nothing is chosen by these figures. Letters: n judged tiles, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from salt_ray.mosaic.table import MosaicTable
+from salt_ray.report.judged import Judged
+from salt_ray.survey.folds import FoldTable
+
+COVERAGE_CLASSES = 10  # tenths of a tile, beside "no salt"
+DEPTH_PARTS, DOUBT_PARTS = 6, 5  # parts of equally many tiles
+CALIBRATION_BINS = 10
+SIGMAS_95 = 1.959964  # of a normal distribution, either side
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the judged tiles.
+
+    Attributes:
+        score: their mean.
+        error: the standard error of that mean; NaN for one tile.
+        lost: their share of all points that the model lacks to a score of 1.
+    """
+
+    name: str
+    tiles: int
+    score: float
+    error: float
+    lost: float
+
+
+def groups(judged: Judged, members: Sequence[tuple[str, np.ndarray]]) -> list[Group]:
+    """A group for each name and its tiles ((n,) bool, or places); names without a tile are left out."""
+    all_lost = float((1 - judged.scores).sum())
+    found = []
+    for name, chosen in members:
+        scores = judged.scores[chosen]
+        if len(scores):
+            lost = float((1 - scores).sum()) / all_lost if all_lost else 0.0
+            found.append(Group(name, len(scores), float(scores.mean()), standard_error(scores), lost))
+    return found
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of values (n,): sd / sqrt(n); NaN for fewer than two."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def by_coverage(judged: Judged) -> list[Group]:
+    """No salt, then tenths of the tile, each without its lower and with its upper bound."""
+    pixels = judged.truth[0].size
+    tenth = -(-COVERAGE_CLASSES * judged.truth.sum(axis=(1, 2)) // pixels)
+    names = ["no salt", *(f"{10 * i} to {10 * (i + 1)} %" for i in range(COVERAGE_CLASSES))]
+    return groups(judged, [(name, tenth == i) for i, name in enumerate(names)])
+
+
+def by_depth(judged: Judged, depths: np.ndarray) -> list[Group]:
+    """Parts of equally many tiles, the shallowest first; none where a depth is not known.
+
+    Args:
+        depths: (N,) feet, of all tiles of the survey.
+    """
+    depths = depths[judged.tiles]
+    if not np.isfinite(depths).all():
+        return []
+    parts = np.array_split(np.argsort(depths, kind="stable"), DEPTH_PARTS)
+    return groups(judged, [(f"{depths[p[0]]:,.0f} to {depths[p[-1]]:,.0f} ft", p) for p in parts if len(p)])
+
+
+def by_doubt(judged: Judged) -> list[Group]:
+    """Parts of equally many tiles, those of which the models are surest first."""
+    parts = np.array_split(np.argsort(judged.doubt, kind="stable"), DOUBT_PARTS)
+    names = ["surest fifth", "second", "third", "fourth", "most uncertain fifth"]
+    return groups(judged, list(zip(names, parts, strict=True)))
+
+
+def by_outcome(judged: Judged) -> list[Group]:
+    """Whether label and prediction hold any salt: four groups, as far as there are such tiles."""
+    true, found = judged.has_salt, judged.masks.any(axis=(1, 2))
+    return groups(
+        judged,
+        [
+            ("no salt, predicted empty", ~true & ~found),
+            ("no salt, but some predicted", ~true & found),
+            ("salt, but predicted empty", true & ~found),
+            ("salt, and some predicted", true & found),
+        ],
+    )
+
+
+def by_mosaic(judged: Judged, ids: np.ndarray, table: MosaicTable) -> tuple[list[Group], list[Group]]:
+    """Every mosaic with judged tiles, by number ("mosaic 3"); and tiles inside and outside of mosaics.
+
+    Args:
+        ids: (N,) str, of all tiles of the survey.
+    """
+    numbers = dict(zip(table.ids.tolist(), table.mosaics.tolist(), strict=True))
+    mosaic = np.array([numbers.get(tile, -1) for tile in ids[judged.tiles].tolist()])
+    each = groups(judged, [(f"mosaic {n}", mosaic == n) for n in np.unique(mosaic[mosaic >= 0]).tolist()])
+    return each, groups(judged, [("in a mosaic", mosaic >= 0), ("in none", mosaic < 0)])
+
+
+def divided_mosaics(table: MosaicTable, folds: FoldTable) -> tuple[int, int]:
+    """How many mosaics have tiles in several folds, and how many have two or more tiles that are in any."""
+    fold_of = dict(zip(folds.ids.tolist(), folds.folds.tolist(), strict=True))
+    members = ([fold_of[tile] for tile in table.ids[rows].tolist() if tile in fold_of] for rows in table.members())
+    several = [set(found) for found in members if len(found) > 1]
+    return sum(len(found) > 1 for found in several), len(several)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often tiles with a certain P(salt) do hold salt, in bins of equal width; bins without a tile are left out.
+
+    Attributes:
+        tiles: (b,) int64.
+        predicted: (b,) float64, mean P(salt) of the bin.
+        observed: (b,) float64, the share of its tiles with salt.
+        low, high: (b,) float64, Wilson's 95 % interval of that share.
+        error: mean over tiles of |predicted - observed|.
+        brier: mean over tiles of (P(salt) - [has salt])²; 0 is best.
+        base_brier: the same of an answer that gives every tile the overall share.
+    """
+
+    tiles: np.ndarray
+    predicted: np.ndarray
+    observed: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    error: float
+    brier: float
+    base_brier: float
+
+
+def calibration(judged: Judged) -> Calibration:
+    """P(salt) against the labels."""
+    salt, truth = judged.salt.astype(np.float64), judged.has_salt
+    bin_of = np.minimum((salt * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    counts, sums, hits = (np.bincount(bin_of, w, CALIBRATION_BINS) for w in (None, salt, truth.astype(np.float64)))
+    used = counts > 0
+    tiles, predicted, observed = counts[used], sums[used] / counts[used], hits[used] / counts[used]
+    z2 = SIGMAS_95**2
+    centre = (observed + z2 / (2 * tiles)) / (1 + z2 / tiles)
+    half = SIGMAS_95 * np.sqrt(observed * (1 - observed) / tiles + z2 / (4 * tiles**2)) / (1 + z2 / tiles)
+    return Calibration(
+        tiles,
+        predicted,
+        observed,
+        centre - half,
+        centre + half,
+        error=float((np.abs(predicted - observed) * tiles).sum() / len(salt)),
+        brier=float(((salt - truth) ** 2).mean()),
+        base_brier=float(truth.mean() * (1 - truth.mean())),
+    )

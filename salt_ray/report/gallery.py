@@ -1,0 +1,153 @@
+"""Pictures of a report: tiles that say where the models fail, and mosaics before and after the rules.
+
+Letters: n judged tiles, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from salt_ray.config import Prediction
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.draw import draw_mosaic, encode_png
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
+from salt_ray.mosaic.table import MosaicTable
+from salt_ray.report.judged import Judged
+from salt_ray.survey.prepared import PreparedSurvey
+
+WORST, UNCERTAIN, RANDOM = 12, 8, 8
+MOSAICS = 4
+MOSAIC_PX = 640  # longest edge: of 30 tiles a fault of ten pixels still shows
+JPEG_QUALITY = 85  # 60 to 130 KB a mosaic; as PNG it would be ten times that
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the address of its own bytes, and what it shows."""
+
+    source: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class TileCard:
+    """One judged tile: image, truth, prediction and difference."""
+
+    tile: str
+    fold: str
+    score: float
+    salt: float
+    note: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class MosaicCard:
+    """One mosaic as predicted and after the rules."""
+
+    title: str
+    note: str
+    pictures: tuple[Picture, ...]
+
+
+def worst(judged: Judged) -> np.ndarray:
+    """Places of the tiles with the lowest scores; of equals those where most pixels are wrong."""
+    wrong = (judged.truth != judged.masks).sum(axis=(1, 2))
+    return np.lexsort((-wrong, judged.scores))[:WORST]
+
+
+def most_uncertain(judged: Judged) -> np.ndarray:
+    """Places of the tiles of which the models are least sure."""
+    return np.argsort(-judged.doubt, kind="stable")[:UNCERTAIN]
+
+
+def drawn_by_lot(judged: Judged, seed: int) -> np.ndarray:
+    """Places of tiles drawn without a look at them, the same for the same seed."""
+    random = np.random.default_rng([seed, 7])  # 7: not the stream of anything else
+    return random.permutation(len(judged.tiles))[:RANDOM]
+
+
+def tile_card(judged: Judged, place: int, prepared: PreparedSurvey, fold: str) -> TileCard:
+    """The pictures of one judged tile.
+
+    Args:
+        fold: name of the fold that judges it.
+    """
+    survey, tile = prepared.survey, judged.tiles[place]
+    image, truth, mask = survey.images[tile], judged.truth[place], judged.masks[place]
+    missed, false = float((truth & ~mask).mean()), float((mask & ~truth).mean())
+    nothing = np.zeros_like(truth)
+    name = str(survey.ids[tile])
+    panels = (
+        (_one_tile(image, False, nothing, nothing), f"Tile {name}: the seismic image."),
+        (_one_tile(image, True, truth, truth), f"Label: salt on {truth.mean():.0%} of the tile."),
+        (_one_tile(image, False, mask, mask), f"Prediction: salt on {mask.mean():.0%} of the tile."),
+        (_one_tile(image, False, mask, truth), f"Difference: {missed:.0%} missed, {false:.0%} too much."),
+    )
+    note = f"{missed:.0%} missed, {false:.0%} too much" if (truth != mask).any() else "label and prediction are equal"
+    pictures = tuple(Picture(data_url(encode_png(panel), "png"), alt) for panel, alt in panels)
+    return TileCard(name, fold, float(judged.scores[place]), float(judged.salt[place]), note, pictures)
+
+
+def _one_tile(image: np.ndarray, labelled: bool, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """A tile in the colours of mosaics. In a difference "added" is what was missed, "removed" what was too much."""
+    place = np.zeros(1, np.int64)
+    return draw_mosaic(place, place, image[None], np.array([labelled]), before[None], after[None])
+
+
+def changed_mosaics(table: MosaicTable, corrections: Corrections, ids: np.ndarray) -> list[int]:
+    """Numbers of the mosaics with most corrected tiles, then of the largest ones: as many as are shown."""
+    corrected = np.isin(table.ids, ids[corrections.tiles])
+    changed = np.bincount(table.mosaics, corrected, table.count)
+    sizes = np.bincount(table.mosaics, minlength=table.count)
+    return np.lexsort((np.arange(table.count), -sizes, -changed))[:MOSAICS].tolist()
+
+
+def mosaic_card(
+    number: int,
+    table: MosaicTable,
+    prepared: PreparedSurvey,
+    models: Sequence[ModelPrediction],
+    settings: Prediction,
+    corrections: Corrections,
+) -> MosaicCard:
+    """A mosaic before and after."""
+    members = list(table.members())[number]
+    tiles = MosaicTiles.gather(number, members, table, prepared)
+    before = final_view(PredictedMosaic.gather(tiles, models), settings).masks
+    after = corrections.apply(tiles.tiles, before)
+    added, removed = int((after & ~before).sum()), int((before & ~after).sum())
+    changed = int((after != before).any(axis=(1, 2)).sum())
+    labelled = int(tiles.labelled.sum())
+    size = f"{len(before)} tiles, {labelled} of them labelled"
+    pictures = []
+    for masks, when in ((before, "as predicted"), (after, "after the rules")):
+        whole = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, masks)
+        alt = f"Mosaic {number} {when}: {size}"
+        alt += f"; {changed} tiles changed, {added:,} px added, {removed:,} px removed." if masks is after else "."
+        pictures.append(Picture(data_url(_jpeg(whole), "jpeg"), alt))
+    note = f"{size}; the rules changed {changed}: {added:,} px added, {removed:,} px removed"
+    return MosaicCard(f"Mosaic {number}", note, tuple(pictures))
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    """A picture within ``MOSAIC_PX``; every pixel keeps its own colour (4:4:4), so that thin outlines stay."""
+    scale = min(1.0, MOSAIC_PX / max(picture.shape[:2]))
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    fitted = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    written, encoded = cv2.imencode(".jpg", fitted, options)
+    assert written, picture.shape
+    return encoded.tobytes()
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """An image as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

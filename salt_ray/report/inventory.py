@@ -1,0 +1,69 @@
+"""What a survey holds, and what is odd in it: tiles of one colour, identical tiles, unusual masks.
+
+Letters: N tiles of the survey, L of them labelled (the first ones).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.tiles import Survey
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Labelled tiles, not of one colour, whose pixels are the same.
+
+    Attributes:
+        groups: the ids of each set of identical tiles, the largest set first.
+        other_labels: how many sets have more than one mask.
+        divided: how many sets lie in several folds of some training: a model was then judged by a tile that it knew.
+        with_unlabelled: how many unlabelled tiles are identical to a labelled one.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    other_labels: int
+    divided: int
+    with_unlabelled: int
+
+
+def duplicates(survey: Survey, tables: Mapping[str, FoldTable]) -> Duplicates:
+    """Find identical tiles by the SHA-256 of their pixels."""
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for tile in np.flatnonzero(~survey.constant).tolist():
+        same[hashlib.sha256(np.ascontiguousarray(survey.images[tile])).digest()].append(tile)
+    labelled = [[tile for tile in tiles if tile < survey.labelled] for tiles in same.values()]
+    unlabelled = sum(len(tiles) - len(ours) for tiles, ours in zip(same.values(), labelled, strict=True) if ours)
+    sets = sorted((tiles for tiles in labelled if len(tiles) > 1), key=lambda tiles: (-len(tiles), tiles))
+    folds = [dict(zip(table.ids.tolist(), table.folds.tolist(), strict=True)) for table in tables.values()]
+    names = [tuple(survey.ids[tiles].tolist()) for tiles in sets]
+    return Duplicates(
+        tuple(names),
+        sum(bool((survey.masks[tiles] != survey.masks[tiles[0]]).any()) for tiles in sets),
+        sum(any(len({fold[tile] for tile in tiles if tile in fold}) > 1 for fold in folds) for tiles in names),
+        unlabelled,
+    )
+
+
+def counts(survey: Survey, held_out: np.ndarray) -> dict[str, int]:
+    """How many tiles of each kind there are, by what a person calls it."""
+    labelled, constant = survey.labelled, survey.constant
+    pixels = survey.masks.sum(axis=(1, 2))
+    return {
+        "labelled tiles": labelled,
+        "unlabelled tiles": survey.unlabelled,
+        "labelled tiles of one colour, set aside": int(constant[:labelled].sum()),
+        "unlabelled tiles of one colour, predicted empty": int(constant[labelled:].sum()),
+        "labelled tiles held out": int(held_out.sum()),
+        "empty masks": int((pixels == 0).sum()),
+        "masks that are all salt": int((pixels == survey.tile_px**2).sum()),
+        "masks with salt on less than 1 % of the tile": int(((pixels > 0) & (100 * pixels < survey.tile_px**2)).sum()),
+        "masks of vertical stripes only": int((survey.masks == survey.masks[:, :1]).all(axis=(1, 2)).sum())
+        - int(((pixels == 0) | (pixels == survey.tile_px**2)).sum()),
+    }

@@ -1,0 +1,84 @@
+"""Labelled tiles as the models that never saw them predict them: what every finding of a report is made of.
+
+Letters: n judged tiles, T thresholds, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from salt_ray.config import Prediction
+from salt_ray.inference.ensemble import ModelPrediction, decide, mean_blocks
+from salt_ray.inference.predict import Probabilities
+from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.training.metrics import tile_scores
+
+MASK_THRESHOLDS = np.arange(1, 20) / 20
+SALT_THRESHOLDS = np.arange(0, 51) / 50
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The out-of-fold tiles: each is predicted by the mean of the models that were not trained on it.
+
+    Attributes:
+        tiles: (n,) int64, positions in the survey.
+        truth, masks: (n, S, S) bool, the labels, and the predictions at the experiment's thresholds.
+        scores: (n,) float64, of every tile.
+        empty_scores: (n,) float64: what an empty mask scores on it.
+        salt: (n,) float32, P(salt).
+        doubt: (n,) float32, mean of 4 p (1 - p) over pixels: 0 where the models are sure, 1 where they toss a coin.
+        mask_curve: (T,) float64: the score at each of ``MASK_THRESHOLDS``, the other threshold as in the experiment.
+        salt_curve: the same at each of ``SALT_THRESHOLDS``.
+    """
+
+    tiles: np.ndarray
+    truth: np.ndarray
+    masks: np.ndarray
+    scores: np.ndarray
+    empty_scores: np.ndarray
+    salt: np.ndarray
+    doubt: np.ndarray
+    mask_curve: np.ndarray
+    salt_curve: np.ndarray
+
+    @property
+    def score(self) -> float:
+        return float(self.scores.mean())
+
+    @property
+    def has_salt(self) -> np.ndarray:
+        """(n,) bool: whether the label has any."""
+        return self.truth.any(axis=(1, 2))
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """(n,) float64: salt's share of the labelled pixels."""
+        return self.truth.mean(axis=(1, 2))
+
+
+def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], settings: Prediction) -> Judged:
+    """Read the predictions of all labelled tiles that may judge, a block at a time."""
+    tiles = prepared.trainable
+    truth = np.asarray(prepared.survey.masks[tiles])
+    masks, ungated = np.empty_like(truth), np.empty(len(tiles))
+    salt, doubt = np.empty(len(tiles), np.float32), np.empty(len(tiles), np.float32)
+    mask_sums = np.zeros(len(MASK_THRESHOLDS))
+    for block, probabilities in mean_blocks(models, tiles):
+        known = truth[block]
+        masks[block] = decide(probabilities, settings)
+        salt[block] = probabilities.salt
+        doubt[block] = (4 * probabilities.masks * (1 - probabilities.masks)).mean(axis=(1, 2))
+        certain = Probabilities(probabilities.masks, np.full(len(block), np.inf, np.float32))
+        ungated[block] = tile_scores(known, decide(certain, settings))
+        for place, threshold in enumerate(MASK_THRESHOLDS):
+            decided = decide(probabilities, settings.replace(mask_threshold=float(threshold)))
+            mask_sums[place] += tile_scores(known, decided).sum()
+    empty = tile_scores(truth, np.zeros_like(truth))
+    # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.
+    salt_curve = np.array([np.where(salt > np.float32(t), ungated, empty).mean() for t in SALT_THRESHOLDS])
+    scores = tile_scores(truth, masks)
+    return Judged(tiles, truth, masks, scores, empty, salt, doubt, mask_sums / len(tiles), salt_curve)

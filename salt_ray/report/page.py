@@ -1,0 +1,100 @@
+"""``report.html``: one page that says how good a run is, where it fails, what changed it, and whether to trust it.
+
+It opens offline: style, figures and pictures are inside, and a policy in its head forbids everything else. The same run
+gives the same bytes on the same machine; there is no time in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.errors import RunError
+from salt_ray.report import parts
+from salt_ray.report.parts import Absent, FinishedRun, Part
+from salt_ray.storage import StoragePath, write_atomically
+
+TEMPLATE = Path(__file__).parent / "template"
+#: Of the page in their order: what the template calls a part, its heading, and what makes it.
+PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], Part]]] = {
+    "answer": ("How good is it?", parts.answer),
+    "learning": ("How it learned", parts.learning),
+    "where": ("Where does it fail?", parts.where),
+    "trust": ("Can its probabilities be trusted?", parts.trust),
+    "thresholds": ("Would other thresholds matter?", parts.thresholds),
+    "tiles": ("Tiles to look at", parts.tiles),
+    "rules": ("What post-processing changed", parts.rules),
+    "search": ("What tuning found", parts.search),
+    "data": ("What is odd in the data", parts.data),
+    "origin": ("How to make it again", parts.origin),
+}
+
+
+def check_finished(run: RunDirectory) -> None:
+    """Make sure, before anything else is read, that there is something to report.
+
+    Raises:
+        RunError: there is no such run, it is not scored, or it holds runs over several seeds.
+    """
+    if run.scores.exists():
+        return
+    if run.seeds.exists():
+        raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
+    if run.study.exists():
+        raise RunError(f"{run.path} holds a search and no scored run: python launch.py study {run.path} shows it")
+    if not run.experiment.exists():
+        raise RunError(f"there is no run in {run.path}: name one with --run-dir, or make it with pipeline")
+    raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")
+
+
+def write_report(finished: FinishedRun) -> StoragePath:
+    """Write ``report.html``, whole or not at all.
+
+    Raises:
+        RunError: the run's scores and its predictions do not belong together.
+    """
+    path = finished.run.report
+    write_atomically(path, render(finished))
+    return path
+
+
+def render(finished: FinishedRun) -> str:
+    """The page."""
+    content = {name: (heading, make(finished)) for name, (heading, make) in PARTS.items()}
+    template = _environment().get_template("page.html")
+    return template.render(
+        experiment=finished.experiment,
+        scores=finished.scores,
+        run=finished.run.path.name,
+        parts=content,
+        css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8")),  # nosec B704: a file of the project
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "run_score": lambda value: _number(value, ".4f"),
+        "score": lambda value: _number(value, ".3f"),
+        "gain": lambda value: _number(value, "+.4f"),
+        "percent": lambda value: _number(value, ".0%").replace("%", "\u202f%"),
+        "count": lambda value: f"{value:,}",
+        "svg": lambda chart: Markup(chart.svg),  # nosec B704: matplotlib has escaped its texts
+    }
+    environment.tests["absent"] = lambda part: isinstance(part, Absent)
+    return environment
+
+
+def _number(value: Any, form: str) -> str:
+    """A number, or a dash where there is none; with a minus sign instead of a hyphen."""
+    if value is None or math.isnan(value):
+        return "–"
+    return format(value, form).replace("-", "−")

@@ -1,0 +1,402 @@
+"""The parts of a report, in their order: each is what the page shows of one question, or why there is nothing to show.
+
+Numbers come from a run's stored predictions through the classes that scored it; nothing is chosen here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment, RuleName
+from salt_ray.errors import RunError
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.rules import RULES
+from salt_ray.mosaic.table import MosaicTable
+from salt_ray.report import charts, findings, gallery, inventory, provenance
+from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS, Judged, judge
+from salt_ray.report.trials import clock, short
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.training.metrics import trivial_scores
+
+MOSAIC_ROWS = 12  # of the table of mosaics
+DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
+RULE_TEXTS: Mapping[RuleName, str] = {
+    "fill_holes": "fills holes in predicted masks",
+    "join_labels": "joins the salt of two labelled tiles of a column through the tiles between them",
+    "copy_down": "copies a labelled vertical mask down its column, until another label",
+    "copy_up": "copies it up to where the salt ends",
+    "join_predictions": "joins predicted tiles of a column as it joins labels",
+    "fill_corners": "fills a corner that salt of two neighbours reaches",
+    "empty_below_closed": "empties predictions below a label whose lower edge is all salt",
+}
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A part without data."""
+
+    reason: str
+
+
+Part = dict[str, Any] | Absent
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A scored run, with everything that its report is made of.
+
+    Attributes:
+        models: predictions by (training, fold).
+        tables: fold tables by training.
+        mosaics: where tiles lie; None where the run needed no mosaics.
+        scores: the content of ``scores.json``.
+        project: the folder of the project's code.
+    """
+
+    run: RunDirectory
+    experiment: Experiment
+    prepared: PreparedSurvey
+    models: Mapping[tuple[str, int], ModelPrediction]
+    tables: Mapping[str, FoldTable]
+    mosaics: MosaicTable | None
+    corrections: Corrections
+    scores: Mapping[str, Any]
+    project: Path
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The out-of-fold tiles.
+
+        Raises:
+            RunError: they do not score what ``scores.json`` says.
+        """
+        judged = judge(self.prepared, list(self.models.values()), self.experiment.prediction)
+        if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
+            raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
+        return judged
+
+    def fold_name(self, training: str, fold: int) -> str:
+        """As in ``scores.json``."""
+        return f"{training}/{fold}" if len(self.tables) > 1 else str(fold)
+
+    @cached_property
+    def fold_of(self) -> dict[str, str]:
+        """The folds that validate each tile, by its id."""
+        names: dict[str, list[str]] = {}
+        for training, table in self.tables.items():
+            for tile, fold in zip(table.ids.tolist(), table.folds.tolist(), strict=True):
+                names.setdefault(tile, []).append(self.fold_name(training, fold))
+        return {tile: ", ".join(found) for tile, found in names.items()}
+
+
+def answer(finished: FinishedRun) -> Part:
+    """How good the run is, beside the answers that look at no image."""
+    scores, judged = finished.scores, finished.judged
+    survey = finished.prepared.survey
+    columns = [{"name": "out of fold", "tiles": scores["oof_tiles"], "score": scores["oof"]}]
+    # Where a test truth is known, scores.json has the trivial answers on it, else on the out-of-fold tiles.
+    known = scores["trivial"]
+    columns[0] |= known if "test" not in scores else trivial_scores(judged.truth, judged.truth)
+    if "holdout" in scores:
+        held_out = np.asarray(survey.masks[np.flatnonzero(finished.prepared.held_out)])
+        column = {"name": "hold-out", "tiles": scores["holdout_tiles"], "score": scores["holdout"]}
+        columns.append(column | trivial_scores(judged.truth, held_out))
+    if "test" in scores:
+        columns.append({"name": "test truth", "tiles": scores["test_tiles"], "score": scores["test"]} | known)
+    for column in columns:
+        column["before"] = scores["rules"].get({"hold-out": "holdout", "test truth": "test"}.get(column["name"]), {})
+    folds = list(scores["folds"].values())
+    gains = judged.scores - judged.empty_scores
+    return {
+        "columns": columns,
+        "low": min(folds),
+        "high": max(folds),
+        "folds": len(folds),
+        "mean": statistics.fmean(folds),
+        "sd": statistics.stdev(folds) if len(folds) > 1 else None,
+        "margin": findings.SIGMAS_95 * findings.standard_error(judged.scores),
+        "gain": float(gains.mean()),
+        "gain_margin": findings.SIGMAS_95 * findings.standard_error(gains),
+        "caveats": _caveats(finished),
+    }
+
+
+def _caveats(finished: FinishedRun) -> list[str]:
+    """What flatters the figures, as far as the run itself tells."""
+    lines = [
+        "Each fold's model is the checkpoint that scored best on the tiles it is judged by here: out of fold and per "
+        "fold the figures are a little too high."
+    ]
+    if finished.mosaics is not None:
+        for training, table in finished.tables.items():
+            divided, several = findings.divided_mosaics(finished.mosaics, table)
+            if divided:
+                lines.append(
+                    f"Training {training} divides {divided:,} of {several:,} mosaics between folds: a model was "
+                    "trained on neighbours of tiles that judge it. Folds of kind mosaic avoid that."
+                )
+    if finished.scores["rules"].get("alone"):
+        lines.append("The figures that chose the mosaic rules flatter them: hold-out and test truth do not.")
+    if "holdout" not in finished.scores and "test" not in finished.scores:
+        lines.append("There is neither a hold-out nor a known test truth: nothing here is free of these effects.")
+    return lines
+
+
+def learning(finished: FinishedRun) -> Part:
+    """The learning curves of every training."""
+    trainings = []
+    for training in finished.experiment.trainings:
+        curves = [_curve(finished, training.name, fold) for fold in range(training.folds.count)]
+        trainings.append({"name": training.name, "charts": charts.learning_curves(training.name, curves)})
+    return {"trainings": trainings}
+
+
+def _curve(finished: FinishedRun, training: str, fold: int) -> charts.FoldCurve:
+    tables, ends = [], []
+    (stages,) = (one.stages for one in finished.experiment.trainings if one.name == training)
+    for stage in stages:
+        path = finished.run.stage(training, fold, stage.name) / "history.csv"
+        tables.append(pd.read_csv(io.BytesIO(path.read_bytes())))
+        ends.append((stage.name, sum(map(len, tables))))
+    whole = pd.concat(tables)
+    values = {name: whole[name].to_numpy() for name in ("loss", "validation_loss", "score", "lr")}
+    return charts.FoldCurve(f"fold {fold}", values, ends)
+
+
+def where(finished: FinishedRun) -> Part:
+    """The score by what a tile holds, how deep it lies, which fold judges it, and where in a section it lies."""
+    judged, survey = finished.judged, finished.prepared.survey
+    overall = judged.score
+    coverage, depth = findings.by_coverage(judged), findings.by_depth(judged, survey.depths)
+    part: dict[str, Any] = {
+        "outcomes": findings.by_outcome(judged),
+        "coverage": coverage,
+        "coverage_chart": charts.group_bars(
+            "coverage", "Score by share of salt", coverage, overall,
+            "Thin slivers are hard: a few pixels decide every threshold.",
+        ),
+        "folds": _fold_rows(finished),
+        "depth": Absent("The survey has no depths for its tiles."),
+        "mosaics": Absent("The run assembled no mosaics."),
+    }  # fmt: skip
+    if depth:
+        caption = "Parts of equally many tiles. A slope would mean that shallow and deep sections differ in difficulty."
+        part["depth"] = {"rows": depth, "chart": charts.group_bars("depth", "Score by depth", depth, overall, caption)}
+    if finished.mosaics is not None:
+        each, sides = findings.by_mosaic(judged, survey.ids, finished.mosaics)
+        if each:
+            rows = sorted(each, key=lambda group: -group.lost)[:MOSAIC_ROWS]
+            part["mosaics"] = {"all": len(each), "rows": rows, "sides": sides, "chart": charts.mosaic_dots(each, overall)}
+        else:
+            part["mosaics"] = Absent("No labelled tile lies in a mosaic.")
+    return part
+
+
+def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
+    rows = []
+    masks = finished.prepared.survey.masks
+    ids = finished.prepared.survey.ids[: len(masks)]
+    for training in finished.experiment.trainings:
+        for fold in range(training.folds.count):
+            _, own = finished.tables[training.name].split(fold, ids)
+            name = finished.fold_name(training.name, fold)
+            markers = [
+                json.loads((finished.run.stage(training.name, fold, stage.name) / "done.json").read_text())
+                for stage in training.stages
+            ]
+            seconds = provenance.training_seconds(finished.run.tensorboard / f"{training.name}-fold-{fold}")
+            rows.append(
+                {
+                    "name": name,
+                    "tiles": len(own),
+                    "score": finished.scores["folds"][name],
+                    "empty": float((~masks[np.sort(own)].any(axis=(1, 2))).mean()),
+                    "epochs": " + ".join(str(marker["epochs"]) for marker in markers),
+                    "best": markers[-1]["best_epoch"],
+                    "time": None if seconds is None else clock(seconds),
+                }
+            )
+    return rows
+
+
+def trust(finished: FinishedRun) -> Part:
+    """Calibration, and whether the models know when they are wrong."""
+    found = findings.calibration(finished.judged)
+    return {"found": found, "charts": charts.reliability(found), "doubt": findings.by_doubt(finished.judged)}
+
+
+def thresholds(finished: FinishedRun) -> Part:
+    """The score over both thresholds."""
+    judged, settings = finished.judged, finished.experiment.prediction
+    return {
+        "charts": [
+            charts.threshold_curve(
+                "mask-threshold", "mask threshold", MASK_THRESHOLDS, judged.mask_curve, settings.mask_threshold,
+                judged.score,
+            ),
+            charts.threshold_curve(
+                "salt-threshold", "salt threshold", SALT_THRESHOLDS, judged.salt_curve, settings.salt_threshold,
+                judged.score,
+            ),
+        ]
+    }  # fmt: skip
+
+
+def tiles(finished: FinishedRun) -> Part:
+    """Pictures of tiles."""
+    judged, prepared = finished.judged, finished.prepared
+    seed = finished.experiment.seed
+    groups = {
+        "The worst": (gallery.worst(judged), "Lowest score first, of equals those with most wrong pixels."),
+        "The most uncertain": (gallery.most_uncertain(judged), "Where the models' probabilities are nearest to a coin."),
+        "Drawn by lot": (
+            gallery.drawn_by_lot(judged, seed),
+            f"What an ordinary tile looks like; drawn with the experiment's seed, {seed}.",
+        ),
+    }
+    ids = prepared.survey.ids[judged.tiles]
+    return {
+        "groups": [
+            {
+                "title": title,
+                "note": note,
+                "cards": [
+                    gallery.tile_card(judged, place, prepared, finished.fold_of[str(ids[place])])
+                    for place in places.tolist()
+                ],
+            }
+            for title, (places, note) in groups.items()
+        ]
+    }
+
+
+def rules(finished: FinishedRun) -> Part:
+    """What post-processing changed, and on what evidence."""
+    if finished.experiment.postprocessing.rules == "none":
+        return Absent("Masks stay as predicted: postprocessing.rules is none.")
+    if finished.mosaics is None or not finished.mosaics.count:
+        return Absent("No tile found a neighbour: there is no mosaic to correct.")
+    evidence = finished.scores["rules"]
+    changes = pd.read_csv(
+        io.BytesIO((finished.run.postprocessing / "changes.csv").read_bytes()), dtype={"id": str}, keep_default_na=False
+    )
+    before = evidence.get("test", {}).get("before")
+    each = evidence.get("test_of_each", {})
+    rows = []
+    for name in RULES:
+        changed = changes[changes["rule"] == name]
+        rows.append(
+            {
+                "name": name,
+                "text": RULE_TEXTS[name],
+                "alone": evidence["alone"].get(name),
+                "kept": name in evidence["kept"],
+                "test": each[name] - before if name in each else None,
+                "tiles": changed["id"].nunique(),
+                "added": int(changed["added"].sum()),
+                "removed": int(changed["removed"].sum()),
+            }
+        )
+    models, settings = list(finished.models.values()), finished.experiment.prediction
+    survey_ids = finished.prepared.survey.ids
+    cards = [
+        gallery.mosaic_card(number, finished.mosaics, finished.prepared, models, settings, finished.corrections)
+        for number in gallery.changed_mosaics(finished.mosaics, finished.corrections, survey_ids)
+    ]
+    return {
+        "evidence": evidence,
+        "rows": rows,
+        "cards": cards,
+        "count": finished.mosaics.count,
+        "changed": len(finished.corrections.tiles),
+    }
+
+
+def search(finished: FinishedRun) -> Part:
+    """What a search in the same run directory found."""
+    if not (finished.run.study / "study.db").exists():
+        return Absent("No search lies in this run directory (launch.py tune makes one).")
+    from salt_ray.tuning.figures import draw_study
+    from salt_ray.tuning.results import summarize
+    from salt_ray.tuning.space import BASELINE
+    from salt_ray.tuning.study import load_study
+
+    study = load_study(finished.run)
+    summary = summarize(study)
+    with TemporaryDirectory(prefix="salt-ray-") as folder:  # the search's own pictures stay as they are
+        drawn = {path.stem: gallery.data_url(path.read_bytes(), "png") for path in draw_study(study, Path(folder))}
+    own = study.get_trials(deepcopy=False)[BASELINE].params
+    rows = [
+        {
+            "name": name,
+            "own": short(value),
+            "best": short(summary.best.params[name]) if summary.best else "",
+            "share": summary.importances.get(name),
+        }
+        for name, value in own.items()
+    ]
+    pictures = [
+        {"source": drawn[name], "alt": _study_alt(name, summary), "caption": caption}
+        for name, caption in STUDY_CAPTIONS.items()
+        if name in drawn
+    ]
+    return {"summary": summary, "rows": rows, "pictures": pictures}
+
+
+STUDY_CAPTIONS = {
+    "history": "Every trial in its order, and the best so far: a line that no longer rises has found what it could.",
+    "importances": "How much each parameter has to do with being among the best.",
+    "slices": "Where the good values lie, one panel a parameter.",
+    "curves": "How trials learned, and where pruning ended them.",
+}
+
+
+def _study_alt(name: str, summary: Any) -> str:
+    if name == "importances":
+        shares = ", ".join(f"{parameter} {share:.0%}" for parameter, share in summary.importances.items())
+        return f"Bars of the parameters' importances: {shares}."
+    what = {"history": "Values of the trials", "slices": "Values over each parameter", "curves": "Scores over epochs"}
+    best = f"; the best is trial {summary.best.number} with {summary.best.value:.4f}" if summary.best else ""
+    states = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
+    return f"{what[name]} ({states}){best}."
+
+
+def data(finished: FinishedRun) -> Part:
+    """What is odd in the survey."""
+    survey = finished.prepared.survey
+    same = inventory.duplicates(survey, finished.tables)
+    depths = survey.depths[np.isfinite(survey.depths)]
+    return {
+        "counts": inventory.counts(survey, finished.prepared.held_out),
+        "tile_px": survey.tile_px,
+        "depths": (float(depths.min()), float(depths.max())) if len(depths) else None,
+        "same": same,
+        "groups": same.groups[:DUPLICATE_ROWS],
+        "remarks": survey.remarks[:REMARKS],
+        "more_remarks": max(0, len(survey.remarks) - REMARKS),
+        "key": survey.key,
+    }
+
+
+def origin(finished: FinishedRun) -> Part:
+    """What it takes to make the run again."""
+    return {
+        "json": json.dumps(finished.experiment.model_dump(mode="json"), indent=2),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(finished.project),
+        "machine": provenance.machine(),
+    }
