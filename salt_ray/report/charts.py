@@ -174,7 +174,7 @@ def reliability(found: Calibration) -> list[Chart]:
         errors = np.abs(np.stack([found.low, found.high]) - found.observed)
         axes.errorbar(
             found.predicted, found.observed, errors, color=BLUE, marker="o", linewidth=1.6, elinewidth=1, capsize=2,
-            label="tiles, with 95 % interval",
+            label="tiles, with 95% interval",
         )  # fmt: skip
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -217,7 +217,7 @@ def threshold_curve(
         axes.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
         axes.plot(chosen, score, "D", color=ORANGE, markersize=7, label=f"in use: {chosen:g}, score {score:.4f}")
         axes.set(xlim=(0, 1), xlabel=name, ylabel=SCORE)
-        axes.legend(loc="lower center")
+        axes.legend(loc="best")
 
     best = int(np.argmax(scores))
     difference = max(0.0, float(scores[best]) - score)

@@ -59,7 +59,7 @@ def by_coverage(judged: Judged) -> list[Group]:
     """No salt, then tenths of the tile, each without its lower and with its upper bound."""
     pixels = judged.truth[0].size
     tenth = -(-COVERAGE_CLASSES * judged.truth.sum(axis=(1, 2)) // pixels)
-    names = ["no salt", *(f"{10 * i} to {10 * (i + 1)} %" for i in range(COVERAGE_CLASSES))]
+    names = ["no salt", *(f"{10 * i} to {10 * (i + 1)}%" for i in range(COVERAGE_CLASSES))]
     return groups(judged, [(name, tenth == i) for i, name in enumerate(names)])
 
 
@@ -125,7 +125,7 @@ class Calibration:
         tiles: (b,) int64.
         predicted: (b,) float64, mean P(salt) of the bin.
         observed: (b,) float64, the share of its tiles with salt.
-        low, high: (b,) float64, Wilson's 95 % interval of that share.
+        low, high: (b,) float64, Wilson's 95% interval of that share.
         error: mean over tiles of |predicted - observed|.
         brier: mean over tiles of (P(salt) - [has salt])²; 0 is best.
         base_brier: the same of an answer that gives every tile the overall share.

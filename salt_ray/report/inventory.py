@@ -63,7 +63,7 @@ def counts(survey: Survey, held_out: np.ndarray) -> dict[str, int]:
         "labelled tiles held out": int(held_out.sum()),
         "empty masks": int((pixels == 0).sum()),
         "masks that are all salt": int((pixels == survey.tile_px**2).sum()),
-        "masks with salt on less than 1 % of the tile": int(((pixels > 0) & (100 * pixels < survey.tile_px**2)).sum()),
+        "masks with salt on less than 1% of the tile": int(((pixels > 0) & (100 * pixels < survey.tile_px**2)).sum()),
         "masks of vertical stripes only": int((survey.masks == survey.masks[:, :1]).all(axis=(1, 2)).sum())
         - int(((pixels == 0) | (pixels == survey.tile_px**2)).sum()),
     }

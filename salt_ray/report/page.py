@@ -85,7 +85,7 @@ def _environment() -> Environment:
         "run_score": lambda value: _number(value, ".4f"),
         "score": lambda value: _number(value, ".3f"),
         "gain": lambda value: _number(value, "+.4f"),
-        "percent": lambda value: _number(value, ".0%").replace("%", "\u202f%"),
+        "percent": lambda value: _number(value, ".0%"),
         "count": lambda value: f"{value:,}",
         "svg": lambda chart: Markup(chart.svg),  # nosec B704: matplotlib has escaped its texts
     }
