@@ -212,7 +212,9 @@ def score(
 
 @app.command()
 def report(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -225,7 +227,7 @@ def report(
 ) -> None:
     """Write report.html: a scored run on one page, to be read in a browser and sent on."""
     from salt_ray.artifacts import RunDirectory
-    from salt_ray.report.page import check_finished
+    from salt_ray.report.finished import check_finished
 
     name = run or run_dir
     if name is None or (run and run_dir):

@@ -31,6 +31,7 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.report.finished import FinishedRun, check_finished
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.folds import FoldTable
@@ -295,7 +296,7 @@ class Pipeline:
         Raises:
             RunError: the run is not finished, or its scores belong to other predictions.
         """
-        from salt_ray.report.page import FinishedRun, check_finished, write_report  # matplotlib: nothing else needs it
+        from salt_ray.report.page import write_report  # matplotlib: only pictures need it
 
         check_finished(self.run)
         models, scores = self._predictions, json.loads(self.run.scores.read_text())

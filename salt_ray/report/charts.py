@@ -17,6 +17,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from salt_ray.report.findings import Calibration, Group
@@ -41,6 +42,7 @@ STYLE = {
     "axes.edgecolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
+    "axes.prop_cycle": cycler(color=[BLUE]),  # also of marks that nobody gave a colour
     "axes.grid": True,
     "grid.color": GRID,
     "grid.linewidth": 0.8,

@@ -155,8 +155,8 @@ def calibration(judged: Judged) -> Calibration:
         tiles,
         predicted,
         observed,
-        centre - half,
-        centre + half,
+        np.minimum(centre - half, observed),  # rounding may put a bound of 0 or 1 beyond the share itself
+        np.maximum(centre + half, observed),
         error=float((np.abs(predicted - observed) * tiles).sum() / len(salt)),
         brier=float(((salt - truth) ** 2).mean()),
         base_brier=float(truth.mean() * (1 - truth.mean())),

@@ -14,10 +14,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from salt_ray.artifacts import RunDirectory
-from salt_ray.errors import RunError
 from salt_ray.report import parts
-from salt_ray.report.parts import Absent, FinishedRun, Part
+from salt_ray.report.finished import FinishedRun
+from salt_ray.report.parts import Absent, Part
 from salt_ray.storage import StoragePath, write_atomically
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -34,23 +33,6 @@ PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], Part]]] = {
     "data": ("What is odd in the data", parts.data),
     "origin": ("How to make it again", parts.origin),
 }
-
-
-def check_finished(run: RunDirectory) -> None:
-    """Make sure, before anything else is read, that there is something to report.
-
-    Raises:
-        RunError: there is no such run, it is not scored, or it holds runs over several seeds.
-    """
-    if run.scores.exists():
-        return
-    if run.seeds.exists():
-        raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
-    if run.study.exists():
-        raise RunError(f"{run.path} holds a search and no scored run: python launch.py study {run.path} shows it")
-    if not run.experiment.exists():
-        raise RunError(f"there is no run in {run.path}: name one with --run-dir, or make it with pipeline")
-    raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")
 
 
 def write_report(finished: FinishedRun) -> StoragePath:
@@ -73,13 +55,17 @@ def render(finished: FinishedRun) -> str:
         scores=finished.scores,
         run=finished.run.path.name,
         parts=content,
-        css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8")),  # nosec B704: a file of the project
+        css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8")),
     )
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "run_score": lambda value: _number(value, ".4f"),
@@ -87,7 +73,7 @@ def _environment() -> Environment:
         "gain": lambda value: _number(value, "+.4f"),
         "percent": lambda value: _number(value, ".0%"),
         "count": lambda value: f"{value:,}",
-        "svg": lambda chart: Markup(chart.svg),  # nosec B704: matplotlib has escaped its texts
+        "svg": lambda chart: Markup(chart.svg),  # matplotlib has escaped its texts
     }
     environment.tests["absent"] = lambda part: isinstance(part, Absent)
     return environment

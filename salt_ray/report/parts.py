@@ -10,7 +10,6 @@ import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,18 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, RuleName
-from salt_ray.errors import RunError
-from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.mosaic.corrections import Corrections
+from salt_ray.config import RuleName
 from salt_ray.mosaic.rules import RULES
-from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report import charts, findings, gallery, inventory, provenance
-from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS, Judged, judge
+from salt_ray.report.finished import FinishedRun
+from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.trials import clock, short
-from salt_ray.survey.folds import FoldTable
-from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.metrics import trivial_scores
 
 MOSAIC_ROWS = 12  # of the table of mosaics
@@ -53,54 +46,6 @@ class Absent:
 
 
 Part = dict[str, Any] | Absent
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A scored run, with everything that its report is made of.
-
-    Attributes:
-        models: predictions by (training, fold).
-        tables: fold tables by training.
-        mosaics: where tiles lie; None where the run needed no mosaics.
-        scores: the content of ``scores.json``.
-        project: the folder of the project's code.
-    """
-
-    run: RunDirectory
-    experiment: Experiment
-    prepared: PreparedSurvey
-    models: Mapping[tuple[str, int], ModelPrediction]
-    tables: Mapping[str, FoldTable]
-    mosaics: MosaicTable | None
-    corrections: Corrections
-    scores: Mapping[str, Any]
-    project: Path
-
-    @cached_property
-    def judged(self) -> Judged:
-        """The out-of-fold tiles.
-
-        Raises:
-            RunError: they do not score what ``scores.json`` says.
-        """
-        judged = judge(self.prepared, list(self.models.values()), self.experiment.prediction)
-        if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
-            raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
-        return judged
-
-    def fold_name(self, training: str, fold: int) -> str:
-        """As in ``scores.json``."""
-        return f"{training}/{fold}" if len(self.tables) > 1 else str(fold)
-
-    @cached_property
-    def fold_of(self) -> dict[str, str]:
-        """The folds that validate each tile, by its id."""
-        names: dict[str, list[str]] = {}
-        for training, table in self.tables.items():
-            for tile, fold in zip(table.ids.tolist(), table.folds.tolist(), strict=True):
-                names.setdefault(tile, []).append(self.fold_name(training, fold))
-        return {tile: ", ".join(found) for tile, found in names.items()}
 
 
 def answer(finished: FinishedRun) -> Part:
@@ -200,7 +145,12 @@ def where(finished: FinishedRun) -> Part:
         each, sides = findings.by_mosaic(judged, survey.ids, finished.mosaics)
         if each:
             rows = sorted(each, key=lambda group: -group.lost)[:MOSAIC_ROWS]
-            part["mosaics"] = {"all": len(each), "rows": rows, "sides": sides, "chart": charts.mosaic_dots(each, overall)}
+            part["mosaics"] = {
+                "all": len(each),
+                "rows": rows,
+                "sides": sides,
+                "chart": charts.mosaic_dots(each, overall),
+            }
         else:
             part["mosaics"] = Absent("No labelled tile lies in a mosaic.")
     return part
@@ -262,7 +212,10 @@ def tiles(finished: FinishedRun) -> Part:
     seed = finished.experiment.seed
     groups = {
         "The worst": (gallery.worst(judged), "Lowest score first, of equals those with most wrong pixels."),
-        "The most uncertain": (gallery.most_uncertain(judged), "Where the models' probabilities are nearest to a coin."),
+        "The most uncertain": (
+            gallery.most_uncertain(judged),
+            "Where the models' probabilities are nearest to a coin.",
+        ),
         "Drawn by lot": (
             gallery.drawn_by_lot(judged, seed),
             f"What an ordinary tile looks like; drawn with the experiment's seed, {seed}.",

@@ -1,0 +1,84 @@
+"""A run that is scored, with everything that a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment
+from salt_ray.errors import RunError
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.table import MosaicTable
+from salt_ray.report.judged import Judged, judge
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.prepared import PreparedSurvey
+
+
+def check_finished(run: RunDirectory) -> None:
+    """Make sure, before anything else is read, that there is something to report.
+
+    Raises:
+        RunError: there is no such run, it is not scored, or it holds runs over several seeds.
+    """
+    if run.scores.exists():
+        return
+    if run.seeds.exists():
+        raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
+    if run.study.exists():
+        raise RunError(f"{run.path} holds a search and no scored run: python launch.py study {run.path} shows it")
+    if not run.experiment.exists():
+        raise RunError(f"there is no run in {run.path}: name one with --run-dir, or make it with pipeline")
+    raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A scored run, with everything that its report is made of.
+
+    Attributes:
+        models: predictions by (training, fold).
+        tables: fold tables by training.
+        mosaics: where tiles lie; None where the run needed no mosaics.
+        scores: the content of ``scores.json``.
+        project: the folder of the project's code.
+    """
+
+    run: RunDirectory
+    experiment: Experiment
+    prepared: PreparedSurvey
+    models: Mapping[tuple[str, int], ModelPrediction]
+    tables: Mapping[str, FoldTable]
+    mosaics: MosaicTable | None
+    corrections: Corrections
+    scores: Mapping[str, Any]
+    project: Path
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The out-of-fold tiles.
+
+        Raises:
+            RunError: they do not score what ``scores.json`` says.
+        """
+        judged = judge(self.prepared, list(self.models.values()), self.experiment.prediction)
+        if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
+            raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
+        return judged
+
+    def fold_name(self, training: str, fold: int) -> str:
+        """As in ``scores.json``."""
+        return f"{training}/{fold}" if len(self.tables) > 1 else str(fold)
+
+    @cached_property
+    def fold_of(self) -> dict[str, str]:
+        """The folds that validate each tile, by its id."""
+        names: dict[str, list[str]] = {}
+        for training, table in self.tables.items():
+            for tile, fold in zip(table.ids.tolist(), table.folds.tolist(), strict=True):
+                names.setdefault(tile, []).append(self.fold_name(training, fold))
+        return {tile: ", ".join(found) for tile, found in names.items()}

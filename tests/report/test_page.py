@@ -1,0 +1,279 @@
+"""The page is whole, says what the run scored, can be read by everyone, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from browser import Page, in_browser
+from page_reader import PageReader, read_page
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.errors import RunError
+from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.rules import RULES
+from salt_ray.report import page, parts
+from salt_ray.report.finished import FinishedRun, check_finished
+from salt_ray.report.page import PARTS, render, write_report
+from salt_ray.report.parts import RULE_TEXTS
+from salt_ray.tuning.study import STUDY_NAME
+
+SMALL = 2 << 20  # bytes of the page of a run of sixty small tiles; most of it is pictures
+HOSTILE = '<script>alert("x")</script>{{ 7 * 7 }}'
+
+
+@pytest.fixture(scope="module")
+def text(made_run: FinishedRun) -> str:
+    return render(made_run)
+
+
+@pytest.fixture(scope="module")
+def reader(text: str) -> PageReader:
+    return read_page(text)
+
+
+def section(text: str, name: str) -> str:
+    return re.search(rf'<section id="{name}".*?</section>', text, re.DOTALL)[0]
+
+
+def test_every_part_is_there_or_says_why_not(text: str, reader: PageReader) -> None:
+    assert [element.attributes["id"] for element in reader.all("section")] == list(PARTS)
+    for name in PARTS:
+        left_out = "Left out: " in section(text, name)
+        assert left_out == (name == "search")
+    assert "No search lies in this run directory" in section(text, "search")
+    targets = [element.attributes["href"] for element in reader.all("a")]
+    assert targets == ["#content", *(f"#{name}" for name in PARTS)]
+
+
+def test_it_says_what_the_run_scored(text: str, made_run: FinishedRun) -> None:
+    scores, answer = made_run.scores, section(text, "answer")
+    for value in (scores["oof"], scores["test"], scores["rules"]["test"]["before"], *scores["folds"].values()):
+        assert f"{value:.4f}" in answer
+    assert f"{scores['trivial']['all_empty']:.4f}" in answer
+    rules = section(text, "rules")
+    for name in RULES:
+        assert name in rules and RULE_TEXTS[name] in rules
+    assert "+0.0200 ± 0.0100" in rules and "+0.0000 ± 0.0100" in rules  # adopted or not
+
+
+def test_the_configuration_in_it_makes_the_same_experiment(reader: PageReader, made_run: FinishedRun) -> None:
+    (shown,) = [element.text for element in reader.all("pre") if element.text.startswith("{")]
+    assert type(made_run.experiment).model_validate(json.loads(shown)) == made_run.experiment
+
+
+def test_every_picture_says_what_it_shows(reader: PageReader) -> None:
+    pictures = reader.all("img")
+    assert len(pictures) == 4 * (12 + 8 + 8) + 2 * 4
+    drawn = [element for element in reader.elements if element.attributes.get("role") == "img"]
+    assert len(drawn) == len(reader.all("svg")) == 4 + 2 + 1 + 2 + 2
+    for alt in [*(picture.attributes["alt"] for picture in pictures), *(e.attributes["aria-label"] for e in drawn)]:
+        assert len(alt) > 20 and "nan" not in alt
+
+
+def test_it_can_be_read_without_eyes_or_mouse(reader: PageReader) -> None:
+    (html,) = reader.all("html")
+    assert html.attributes["lang"] == "en"
+    levels = [int(element.tag[1]) for element in reader.elements if re.fullmatch(r"h[1-6]", element.tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later <= before + 1 for before, later in itertools.pairwise(levels))
+    assert len(reader.all("table")) == len(reader.all("caption")) >= 10
+    assert all(element.attributes["scope"] in ("row", "col") for element in reader.all("th"))
+    ids = [element.attributes["id"] for element in reader.elements if "id" in element.attributes]
+    assert len(ids) == len(set(ids))
+    for element in reader.elements:
+        for name in ("aria-labelledby", "href"):
+            assert element.attributes.get(name, "#").removeprefix("#") in ("", *ids)
+        if element.attributes.get("class") == "scroll":  # what scrolls can be reached by the keyboard
+            assert element.attributes["tabindex"] == "0" and element.attributes["aria-label"]
+
+
+def test_it_asks_nobody_for_anything(text: str, reader: PageReader) -> None:
+    assert not reader.all("script") and not reader.all("link") and not reader.all("iframe")
+    for element in reader.elements:
+        assert element.attributes.get("src", "data:image/").startswith("data:image/")
+        assert element.attributes.get("href", "#").startswith("#")
+        assert not [name for name in element.attributes if name.startswith("on")]
+    assert not re.search(r"url\((?!#)|@import|https?:", text)
+    (policy,) = [e.attributes["content"] for e in reader.all("meta") if "http-equiv" in e.attributes]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_it_is_small_and_the_same_every_time(text: str, elsewhere: FinishedRun) -> None:
+    assert len(text.encode()) < SMALL
+    path = write_report(dataclasses.replace(elsewhere))
+    assert path.read_text() == text  # and it does not say where the run lies
+    write_report(dataclasses.replace(elsewhere))
+    assert path.read_text() == text
+
+
+def test_a_page_that_cannot_be_finished_leaves_the_earlier_one(
+    elsewhere: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_report(elsewhere)
+    before = path.read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("salt_ray.storage.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(dataclasses.replace(elsewhere))
+    assert path.read_bytes() == before and [p.name for p in path.parent.glob("*report*")] == ["report.html"]
+    assert not list(path.parent.glob(".*.tmp"))
+
+
+def test_text_from_outside_stays_text(elsewhere: FinishedRun) -> None:
+    experiment = elsewhere.experiment.model_copy(update={"name": HOSTILE})
+    survey = elsewhere.prepared.survey
+    names = np.array([*survey.ids], dtype="U100")
+    place = elsewhere.prepared.trainable[0]
+    names[place] = HOSTILE
+    ids = np.where(elsewhere.mosaics.ids == survey.ids[place], HOSTILE, elsewhere.mosaics.ids.astype("U100"))
+    table = elsewhere.tables["random"]
+    folds = dataclasses.replace(table, ids=np.where(table.ids == survey.ids[place], HOSTILE, table.ids.astype("U100")))
+    hostile = dataclasses.replace(survey, ids=names, remarks=(f"left out: {HOSTILE}",))
+    text = render(
+        dataclasses.replace(
+            elsewhere,
+            experiment=experiment,
+            prepared=dataclasses.replace(elsewhere.prepared, survey=hostile),
+            mosaics=dataclasses.replace(elsewhere.mosaics, ids=ids),
+            tables={"random": folds},
+        )
+    )
+    assert "<script" not in text and "&lt;script&gt;" in text
+    reader = read_page(text)
+    (title,) = reader.all("title")
+    assert title.text.startswith(HOSTILE)
+    assert [e.text for e in reader.all("li") if e.text.startswith("left out")] == [f"left out: {HOSTILE}"]
+
+
+def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
+    experiment = elsewhere.experiment.replace(postprocessing={"rules": "none"})
+    survey = dataclasses.replace(elsewhere.prepared.survey, depths=np.full(len(elsewhere.prepared.survey.ids), np.nan))
+    scores = {name: value for name, value in elsewhere.scores.items() if name not in ("test", "test_tiles")}
+    text = render(
+        dataclasses.replace(
+            elsewhere,
+            experiment=experiment,
+            prepared=dataclasses.replace(elsewhere.prepared, survey=survey),
+            mosaics=None,
+            corrections=Corrections.none(survey.tile_px),
+            scores=scores | {"rules": {}, "trivial": {"all_empty": 0.25, "best_constant": None}},
+        )
+    )
+    assert "Left out: The survey has no depths" in section(text, "where")
+    assert "Left out: The run assembled no mosaics" in section(text, "where")
+    assert "Left out: Masks stay as predicted" in section(text, "rules")
+    assert "neither a hold-out nor a known test truth" in section(text, "answer")
+    assert "0.2500" in section(text, "answer") and "–" in section(text, "answer")
+    read_page(text)
+
+
+def test_a_search_in_the_run_is_shown(elsewhere: FinishedRun) -> None:
+    elsewhere.run.study.mkdir()
+    study = optuna.create_study(
+        storage=f"sqlite:///{elsewhere.run.study / 'study.db'}", study_name=STUDY_NAME, direction="maximize"
+    )
+    distribution = {"lr": optuna.distributions.FloatDistribution(0.001, 0.1, log=True)}
+    for number, value in enumerate((0.25, 0.5, 0.375)):
+        params = {"lr": 0.01 * (number + 1)}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distribution, value=value))
+    before = sorted(path.name for path in elsewhere.run.study.iterdir())
+    part = parts.search(elsewhere)
+    assert [shown["alt"][:10] for shown in part["pictures"]] == ["Values of ", "Values ove"]
+    shown = section(render(elsewhere), "search")
+    assert "trial 1 with 0.5000" in shown and "+0.2500 against" in shown and "3 complete" in shown
+    assert shown.count("<img") == 2
+    assert sorted(path.name for path in elsewhere.run.study.iterdir()) == before
+
+
+def test_scores_of_other_predictions_are_refused(elsewhere: FinishedRun) -> None:
+    with pytest.raises(RunError, match="made from other predictions: run score"):
+        render(dataclasses.replace(elsewhere, scores={**elsewhere.scores, "oof": 0.123}))
+
+
+def test_what_cannot_be_reported_is_one_sentence(made_run: FinishedRun, tmp_path: Path) -> None:
+    check_finished(made_run.run)
+    run = RunDirectory(tmp_path)
+    with pytest.raises(RunError, match=r"there is no run in .*--run-dir"):
+        check_finished(run)
+    run.experiment.write_text("{}")
+    with pytest.raises(RunError, match="not finished, there are no scores yet: run pipeline"):
+        check_finished(run)
+    run.study.mkdir()
+    with pytest.raises(RunError, match=r"holds a search and no scored run: python launch\.py study"):
+        check_finished(run)
+    shutil.rmtree(run.study)
+    run.seeds.write_text("{}")
+    with pytest.raises(RunError, match="holds a run for each seed"):
+        check_finished(run)
+
+
+def test_the_template_comes_with_the_package() -> None:
+    root = Path(page.__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
+        "salt_ray.report"
+    ]
+    packaged = {path for pattern in patterns for path in (root / "salt_ray" / "report").glob(pattern)}
+    assert packaged == set(page.TEMPLATE.iterdir()) and len(packaged) > len(PARTS)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_it_at_every_width(text: str, scheme: str, tmp_path: Path) -> None:
+    """At the width of a phone and of a desk: pictures load, links lead somewhere, nothing is wider than the screen."""
+    path = tmp_path / "report.html"
+    path.write_text(text)
+
+    async def visit(tab: Page) -> None:
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await tab.call(f"{domain}.enable")
+        await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        await tab.call("Page.navigate", url=path.as_uri())
+        loaded = (
+            "new Promise(done => document.readyState == 'complete' ? done(1) : addEventListener('load', () => done(1)))"
+        )
+        await tab.call("Runtime.evaluate", expression=loaded, awaitPromise=True)
+        assert await tab.value("document.querySelector('h1').innerText") == "tiny"
+        for width in (390, 1280):
+            await tab.call(
+                "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+            )
+            assert await tab.value("document.documentElement.scrollWidth") <= width
+            assert await tab.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            assert await tab.value(
+                "[...document.querySelectorAll('svg')].every(s => s.getBoundingClientRect().width > 200)"
+            )
+        assert await tab.value(
+            "[...document.querySelectorAll('a')].every(a => document.getElementById(a.hash.slice(1)) !== null)"
+        )
+        ink = await tab.value("getComputedStyle(document.querySelector('svg text')).fill")
+        page_colour = await tab.value("getComputedStyle(document.body).backgroundColor")
+        assert contrast(ink, page_colour) > 10
+        assert brightness(page_colour) < 0.1 if scheme == "dark" else brightness(page_colour) > 0.9
+        wrong = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Network.loadingFailed")
+        assert not [event for event in tab.events if event["method"] in wrong]
+
+    in_browser(visit)
+
+
+def brightness(colour: str) -> float:
+    """Relative luminance of ``rgb(r, g, b)``, 0 … 1 (WCAG 2)."""
+    shares = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((brightness(one), brightness(other)))
+    return (high + 0.05) / (low + 0.05)
