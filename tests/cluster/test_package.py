@@ -40,6 +40,7 @@ def test_what_ignore_files_name_stays_behind(project: Path) -> None:
 def test_this_projects_package_can_be_imported(tmp_path: Path) -> None:
     files = project_files(ROOT)
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "salt_ray").rglob("*.py")}
+    code |= {f"salt_ray/report/template/{name}" for name in ("page.html", "page.css", "answer.html")}
     assert code <= set(files) and "experiments/demo.py" in files and "benchmarks/harness.py" in files
     check_size(files)
 

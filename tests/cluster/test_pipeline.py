@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from road import Road, results
 
+import launch
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment, Folds
@@ -36,6 +38,27 @@ def test_the_whole_road(undisturbed: tuple[Path, str], survey: Path) -> None:
     assert "\x1b" not in output  # no control characters in a pipe
     for noise in ("Traceback", "WARNING", "(raylet)"):
         assert noise not in output
+    page = (run / "report.html").read_text()
+    assert f"{scores['oof']:.4f}" in page and f"{scores['test']:.4f}" in page
+
+
+def test_the_report_is_made_anew_with_the_same_bytes(
+    undisturbed: tuple[Path, str], survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "moved"
+    shutil.copytree(undisturbed[0], run)
+    shutil.copytree(survey, run / "survey")  # where a demo has it
+    (run / "report.html").unlink()
+    monkeypatch.setattr(sys, "argv", ["launch.py", "report", str(run)])
+    monkeypatch.delenv("SALT_RAY_DATA", raising=False)
+    with pytest.raises(SystemExit) as exit:
+        launch.main()
+    assert exit.value.code == 0
+
+    def without_place(path: Path) -> str:
+        return path.read_text().replace(f"run {path.parent.name}<", "run NAME<")
+
+    assert without_place(run / "report.html") == without_place(undisturbed[0] / "report.html")
 
 
 def test_out_of_fold_predictions_come_from_models_that_never_saw_the_tile(

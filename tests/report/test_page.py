@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import re
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -16,12 +15,11 @@ import pytest
 from browser import Page, in_browser
 from page_reader import PageReader, read_page
 
-from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.rules import RULES
 from salt_ray.report import page, parts
-from salt_ray.report.finished import FinishedRun, check_finished
+from salt_ray.report.finished import FinishedRun
 from salt_ray.report.page import PARTS, render, write_report
 from salt_ray.report.parts import RULE_TEXTS
 from salt_ray.tuning.study import STUDY_NAME
@@ -200,23 +198,6 @@ def test_a_search_in_the_run_is_shown(elsewhere: FinishedRun) -> None:
 def test_scores_of_other_predictions_are_refused(elsewhere: FinishedRun) -> None:
     with pytest.raises(RunError, match="made from other predictions: run score"):
         render(dataclasses.replace(elsewhere, scores={**elsewhere.scores, "oof": 0.123}))
-
-
-def test_what_cannot_be_reported_is_one_sentence(made_run: FinishedRun, tmp_path: Path) -> None:
-    check_finished(made_run.run)
-    run = RunDirectory(tmp_path)
-    with pytest.raises(RunError, match=r"there is no run in .*--run-dir"):
-        check_finished(run)
-    run.experiment.write_text("{}")
-    with pytest.raises(RunError, match="not finished, there are no scores yet: run pipeline"):
-        check_finished(run)
-    run.study.mkdir()
-    with pytest.raises(RunError, match=r"holds a search and no scored run: python launch\.py study"):
-        check_finished(run)
-    shutil.rmtree(run.study)
-    run.seeds.write_text("{}")
-    with pytest.raises(RunError, match="holds a run for each seed"):
-        check_finished(run)
 
 
 def test_the_template_comes_with_the_package() -> None:
