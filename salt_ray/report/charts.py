@@ -102,11 +102,13 @@ def learning_curves(training: str, folds: Sequence[FoldCurve]) -> list[Chart]:
 
         def draw(axes: Axes, kind: str = kind, title: str = title) -> None:
             for place, fold in enumerate(folds):
-                values = fold.values[kind]
-                epochs = np.arange(1, len(values) + 1)
-                kept = thinned(len(values))
                 look = {"color": SERIES[place % len(SERIES)], "linestyle": DASHES[place // len(SERIES) % len(DASHES)]}
-                axes.plot(epochs[kept], values[kept], linewidth=1.6, label=fold.name, **look)
+                begin = 0
+                for _, end in fold.ends:  # a line ends with its stage: the next one begins from an earlier epoch
+                    kept = begin + thinned(end - begin)
+                    label = fold.name if begin == 0 else None
+                    axes.plot(kept + 1, fold.values[kind][kept], linewidth=1.6, label=label, **look)
+                    begin = end
             ends = {end for fold in folds for _, end in fold.ends[:-1]}
             for end in sorted(ends):
                 axes.axvline(end + 0.5, color=INK, linewidth=0.9, linestyle=":")
@@ -217,9 +219,9 @@ def threshold_curve(
     def draw(axes: Axes) -> None:
         axes.plot(thresholds, scores, color=BLUE, linewidth=1.8)
         axes.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
-        axes.plot(chosen, score, "D", color=ORANGE, markersize=7, label=f"in use: {chosen:g}, score {score:.4f}")
+        axes.plot(chosen, score, "D", color=ORANGE, markersize=7)
+        axes.set_title(f"in use: {chosen:g}, score {score:.4f}", loc="left", fontsize=9, color=ORANGE)
         axes.set(xlim=(0, 1), xlabel=name, ylabel=SCORE)
-        axes.legend(loc="best")
 
     best = int(np.argmax(scores))
     difference = max(0.0, float(scores[best]) - score)
@@ -228,7 +230,7 @@ def threshold_curve(
         f"highest {scores[best]:.4f} at {thresholds[best]:g}; in use {chosen:g} with {score:.4f}."
     )
     flat = f"The highest point, at {thresholds[best]:g}, lies {difference:.4f} above the one in use."
-    return Chart(_svg(key, draw), alt, f"{name[0].upper()}{name[1:]}. {flat}")
+    return Chart(_svg(key, draw, top=0.34), alt, f"{name[0].upper()}{name[1:]}. {flat}")
 
 
 def _plain_log(axes: Axes) -> None:
@@ -241,12 +243,16 @@ def _plain_log(axes: Axes) -> None:
 
 
 def _svg(
-    key: str, draw: Callable[[Axes], None], size: tuple[float, float] = (WIDTH, HEIGHT), left: float = 0.145
+    key: str,
+    draw: Callable[[Axes], None],
+    size: tuple[float, float] = (WIDTH, HEIGHT),
+    left: float = 0.145,
+    top: float = 0.12,
 ) -> str:
-    """Draw on axes of one size, and make the SVG part of a page: names of its own, the page's colours and font."""
+    """Draw on axes within margins (left: a share of the width; top: inches), and make the SVG an element of a page."""
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(size)
-        axes = figure.add_axes((left, 0.5 / size[1], 0.97 - left, 1 - 0.62 / size[1]))
+        axes = figure.add_axes((left, 0.5 / size[1], 0.97 - left, 1 - (0.5 + top) / size[1]))
         draw(axes)
         written = io.BytesIO()
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
