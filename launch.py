@@ -218,8 +218,8 @@ def report(
     data: Annotated[
         Path | None,
         typer.Option(
-            envvar="SALT_RAY_DATA",
-            help="The survey of the run. Default: the one inside the run directory (a demo has it there), else data.",
+            help="The survey of the run. Default: the one inside the run directory (a demo has it there), else what "
+            "SALT_RAY_DATA says, else data.",
         ),
     ] = None,
     run_dir: RunDir = None,
@@ -235,7 +235,8 @@ def report(
     path = _run_path(name)
     check_finished(RunDirectory(path))
     if data is None:
-        data = path / "survey" if isinstance(path, Path) and (path / "survey").is_dir() else Path("data")
+        inside = isinstance(path, Path) and (path / "survey").is_dir()
+        data = path / "survey" if inside else Path(os.environ.get("SALT_RAY_DATA", "data"))
     with _pipeline(data, None, name, None, skip_bad=skip_bad, uses_ray=False) as road:
         road.report()
 

@@ -44,7 +44,7 @@ from salt_ray.training.metrics import score
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.folder import study_folder
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
 
 
 class Pipeline:

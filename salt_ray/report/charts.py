@@ -1,8 +1,8 @@
 """Figures of a report as SVG that takes its colours and its font from the page: light, dark, or on paper.
 
 Every chart is small enough to be read at a phone's width; several stand side by side on a wide screen. matplotlib's
-object-oriented interface alone is used. Its colours are replaced by CSS variables (``--ink``, ``--blue``, …) with Okabe
-and Ito's colours, which colour-blind people tell apart; lines differ in dashes or marks besides.
+object-oriented interface alone is used. Its colours are replaced by CSS variables (``--ink``, ``--blue``, …) that hold
+colours near Okabe and Ito's, which colour-blind people tell apart; from the seventh line on dashes differ too.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def threshold_curve(
         axes.plot(thresholds, scores, color=BLUE, linewidth=1.8)
         axes.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
         axes.plot(chosen, score, "D", color=ORANGE, markersize=7)
-        axes.set_title(f"in use: {chosen:g}, score {score:.4f}", loc="left", fontsize=9, color=ORANGE)
+        axes.set_title(f"in use: {chosen:g}, score {score:.4f}", loc="left", fontsize=9)
         axes.set(xlim=(0, 1), xlabel=name, ylabel=SCORE)
 
     best = int(np.argmax(scores))

@@ -130,9 +130,9 @@ def mosaic_card(
     for masks, when in ((before, "as predicted"), (after, "after the rules")):
         whole = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, masks)
         alt = f"Mosaic {number} {when}: {size}"
-        alt += f"; tiles changed: {changed}, {added:,} px added, {removed:,} px removed." if masks is after else "."
+        alt += f"; tiles changed: {changed} ({added:,} px added, {removed:,} px removed)." if masks is after else "."
         pictures.append(Picture(data_url(_jpeg(whole), "jpeg"), alt))
-    note = f"{size}; tiles changed by the rules: {changed}, {added:,} px added, {removed:,} px removed"
+    note = f"{size}; tiles changed by the rules: {changed} ({added:,} px added, {removed:,} px removed)"
     return MosaicCard(f"Mosaic {number}", note, tuple(pictures))
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from salt_ray.report import parts
 from salt_ray.report.finished import FinishedRun
@@ -55,7 +54,6 @@ def render(finished: FinishedRun) -> str:
         scores=finished.scores,
         run=finished.run.path.name,
         parts=content,
-        css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8")),
     )
 
 
@@ -73,7 +71,6 @@ def _environment() -> Environment:
         "gain": lambda value: _number(value, "+.4f"),
         "percent": lambda value: _number(value, ".0%"),
         "count": lambda value: f"{value:,}",
-        "svg": lambda chart: Markup(chart.svg),  # matplotlib has escaped its texts
     }
     environment.tests["absent"] = lambda part: isinstance(part, Absent)
     return environment

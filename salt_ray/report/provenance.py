@@ -71,7 +71,7 @@ def training_seconds(folder: StoragePath) -> float | None:
     Args:
         folder: of a fold in ``tensorboard/``; None is returned where it holds no epochs.
     """
-    files = sorted(folder.glob("*/events.out.tfevents.*"))
+    files = sorted(folder.rglob("events.out.tfevents.*"))
     spans = [times[-1] - times[0] for times in (list(_event_times(file.read_bytes())) for file in files) if times]
     return sum(spans) if spans else None
 

@@ -50,7 +50,7 @@ def test_the_report_is_made_anew_with_the_same_bytes(
     shutil.copytree(survey, run / "survey")  # where a demo has it
     (run / "report.html").unlink()
     monkeypatch.setattr(sys, "argv", ["launch.py", "report", str(run)])
-    monkeypatch.delenv("SALT_RAY_DATA", raising=False)
+    monkeypatch.setenv("SALT_RAY_DATA", "/nonexistent")
     with pytest.raises(SystemExit) as exit:
         launch.main()
     assert exit.value.code == 0

@@ -16,6 +16,7 @@ from browser import Page, in_browser
 from page_reader import PageReader, read_page
 
 from salt_ray.errors import RunError
+from salt_ray.inference.scores import run_scores
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.rules import RULES
 from salt_ray.report import page, parts
@@ -175,6 +176,19 @@ def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
     assert "neither a hold-out nor a known test truth" in section(text, "answer")
     assert "0.2500" in section(text, "answer") and "–" in section(text, "answer")
     read_page(text)
+
+
+def test_a_hold_out_stands_beside_the_other_scores(elsewhere: FinishedRun) -> None:
+    held_out = np.zeros(elsewhere.prepared.survey.labelled, bool)
+    held_out[elsewhere.prepared.trainable[::4]] = True
+    prepared = dataclasses.replace(elsewhere.prepared, held_out=held_out)
+    scores = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.experiment.prediction, None)
+    run = dataclasses.replace(elsewhere, prepared=prepared, scores=scores | {"rules": elsewhere.scores["rules"]})
+    out_of_fold, hold_out = parts.answer(run)["columns"]
+    truth = prepared.survey.masks
+    assert hold_out["score"] == scores["holdout"] and hold_out["tiles"] == held_out.sum()
+    assert hold_out["all_empty"] == (~truth[held_out].any(axis=(1, 2))).mean()
+    assert out_of_fold["all_empty"] == (~truth[prepared.trainable].any(axis=(1, 2))).mean()
 
 
 def test_a_search_in_the_run_is_shown(elsewhere: FinishedRun) -> None:
