@@ -62,12 +62,15 @@ def answer(finished: FinishedRun) -> Part:
         columns.append(column | trivial_scores(judged.truth, held_out))
     if "test" in scores:
         columns.append({"name": "test truth", "tiles": scores["test_tiles"], "score": scores["test"]} | known)
-    for column in columns:
-        column["before"] = scores["rules"].get({"hold-out": "holdout", "test truth": "test"}.get(column["name"]), {})
+    corrected = finished.experiment.postprocessing.rules != "none"
+    for column in columns:  # out-of-fold tiles carry labels, which the rules do not change
+        measured = {"hold-out": "holdout", "test truth": "test"}.get(column["name"])
+        column["before"] = scores["rules"][measured]["before"] if corrected and measured else None
     folds = list(scores["folds"].values())
     gains = judged.scores - judged.empty_scores
     return {
         "columns": columns,
+        "corrected": corrected and len(columns) > 1,
         "low": min(folds),
         "high": max(folds),
         "folds": len(folds),
@@ -264,6 +267,7 @@ def rules(finished: FinishedRun) -> Part:
                 "removed": int(changed["removed"].sum()),
             }
         )
+    marker = json.loads((finished.run.postprocessing / "done.json").read_text())
     models, settings = list(finished.models.values()), finished.experiment.prediction
     survey_ids = finished.prepared.survey.ids
     cards = [
@@ -276,6 +280,7 @@ def rules(finished: FinishedRun) -> Part:
         "cards": cards,
         "count": finished.mosaics.count,
         "changed": len(finished.corrections.tiles),
+        "failed": len(marker["failed"]),
     }
 
 
@@ -348,6 +353,7 @@ def data(finished: FinishedRun) -> Part:
 def origin(finished: FinishedRun) -> Part:
     """What it takes to make the run again."""
     return {
+        "skip_bad": any(line.startswith("left out: ") for line in finished.prepared.survey.remarks),
         "json": json.dumps(finished.experiment.model_dump(mode="json"), indent=2),
         "versions": provenance.versions(),
         "commit": provenance.commit(finished.project),

@@ -80,6 +80,7 @@ def made_run(
     corners[:, :9, :9] = True  # a square, as no prediction has it
     corrections = Corrections(corrected, corners)
     run.postprocessing.mkdir()
+    (run.postprocessing / "done.json").write_text('{"failed": {}}')
     changes = {"id": prepared.survey.ids[corrected], "rule": "copy_down", "added": 7, "removed": 11, "sources": ""}
     pd.DataFrame(changes).to_csv(run.postprocessing / "changes.csv", index=False)
 

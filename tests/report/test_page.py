@@ -159,6 +159,8 @@ def test_text_from_outside_stays_text(elsewhere: FinishedRun) -> None:
 def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
     experiment = elsewhere.experiment.replace(postprocessing={"rules": "none"})
     survey = dataclasses.replace(elsewhere.prepared.survey, depths=np.full(len(elsewhere.prepared.survey.ids), np.nan))
+    remarks = ("left out: train/images/a.png: is no PNG; get the file again",)
+    survey = dataclasses.replace(survey, remarks=remarks)
     scores = {name: value for name, value in elsewhere.scores.items() if name not in ("test", "test_tiles")}
     text = render(
         dataclasses.replace(
@@ -175,6 +177,8 @@ def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
     assert "Left out: Masks stay as predicted" in section(text, "rules")
     assert "neither a hold-out nor a known test truth" in section(text, "answer")
     assert "0.2500" in section(text, "answer") and "–" in section(text, "answer")
+    assert "as predicted" not in section(text, "answer") and "after the mosaic rules" not in section(text, "answer")
+    assert remarks[0] in section(text, "data") and "--skip-bad" in section(text, "origin")
     read_page(text)
 
 
@@ -207,6 +211,19 @@ def test_a_search_in_the_run_is_shown(elsewhere: FinishedRun) -> None:
     assert "trial 1 with 0.5000" in shown and "+0.2500 against" in shown and "3 complete" in shown
     assert shown.count("<img") == 2
     assert sorted(path.name for path in elsewhere.run.study.iterdir()) == before
+
+
+def test_mosaics_that_failed_and_identical_tiles_are_named(elsewhere: FinishedRun) -> None:
+    (elsewhere.run.postprocessing / "done.json").write_text('{"failed": {"3": "killed", "5": "killed"}}')
+    survey = elsewhere.prepared.survey
+    images = np.array(survey.images)
+    one, other, *_ = elsewhere.prepared.trainable
+    images[other] = images[one]
+    same = dataclasses.replace(survey, images=images)
+    text = render(dataclasses.replace(elsewhere, prepared=dataclasses.replace(elsewhere.prepared, survey=same)))
+    assert "because their post-processing failed: 2." in section(text, "rules")
+    assert f"<code>{survey.ids[one]}</code>, <code>{survey.ids[other]}</code>" in section(text, "data")
+    assert "with the same pixels: 1;" in section(text, "data")
 
 
 def test_scores_of_other_predictions_are_refused(elsewhere: FinishedRun) -> None:
