@@ -187,10 +187,11 @@ def test_a_hold_out_stands_beside_the_other_scores(elsewhere: FinishedRun) -> No
     held_out[elsewhere.prepared.trainable[::4]] = True
     prepared = dataclasses.replace(elsewhere.prepared, held_out=held_out)
     scores = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.experiment.prediction, None)
-    run = dataclasses.replace(elsewhere, prepared=prepared, scores=scores | {"rules": elsewhere.scores["rules"]})
+    run = dataclasses.replace(elsewhere, prepared=prepared, scores=scores)
     out_of_fold, hold_out = parts.answer(run)["columns"]
     truth = prepared.survey.masks
     assert hold_out["score"] == scores["holdout"] and hold_out["tiles"] == held_out.sum()
+    assert out_of_fold["before"] is None and hold_out["before"] == scores["rules"]["holdout"]["before"]
     assert hold_out["all_empty"] == (~truth[held_out].any(axis=(1, 2))).mean()
     assert out_of_fold["all_empty"] == (~truth[prepared.trainable].any(axis=(1, 2))).mean()
 
