@@ -107,7 +107,9 @@ def learning_curves(training: str, folds: Sequence[FoldCurve]) -> list[Chart]:
                 for _, end in fold.ends:  # a line ends with its stage: the next one begins from an earlier epoch
                     kept = begin + thinned(end - begin)
                     label = fold.name if begin == 0 else None
-                    axes.plot(kept + 1, fold.values[kind][kept], linewidth=1.6, label=label, **look)
+                    mark = "o" if len(kept) == 1 else None  # of one epoch there is no line
+                    values = fold.values[kind][kept]
+                    axes.plot(kept + 1, values, linewidth=1.6, marker=mark, markersize=4, label=label, **look)
                     begin = end
             ends = {end for fold in folds for _, end in fold.ends[:-1]}
             for end in sorted(ends):

@@ -66,6 +66,17 @@ def test_a_chart_says_what_it_shows(drawn: list[Chart]) -> None:
     assert len({chart.alt for chart in drawn}) == len(drawn)
 
 
+def test_every_stage_is_seen_even_one_of_one_epoch() -> None:
+    values = {name: np.array([0.5, 0.25, 0.375]) for name in ("score", "loss", "validation_loss", "lr")}
+    charts_of = [
+        charts.learning_curves("t", [FoldCurve("fold 0", values, ends)])[0].svg
+        for ends in ([("all", 3)], [("first", 2), ("last", 3)])
+    ]
+    whole, divided = (len(re.findall(r"stroke: var\(--blue\)", svg)) for svg in charts_of)
+    assert divided > whole  # the dot of the last stage, which has no line
+    assert "<use" in charts_of[1].partition("var(--blue)")[2]
+
+
 @pytest.mark.parametrize("count", [1, 2, charts.MOST_POINTS, 10 * charts.MOST_POINTS + 7])
 def test_long_curves_keep_their_ends_and_are_bounded(count: int) -> None:
     kept = charts.thinned(count)
