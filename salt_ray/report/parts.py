@@ -24,6 +24,7 @@ from salt_ray.report.finished import FinishedRun
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.trials import clock, short
 from salt_ray.training.metrics import trivial_scores
+from salt_ray.training.task import fold_name
 
 MOSAIC_ROWS = 12  # of the table of mosaics
 DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
@@ -171,7 +172,7 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
                 json.loads((finished.run.stage(training.name, fold, stage.name) / "done.json").read_text())
                 for stage in training.stages
             ]
-            seconds = provenance.training_seconds(finished.run.tensorboard / f"{training.name}-fold-{fold}")
+            seconds = provenance.training_seconds(finished.run.tensorboard / fold_name(training.name, fold))
             rows.append(
                 {
                     "name": name,

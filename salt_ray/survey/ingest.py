@@ -24,6 +24,8 @@ from salt_ray.survey.tables import ID, ID_RULE, depth_ft, read_table
 _TRAIN, _MASKS, _TEST = FOLDERS
 _TRAIN_CSV, _DEPTHS_CSV, _SUBMISSION_CSV = TABLES
 _AGAIN = "get the file again or leave its tile out"
+_CONVERT = "convert it (images: 8-bit grey PNG; masks: 0 and one other value) or leave its tile out"
+_CUT = "cut it to that size or leave its tile out"
 _FEWER = "use fewer tiles or a larger machine"
 #: Tiles a thread reads between two visits to the pool: enough to hide the visit, few enough to share the work evenly.
 _CHUNK = 64
@@ -129,7 +131,7 @@ def _read_tables(
 def _decode_image(content: bytes) -> np.ndarray:
     image = png.decode_grey(content)
     if image.dtype != np.uint8:
-        raise ValueError(f"has {8 * image.dtype.itemsize} bits a channel where 8 are expected")
+        raise png.Unsuited(f"has {8 * image.dtype.itemsize} bits a channel where 8 are expected")
     return image
 
 
@@ -151,8 +153,8 @@ def _decode(
     """
     ids = sorted(files)
 
-    def work(first: int) -> list[tuple[bytes, np.ndarray | str]]:
-        results: list[tuple[bytes, np.ndarray | str]] = []
+    def work(first: int) -> list[tuple[bytes, np.ndarray | Problem]]:
+        results: list[tuple[bytes, np.ndarray | Problem]] = []
         for i in ids[first : first + _CHUNK]:
             digest = b"unread"
             try:
@@ -165,9 +167,11 @@ def _decode(
             except SurveyError:  # a ValueError, but not one of this tile
                 raise
             except OSError as error:
-                results.append((digest, f"cannot be read ({error.strerror or error})"))
+                reason = f"cannot be read ({error.strerror or error})"
+                results.append((digest, Problem(files[i].place, reason, _AGAIN, drops=(i,))))
             except ValueError as error:
-                results.append((digest, str(error)))
+                remedy = _CONVERT if isinstance(error, png.Unsuited) else _AGAIN
+                results.append((digest, Problem(files[i].place, str(error), remedy, drops=(i,))))
         return results
 
     arrays = {}
@@ -175,8 +179,8 @@ def _decode(
         parts = pool.map(work, range(0, len(ids), _CHUNK))
         for i, (digest, result) in zip(ids, chain.from_iterable(parts), strict=True):
             digests[files[i].name] = digest
-            if isinstance(result, str):
-                problems.append(Problem(files[i].place, result, _AGAIN, drops=(i,)))
+            if isinstance(result, Problem):
+                problems.append(result)
             else:
                 arrays[i] = result
     return arrays
@@ -196,10 +200,13 @@ def _majority(images: list[np.ndarray]) -> int:
 def _drop_other_sizes(
     files: dict[str, Entry], arrays: dict[str, np.ndarray], tile_px: int, problems: list[Problem]
 ) -> None:
-    for i in [i for i, array in arrays.items() if array.shape != (tile_px, tile_px)]:
-        height, width = arrays.pop(i).shape
+    """``tile_px``: 0 where no image could be read; then only what is not square is known to be wrong."""
+    for i, (height, width) in [(i, array.shape) for i, array in arrays.items()]:
+        if height == width == (tile_px or height):
+            continue
+        del arrays[i]
         expected = f"the survey's tiles are {tile_px} x {tile_px}" if tile_px else "a tile is square"
-        problems.append(Problem(files[i].place, f"is {width} x {height} px, but {expected}", _AGAIN, drops=(i,)))
+        problems.append(Problem(files[i].place, f"is {width} x {height} px, but {expected}", _CUT, drops=(i,)))
 
 
 def _stray_ids(train: dict[str, Entry], masks: dict[str, Entry], test: dict[str, Entry]) -> list[Problem]:

@@ -17,6 +17,10 @@ MAX_EDGE_PX = 4096
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
+class Unsuited(ValueError):
+    """A whole picture, but not of the kind that is read: another copy of it would not help."""
+
+
 def decode_grey(content: bytes) -> np.ndarray:
     """Grey values of a PNG that is grey or has three equal channels.
 
@@ -27,8 +31,8 @@ def decode_grey(content: bytes) -> np.ndarray:
         uint8 or uint16 (H, W), by the depth of the file.
 
     Raises:
-        ValueError: no PNG; cut off; damaged; longer than ``MAX_EDGE_PX``; far more data than its picture needs;
-            transparent; channels differ.
+        ValueError: no PNG; cut off; damaged; far more data than its picture needs.
+        Unsuited: transparent; channels differ; longer than ``MAX_EDGE_PX``.
     """
     _check_chunks(content)
     try:
@@ -40,11 +44,11 @@ def decode_grey(content: bytes) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     if pixels.shape[2] != 3:
-        raise ValueError("has a transparency channel")
+        raise Unsuited("has a transparency channel")
     blue, green, red = cv2.split(pixels)
     grey = blue.tobytes()  # comparing bytes is a memcmp: a quarter of the time of an elementwise comparison
     if grey != green.tobytes() or grey != red.tobytes():
-        raise ValueError("has channels that differ")
+        raise Unsuited("has channels that differ")
     return blue
 
 
@@ -52,11 +56,11 @@ def two_valued(grey: np.ndarray) -> np.ndarray:
     """Bool (H, W) of a mask that holds 0 and one other value (255 and 65535 are both in use) or just one of them.
 
     Raises:
-        ValueError: the mask holds other values.
+        Unsuited: the mask holds other values.
     """
     salt = grey != 0
     if np.count_nonzero(grey == grey.max()) != (np.count_nonzero(salt) or grey.size):
-        raise ValueError("is not two-valued")
+        raise Unsuited("is not two-valued")
     return salt
 
 
@@ -84,6 +88,6 @@ def _check_chunks(content: bytes) -> None:
         place = end + 4
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
     if max(width, height) > MAX_EDGE_PX:
-        raise ValueError(f"is {width} x {height} px; at most {MAX_EDGE_PX} are read")
+        raise Unsuited(f"is {width} x {height} px; at most {MAX_EDGE_PX} are read")
     if data > 2 * height * (8 * width + 1) + 1024:  # 8 bytes a px at most; libpng would inflate all of it, for minutes
         raise ValueError(f"is damaged ({data:,} bytes of picture data for {width} x {height} px)")

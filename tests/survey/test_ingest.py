@@ -123,6 +123,35 @@ BAD_TILES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("cut off", "get the file again"),
+        ("mask flipped", "get the file again"),
+        ("16 bits", "convert it"),
+        ("transparent", "convert it"),
+        ("channels differ", "convert it"),
+        ("mask of three values", "convert it"),
+        ("wrong size", "cut it to that size"),
+    ],
+)
+def test_the_remedy_is_one_that_helps(kind: str, remedy: str, survey: Path, cache: Path):
+    cause, line, _ = BAD_TILES[kind]
+    cause(survey)
+    with pytest.raises(SurveyError) as raised:
+        load_survey(survey, cache=cache)
+    (told,) = [text for text in str(raised.value).splitlines() if line in text]
+    assert remedy in told
+
+
+def test_masks_are_not_blamed_where_no_image_can_be_read(survey: Path, cache: Path):
+    for path in survey.glob("*/images/*.png"):
+        write_png(path, NOISE[:PX, :PX, 0].astype(np.uint16) * 255)
+    with pytest.raises(SurveyError) as raised:
+        load_survey(survey, cache=cache)
+    assert "16 bits" in str(raised.value) and "masks/" not in str(raised.value)
+
+
 @pytest.mark.parametrize("kind", BAD_TILES)
 def test_each_fault_is_found_and_costs_only_its_tile(kind: str, survey: Path, cache: Path):
     cause, line, dropped = BAD_TILES[kind]
