@@ -242,6 +242,26 @@ def report(
 
 
 @app.command()
+def status(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Where the run lies: runs/EXPERIMENT.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: the same as JSON.")] = False,
+) -> None:
+    """Say what of a run is done, running or waiting, with sizes and times; also while it is worked on."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.status import run_status, status_table
+    from salt_ray.report.terminal import Terminal
+
+    found = run_status(RunDirectory(_run_path(run)))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1))
+        return
+    terminal = Terminal()
+    terminal.table(status_table(found))
+    if found.next:
+        terminal.say(found.next)
+
+
+@app.command()
 def pipeline(
     data: Data = Path("data"),
     experiment: ExperimentFile = None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from salt_ray.errors import RunError
@@ -124,6 +126,20 @@ class RunDirectory:
             except OSError as error:
                 raise RunError(f"another process works on {self.path}: wait for it, or change --run-dir") from error
             yield
+
+    def in_use(self) -> bool | None:
+        """Whether a process holds the run (``lock``); asking disturbs nobody. None where this machine cannot tell."""
+        if isinstance(self.path, ObjectPath):
+            return (self.path / ".lease").exists()  # or its holder is gone, and the next command finds out
+        locks = Path("/proc/locks")
+        try:
+            file = (self.path / ".lock").stat()
+        except FileNotFoundError:
+            return False
+        if not locks.exists():
+            return None
+        place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+        return any(place in line.split() for line in locks.read_text().splitlines())
 
     def identity(self) -> str:
         """What tells this run directory from another one of the same name on another machine; made when it is new."""

@@ -100,6 +100,11 @@ class StoredPrediction:
             self.folder.finish(tiles=len(self.tiles))
 
 
+def chunk_count(tiles: np.ndarray) -> int:
+    """Files that the predictions of so many tiles (n,) take."""
+    return -(-len(tiles) // CHUNK)
+
+
 def chunk_path(directory: StoragePath, number: int) -> StoragePath:
     return directory / "chunks" / f"{number:05d}.npy"
 

@@ -32,9 +32,19 @@ class Terminal:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
 
+    @property
+    def _wide(self) -> Console:
+        if self.console.is_terminal:
+            return self.console
+        return Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False)
+
     def say(self, line: str) -> None:
         """One line, as it is."""
         self.console.print(line, markup=False, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """A table; in a pipe it does not shrink to the 80 columns that are assumed there."""
+        self._wide.print(table)
 
     def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
         """What a survey holds."""
@@ -86,7 +96,7 @@ class Terminal:
 
                 yield TrialView(parameters, asked, ended, show, self.say)
             return
-        plain = Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False)
+        plain = self._wide
         spoken, count = time.monotonic(), len(ended)
 
         def speak(view: TrialView, event: str | None) -> None:

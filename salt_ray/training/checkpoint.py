@@ -133,6 +133,10 @@ class CheckpointFolder:
             )
         return None
 
+    def newest_epoch(self) -> int:
+        """The epoch of the newest checkpoint, whether or not it is whole; 0 without any."""
+        return max((int(path.stem.removeprefix("epoch-")) for path in self._epochs()), default=0)
+
     def _hold(self) -> None:
         if self.ownership is not None:
             self.ownership.hold()

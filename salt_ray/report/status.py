@@ -1,0 +1,210 @@
+"""How far a run is: what is done, what is begun or running, what comes next, with sizes and times.
+
+Only names, markers and small files are read, so that a run can be looked at while another process works on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from optuna.trial import TrialState
+from rich.table import Table
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment, Training
+from salt_ray.errors import RunError
+from salt_ray.experiment_file import load_experiment
+from salt_ray.inference.stored import chunk_count
+from salt_ray.storage import StoragePath, load_array, readable
+from salt_ray.training.checkpoint import CheckpointFolder
+from salt_ray.training.task import fold_name
+from salt_ray.tuning.study import load_study
+
+State = Literal["done", "running", "begun", "waiting", "left out"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part of a run.
+
+    Attributes:
+        detail: how far it is, and what came out.
+        size: bytes on the disk; None in an object store, or where there is nothing yet.
+        changed: when a file of it was last written, in seconds since 1970; None likewise.
+    """
+
+    name: str
+    state: State
+    detail: str
+    size: int | None
+    changed: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        in_use: whether a process works on it; None where this machine cannot tell.
+        next: what to do about it, one sentence; empty where it is finished.
+    """
+
+    run: str
+    experiment: str
+    in_use: bool | None
+    steps: tuple[Step, ...]
+    next: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_status(run: RunDirectory) -> Status:
+    """Look at a run.
+
+    Raises:
+        RunError: there is none, or a file of it is damaged.
+    """
+    seeds = sorted(path.name for path in run.path.glob("seed-*"))
+    if seeds:
+        raise RunError(f"{run.path} holds a run for each seed: look at one of them, such as {run.path / seeds[0]}")
+    if not run.experiment.exists():
+        raise RunError(f"there is no run in {run.path}: name another one, or make it with pipeline")
+    experiment = load_experiment(run.experiment)
+    in_use = run.in_use()
+    steps = tuple(_steps(run, experiment, bool(in_use)))
+    return Status(str(run.path), experiment.name, in_use, steps, _next(run, steps, in_use))
+
+
+def status_table(status: Status) -> Table:
+    """The steps in their order."""
+    table = Table(title=f"{status.experiment}: {status.run}", title_justify="left")
+    for name in ("step", "state", "", "size", "last written"):
+        table.add_column(name, justify="right" if name == "size" else "left")
+    styles = {"done": "green", "running": "bold", "begun": "yellow", "waiting": "dim", "left out": "dim"}
+    for step in status.steps:
+        size = "" if step.size is None else megabytes(step.size)
+        changed = "" if step.changed is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(step.changed))
+        table.add_row(step.name, step.state, step.detail, size, changed, style=styles[step.state])
+    return table
+
+
+def megabytes(size: int) -> str:
+    """Bytes, as people read them."""
+    return f"{size / 1e3:,.0f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
+
+
+def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator[Step]:
+    folds = [run.folds(training.name) for training in experiment.trainings]
+    tables = [folder for folder in folds if _marker(folder) is not None]
+    detail = f"{len(tables)} of {len(folds)} fold tables"
+    yield _step("prepare", _state(len(tables) == len(folds), bool(tables)), detail, *folds)
+    if run.study.exists():
+        yield _search(run, experiment, running)
+        return
+    placed, rules = _marker(run.mosaics), experiment.postprocessing.rules
+    if placed is None and rules == "none" and all(training.folds.kind == "random" for training in experiment.trainings):
+        yield _step("mosaic", "left out", "nothing needs mosaics")
+    else:
+        detail = f"{placed['tiles']:,} tiles in {placed['mosaics']:,} mosaics" if placed else ""
+        yield _step("mosaic", _state(placed is not None, run.mosaics.exists()), detail, run.mosaics)
+    for training in experiment.trainings:
+        for fold in range(training.folds.count):
+            yield _training(run, training, fold, running)
+    for training in experiment.trainings:
+        for fold in range(training.folds.count):
+            yield _prediction(run, training, fold)
+    done = _marker(run.postprocessing)
+    if rules == "none":
+        yield _step("postprocess", "left out", "postprocessing.rules is none")
+    else:
+        failed = f"{len(done['failed'])} mosaics failed" if done and done["failed"] else ""
+        yield _step("postprocess", _state(done is not None, run.postprocessing.exists()), failed, run.postprocessing)
+    scores = _json(run.scores)
+    yield _step("submit", _state(run.submission.exists()), "", run.submission)
+    yield _step("score", _state(scores is not None), f"out of fold {scores['oof']:.4f}" if scores else "", run.scores)
+    yield _step("report", _state(run.report.exists()), "", run.report)
+
+
+def _search(run: RunDirectory, experiment: Experiment, running: bool) -> Step:
+    trials = load_study(run).get_trials(deepcopy=False)
+    ended = sum(trial.state.is_finished() for trial in trials)
+    complete = [trial.value for trial in trials if trial.state is TrialState.COMPLETE]
+    detail = f"{ended} of {experiment.tune.trials} trials ended" + (f", best {max(complete):.4f}" if complete else "")
+    state: State = "running" if running else _state(ended >= experiment.tune.trials, begun=True)
+    return _step("search", state, detail, run.study)
+
+
+def _training(run: RunDirectory, training: Training, fold: int, running: bool) -> Step:
+    """The newest stage that has begun decides; who trains a fold has a file ``owner`` there."""
+    folders = [run.stage(training.name, fold, stage.name) for stage in training.stages]
+    name, detail, state = f"train {fold_name(training.name, fold)}", "", "waiting"
+    for stage, folder in zip(training.stages, folders, strict=True):
+        done = _marker(folder)
+        if done is not None:
+            detail = f"{stage.name}: best {done['best_score']:.4f} in epoch {done['best_epoch']} of {done['epochs']}"
+            state = "done" if stage is training.stages[-1] else "begun"
+        elif folder.exists():
+            epoch = CheckpointFolder(folder).newest_epoch()
+            detail, state = f"{stage.name}: epoch {epoch} of at most {stage.epochs}", "begun"
+    if state == "begun" and running and (folders[0].parent / "owner").exists():
+        state = "running"
+    return _step(name, state, detail, folders[0].parent)
+
+
+def _prediction(run: RunDirectory, training: Training, fold: int) -> Step:
+    folder = run.prediction(training.name, fold, training.stages[-1].name)
+    name, done = f"predict {fold_name(training.name, fold)}", _marker(folder)
+    if done is not None:
+        return _step(name, "done", f"{done['tiles']:,} tiles", folder)
+    if not (folder / "tiles.npy").exists():
+        return _step(name, "waiting", "", folder)
+    chunks, there = chunk_count(load_array(folder / "tiles.npy")), len(list((folder / "chunks").glob("*.npy")))
+    return _step(name, "begun", f"{there} of {chunks} chunks", folder)
+
+
+def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> str:
+    unfinished = [step.name for step in steps if step.state in ("running", "begun", "waiting")]
+    if in_use:
+        return "a process works on it"
+    if not unfinished:
+        return ""
+    command = "tune" if run.study.exists() else "pipeline"
+    return f"next: {unfinished[0]}; python launch.py {command} --data SURVEY --run-dir {run.path} goes on"
+
+
+def _state(done: bool, begun: bool = False) -> State:
+    return "done" if done else "begun" if begun else "waiting"
+
+
+def _step(name: str, state: State, detail: str, *places: StoragePath) -> Step:
+    files = [file for place in places if isinstance(place, Path) for file in _files(place)]
+    size = sum(file.st_size for file in files) if files else None
+    return Step(name, state, detail, size, max((file.st_mtime for file in files), default=None))
+
+
+def _files(place: Path) -> Iterator[os.stat_result]:
+    for file in place.rglob("*") if place.is_dir() else [place]:
+        with contextlib.suppress(FileNotFoundError):  # whoever works on the run removes older checkpoints
+            if stat.S_ISREG((found := file.stat()).st_mode):
+                yield found
+
+
+def _marker(folder: StoragePath) -> dict[str, Any] | None:
+    return _json(folder / "done.json")
+
+
+def _json(path: StoragePath) -> dict[str, Any] | None:
+    try:
+        with readable(path, path.parent):
+            return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
