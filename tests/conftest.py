@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,13 @@ def undisturbed(road: Road, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """A run from its beginning to its end, and what it printed: what disturbed ones are compared with."""
     run = tmp_path_factory.mktemp("undisturbed")
     return run, road.run("pipeline", run)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, in processes begun from here too; where a shell began pytest in the background
+    it would be ignored.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import _thread
-import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -180,14 +178,6 @@ def test_an_answer_without_a_name_is_one_of_those_that_pass(
     monkeypatch.setattr(object_store, "_store", busy_once)
     monkeypatch.setattr(object_store, "RETRY_SECONDS", (0.01,))
     assert path.read_bytes() == b"here" and len(asked) == 2
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt; a process that a shell began in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")

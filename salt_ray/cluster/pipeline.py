@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
@@ -79,8 +80,10 @@ class Pipeline:
         self._open.enter_context(self.run.lock())
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
+        if kind is KeyboardInterrupt:
+            self.terminal.say(f"interrupted: what is done is kept in {self.run.path}, and the same command goes on")
 
     @functools.cached_property
     def prepared(self) -> PreparedSurvey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -59,6 +60,20 @@ def test_training_workers_are_killed(
     recovered("all training workers were killed: to the next epoch", (time.time_ns() - killed) / 1e9)
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
+    assert results(tmp_path) == results(undisturbed[0])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
+def test_it_is_interrupted(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    stage = RunDirectory(tmp_path).stage("random", 0, "plateau")
+    process = road.start("pipeline", tmp_path)
+    wait_for((stage / "epoch-00001.pt").exists, process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in output
+    assert f"interrupted: what is done is kept in {tmp_path}, and the same command goes on" in output
+    road.run("pipeline", tmp_path)
     assert results(tmp_path) == results(undisturbed[0])
 
 
