@@ -17,10 +17,11 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray a
 
 ROOT = Path(__file__).resolve().parent
 DEMO_TILES = 900  # as many as two cores learn from in minutes
-EXIT_ERROR = 1  # a sentence on standard error says what to do; 2 is a wrong command line
+EXIT_ERROR = 1
 
 app = typer.Typer(
     help="K-fold training, tuning, prediction and submission for salt segmentation in seismic tiles, on Ray.",
+    epilog="Exit codes: 0 done; 1 a sentence on standard error says what to do; 2 wrong command line; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,6 +62,15 @@ SkipBad = Annotated[
 ]
 Tiles = Annotated[int, typer.Option(help="How many tiles the survey has.")]
 Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Before the command: show where an error comes from (its traceback).")
+    ] = False,
+) -> None:
+    """Read by ``main``; what a command does is the same."""
 
 
 @app.command()
@@ -359,12 +369,17 @@ def _go_on_as_job(address: str | None) -> None:
 
 def main() -> None:
     """Run a command; what a person can put right is one sentence on standard error."""
+    debug = sys.argv[1:2] == ["--debug"]
     try:
         app()
     except SaltRayError as error:
+        if debug:
+            raise
         print(f"error: {_printable(str(error))}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except OSError as error:
+        if debug:
+            raise
         obstacle = incurable(error)
         sentence = f"{obstacle}, then the same command goes on" if obstacle else refusal(error)
         print(f"error: {_printable(sentence)}", file=sys.stderr)
