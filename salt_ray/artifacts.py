@@ -15,7 +15,7 @@ from typing import Any
 from salt_ray.errors import RunError
 from salt_ray.lease import Lease
 from salt_ray.object_store import ObjectPath
-from salt_ray.storage import StoragePath, delete, readable, write_atomically
+from salt_ray.storage import StoragePath, delete, parse_fields, readable, write_atomically
 
 SHARE = "put the run directory on a folder that all nodes share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
 
@@ -208,10 +208,11 @@ class Folder:
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         try:
-            with readable(path, self.path):
-                return json.loads(path.read_text())
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
+        with readable(path, self.path):
+            return parse_fields(content)
 
     def finish(self, **marker: Any) -> None:
         """Write the marker."""

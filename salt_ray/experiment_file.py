@@ -6,12 +6,13 @@ An experiment file is Python and defines ``experiment() -> Experiment``; a machi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,26 +37,42 @@ def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experim
         )
     if not path.is_file():
         pattern = "*.py" if is_local else "*.json"
-        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob(pattern)])
+        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob(pattern) if p.is_file()])
         hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else "; name one with --experiment"
         raise ExperimentError(f"there is no experiment {path}{hint}")
     if path.suffix == ".json":
         try:
             fields = json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
-        experiment = validated(Experiment, fields)
+        try:
+            experiment = validated(Experiment, fields)
+        except ExperimentError as error:
+            raise ExperimentError(f"{path}: {error}") from error
     elif path.suffix == ".py":
         build = getattr(_imported(path), "experiment", None)
-        try:
+        with _own_code(path, "experiment() cannot be called"):
             experiment = build() if callable(build) else None
-        except ValidationError as error:
-            raise ExperimentError(f"{path}: {sentences(error)}") from error
         if not isinstance(experiment, Experiment):
             raise ExperimentError(f"{path} must define experiment() and return a salt_ray.config.Experiment")
     else:
-        raise ExperimentError(f"{path} is neither .py nor .json")
+        raise ExperimentError(f"{path} is neither .py nor .json: name an experiment that is")
     return override(experiment, overrides)
+
+
+@contextlib.contextmanager
+def _own_code(path: Path, what: str) -> Iterator[None]:
+    """Run a person's code: anything can go wrong in it, and an ``exit()`` there is no end of this program."""
+    try:
+        yield
+    except ExperimentError as error:
+        raise ExperimentError(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: {sentences(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ExperimentError(
+            f"{path}: {what} ({type(error).__name__}: {error}): mend the file, or name another with --experiment"
+        ) from error
 
 
 def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
@@ -140,12 +157,6 @@ def _imported(path: Path) -> ModuleType:
         sys.path.append(root)
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _own_code(path, "it cannot be imported"):
         spec.loader.exec_module(module)
-    except ExperimentError:
-        raise
-    except ValidationError as error:
-        raise ExperimentError(f"{path}: {sentences(error)}") from error
-    except Exception as error:  # an experiment file is the user's code: anything can go wrong in it
-        raise ExperimentError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return module

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import json
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
@@ -93,32 +94,61 @@ def load_array(path: StoragePath) -> np.ndarray:
     """Read an array that was saved as .npy.
 
     Raises:
-        RunError: it is damaged.
+        RunError: it is missing or damaged.
     """
-    content = io.BytesIO(path.read_bytes())
     with readable(path, path.parent):
-        array = np.load(content, allow_pickle=False)
+        array = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive of arrays")
         return array
 
 
+def load_fields(path: StoragePath, folder: StoragePath, *needed: str) -> dict[str, Any]:
+    """Read a JSON object that has at least the fields ``needed``.
+
+    Args:
+        folder: as for ``readable``.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    with readable(path, folder):
+        return parse_fields(path.read_bytes(), *needed)
+
+
+def parse_fields(content: bytes, *needed: str) -> dict[str, Any]:
+    """The fields of a JSON object.
+
+    Raises:
+        ValueError, RecursionError: it is none, or a field of ``needed`` is missing.
+    """
+    fields = json.loads(content)
+    if not isinstance(fields, dict):
+        raise ValueError("it holds no fields")
+    missing = [name for name in needed if name not in fields]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return fields
+
+
 @contextlib.contextmanager
 def readable(path: StoragePath, folder: StoragePath) -> Iterator[None]:
-    """Make a sentence of what numpy raises for a damaged file.
+    """Make a sentence of what is raised for a file that is missing or damaged.
 
     Args:
         folder: what has to go, with its marker, for the file to be made anew.
 
     Raises:
-        RunError: it is damaged.
+        RunError: it is missing or damaged.
     """
+    remedy = f"restore it, or delete {folder}, and pipeline makes it anew"
     try:
         yield
-    except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError) as error:
-        raise RunError(
-            f"{path} is damaged ({str(error)[:200]}): delete {folder}, and the same command makes it anew"
-        ) from error
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: {remedy}") from error
+    except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{path} is damaged ({reason}): {remedy}") from error
 
 
 def remove_tree(path: StoragePath) -> None:

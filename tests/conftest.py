@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,25 @@ from salt_ray.survey.synthetic import write_survey
 
 if TYPE_CHECKING:
     from road import Road
+
+
+DAMAGED = pytest.StashKey[int]()
+
+
+@pytest.fixture
+def damaged_input(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Counts an input that was refused with a sentence; their number stands at the end of the tests."""
+    stash = request.config.stash
+
+    def count() -> None:
+        stash[DAMAGED] = stash.get(DAMAGED, 0) + 1
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if DAMAGED in config.stash:
+        terminalreporter.write_line(f"{config.stash[DAMAGED]} damaged inputs were each refused with a sentence")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,17 +32,18 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
-from salt_ray.report.finished import FinishedRun, check_finished
+from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.report.terminal import Terminal
-from salt_ray.storage import StoragePath, write_atomically
+from salt_ray.storage import StoragePath, load_fields, readable, write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.problems import shown
 from salt_ray.survey.submission import write_submission
 from salt_ray.survey.tiles import load_survey
-from salt_ray.training.checkpoint import CheckpointFolder
+from salt_ray.training.checkpoint import CheckpointFolder, read_checkpoint
 from salt_ray.training.loop import TrainingFailed
 from salt_ray.training.metrics import score
-from salt_ray.training.task import FoldTask
+from salt_ray.training.task import FoldTask, fold_name
 from salt_ray.tuning.folder import study_folder
 
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
@@ -104,7 +105,14 @@ class Pipeline:
             table = assemble(images, survey.ids, survey.constant, settings, self.terminal.say, device)
             table.save(path)
             folder.finish(tiles=len(table.ids), mosaics=table.count)
-        return load_mosaics(path)
+        table = load_mosaics(path)
+        unknown = np.setdiff1d(table.ids, survey.ids)
+        if len(unknown):
+            raise RunError(
+                f"{path} holds {len(unknown)} tiles that are not in this survey (first: {shown(str(unknown[0]))}): "
+                f"delete {path.parent} to assemble them anew"
+            )
+        return table
 
     @functools.cached_property
     def tables(self) -> dict[str, FoldTable]:
@@ -114,14 +122,17 @@ class Pipeline:
     def _fold_table(self, training: Training) -> FoldTable:
         inputs = training.folds.model_dump(mode="json") | {"survey": self.prepared.survey.key}
         if training.folds.kind == "mosaic":
-            inputs |= {"mosaics": self.mosaics.digest, "checkpoint": None}
+            inputs["checkpoint"] = None
             if training.folds.checkpoint is not None:  # by content: its place does not matter
                 inputs["checkpoint"] = weights_digest(training.folds.checkpoint)
+                read_checkpoint(training.folds.checkpoint)  # what is wrong with it is said before mosaics are assembled
+            inputs["mosaics"] = self.mosaics.digest
         folder = Folder(self.run.folds(training.name), inputs)
         path = folder.path / "folds.csv"
         if folder.done is None:
+            folds = self._new_folds(training.folds)
             folder.open()
-            self._new_folds(training.folds).save(path)
+            folds.save(path)
             folder.finish()
         return self.prepared.load_folds(path, training.folds.count)
 
@@ -153,6 +164,10 @@ class Pipeline:
     def prepare(self) -> None:
         """Check, cache and pad the tiles, and save the folds."""
         self.terminal.survey(self.data, self.prepared)
+        if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
+            network = self.experiment.network
+            with torch.random.fork_rng():
+                build_encoder(network.encoder, network.pretrained is not True and network.pretrained)
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
@@ -205,6 +220,7 @@ class Pipeline:
             arrived: called with positions of tiles that one model has predicted, also in an earlier run.
         """
         pending = []
+        self._check_begun()
         for task in self._prediction_tasks:
             if task.folder.done is None:
                 pending.append(task)
@@ -285,7 +301,8 @@ class Pipeline:
         models, corrections = self._predictions, self._corrections
         scores = run_scores(self.prepared, models, self.tables, settings, truth, corrections.apply)
         if self.experiment.postprocessing.rules != "none":
-            rules = json.loads((self._postprocessing_folder.path / "rules.json").read_text())
+            folder = self._postprocessing_folder.path
+            rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
             scores["rules"] |= rules | {"changed_tiles": len(corrections.tiles)}
             if truth is not None:
                 scores["rules"]["test_of_each"] = self._test_of_each_rule(truth)
@@ -302,7 +319,7 @@ class Pipeline:
         from salt_ray.report.page import write_report  # matplotlib: only pictures need it
 
         check_finished(self.run)
-        models, scores = self._predictions, json.loads(self.run.scores.read_text())
+        models, scores = self._predictions, load_scores(self.run.scores)
         mosaics = self.mosaics if (self.run.mosaics / "mosaics.csv").exists() else None
         finished = FinishedRun(
             self.run, self.experiment, self.prepared, models, self.tables, mosaics, self._corrections, scores, PROJECT
@@ -402,11 +419,27 @@ class Pipeline:
             RunError: a model has not predicted yet.
         """
         predictions = {}
+        self._check_begun()
         for task, prediction in zip(self.tasks, self._prediction_tasks, strict=True):
             if prediction.folder.done is None:
                 raise RunError(f"{task.name} has not predicted in {self.run.path}: run predict first")
-            predictions[task.training.name, task.fold] = ModelPrediction.load(prediction.folder.path)
+            folder = prediction.folder.path
+            model = ModelPrediction.load(folder, self.prepared.frame.tile_px)
+            with readable(folder / "tiles.npy", folder):
+                if not np.array_equal(model.tiles, np.sort(prediction.tiles)):
+                    raise ValueError("its tiles are not those that the model predicts")
+            predictions[task.training.name, task.fold] = model
         return predictions
+
+    def _check_begun(self) -> None:
+        """Make sure that commands which only read a run begin none.
+
+        Raises:
+            RunError: a training has no folds here yet.
+        """
+        for training in self.experiment.trainings:
+            if not self.run.folds(training.name).exists():
+                raise RunError(f"{fold_name(training.name, 0)} is not trained in {self.run.path}: run train first")
 
     @property
     def study_folder(self) -> Folder:

@@ -33,9 +33,9 @@ class ModelPrediction:
     records: np.ndarray | StoredRecords
 
     @classmethod
-    def load(cls, directory: StoragePath) -> ModelPrediction:
-        """Those in a folder; they are read when they are asked for."""
-        return cls.of(load_array(directory / "tiles.npy"), StoredRecords(directory))
+    def load(cls, directory: StoragePath, edge: int | None = None) -> ModelPrediction:
+        """Those in a folder, of masks of ``edge`` px where that is known; they are read when they are asked for."""
+        return cls.of(load_array(directory / "tiles.npy"), StoredRecords(directory, edge))
 
     @classmethod
     def of(cls, tiles: np.ndarray, records: np.ndarray | StoredRecords) -> ModelPrediction:

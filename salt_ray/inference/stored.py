@@ -30,16 +30,17 @@ class StoredRecords:
 
     Args:
         directory: the folder; it may still be growing.
+        edge: S, where it is known: records of other tiles are refused.
     """
 
-    def __init__(self, directory: StoragePath) -> None:
-        self._directory = directory
+    def __init__(self, directory: StoragePath, edge: int | None = None) -> None:
+        self._directory, self._edge = directory, edge
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Records (m,) of the rows (m,) int64, counted in the order of prediction.
 
         Raises:
-            FileNotFoundError: a chunk is not there yet.
+            RunError: a chunk is missing or damaged.
         """
         if not len(rows):
             return np.empty(0, record_type(0))
@@ -61,7 +62,7 @@ class StoredRecords:
         return records
 
     def _in_chunk(self, chunk: int, rows: np.ndarray) -> np.ndarray:
-        return _read_rows(chunk_path(self._directory, int(chunk)), rows - chunk * CHUNK)
+        return _read_rows(chunk_path(self._directory, int(chunk)), rows - chunk * CHUNK, self._edge)
 
 
 @dataclass(frozen=True)
@@ -126,16 +127,25 @@ def as_records(probabilities: Probabilities) -> np.ndarray:
     return records
 
 
-def _read_rows(path: StoragePath, rows: np.ndarray) -> np.ndarray:
+def _read_rows(path: StoragePath, rows: np.ndarray, edge: int | None) -> np.ndarray:
     """Some records of a chunk. Not all of it is read for a few of them: tiles of a mosaic lie side by side."""
     with readable(path, path.parent.parent):  # the marker lies beside the folder of chunks
         if isinstance(path, Path):
-            return np.load(path, mmap_mode="r", allow_pickle=False)[rows]
+            return _records(np.load(path, mmap_mode="r", allow_pickle=False), edge)[rows]
         first, last = int(rows.min()), int(rows.max())
         if 2 * (last - first + 1) > CHUNK:  # all of it is two requests, a part of it four
-            return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)[rows]
+            return _records(np.load(io.BytesIO(path.read_bytes()), allow_pickle=False), edge)[rows]
         head = io.BytesIO(path.read_range(0, HEAD))
         np.lib.format.read_magic(head)
         _, _, dtype = np.lib.format.read_array_header_1_0(head)
         content = path.read_range(head.tell() + first * dtype.itemsize, (last - first + 1) * dtype.itemsize)
         return np.frombuffer(content, dtype)[rows - first]
+
+
+def _records(array: np.ndarray, edge: int | None) -> np.ndarray:
+    """The array itself, where it holds records."""
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.names != ("salt", "mask"):
+        raise ValueError("it holds no predictions")
+    if edge is not None and array.dtype != record_type(edge):
+        raise ValueError(f"it holds no predictions of tiles of {edge} px")
+    return array

@@ -14,7 +14,7 @@ import pandas as pd
 from salt_ray.config import Prediction, RuleName
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
-from salt_ray.storage import StoragePath, load_array, save_array, write_atomically
+from salt_ray.storage import StoragePath, load_array, readable, save_array, write_atomically
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,16 @@ class Corrections:
 
     @classmethod
     def load(cls, folder: StoragePath) -> Corrections:
-        return cls(load_array(folder / "tiles.npy"), load_array(folder / "masks.npy"))
+        """Those in a folder.
+
+        Raises:
+            RunError: a file is missing or damaged, or the two do not belong together.
+        """
+        tiles, masks = load_array(folder / "tiles.npy"), load_array(folder / "masks.npy")
+        with readable(folder / "masks.npy", folder):
+            if tiles.ndim != 1 or masks.ndim != 3 or masks.dtype != bool or len(tiles) != len(masks):
+                raise ValueError("it and tiles.npy do not belong together")
+        return cls(tiles, masks)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
@@ -15,8 +18,41 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.judged import Judged, judge
+from salt_ray.storage import StoragePath, parse_fields, readable
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey
+
+
+#: What every scores.json has, and of which kind.
+SCORES = {"folds": dict, "oof": (int, float), "oof_tiles": int, "trivial": dict, "rules": dict}
+
+
+def load_scores(path: StoragePath) -> dict[str, Any]:
+    """The content of ``scores.json``.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        scores = parse_fields(path.read_bytes(), *SCORES)
+        wrong = [name for name, kind in SCORES.items() if not isinstance(scores[name], kind)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} = {str(scores[wrong[0]])[:60]!r}")
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({error}): run score, then report again") from error
+    return scores
+
+
+def load_columns(path: StoragePath, columns: Mapping[str, type]) -> pd.DataFrame:
+    """The columns of a CSV in a folder of results.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    with readable(path, path.parent):
+        has_text = str in columns.values()  # a tile may be called NA
+        table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=dict(columns), keep_default_na=not has_text)
+        return table[list(columns)]
 
 
 def check_finished(run: RunDirectory) -> None:

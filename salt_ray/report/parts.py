@@ -5,7 +5,6 @@ Numbers come from a run's stored predictions through the classes that scored it;
 
 from __future__ import annotations
 
-import io
 import json
 import statistics
 from collections.abc import Mapping
@@ -20,14 +19,16 @@ import pandas as pd
 from salt_ray.config import RuleName
 from salt_ray.mosaic.rules import RULES
 from salt_ray.report import charts, findings, gallery, inventory, provenance
-from salt_ray.report.finished import FinishedRun
+from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.trials import clock, short
+from salt_ray.storage import load_fields
 from salt_ray.training.metrics import trivial_scores
 from salt_ray.training.task import fold_name
 
 MOSAIC_ROWS = 12  # of the table of mosaics
 DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
+HISTORY = {"loss": float, "validation_loss": float, "score": float, "lr": float}
 RULE_TEXTS: Mapping[RuleName, str] = {
     "fill_holes": "fills holes in predicted masks",
     "join_labels": "joins the salt of two labelled tiles of a column through the tiles between them",
@@ -119,10 +120,10 @@ def _curve(finished: FinishedRun, training: str, fold: int) -> charts.FoldCurve:
     (stages,) = (one.stages for one in finished.experiment.trainings if one.name == training)
     for stage in stages:
         path = finished.run.stage(training, fold, stage.name) / "history.csv"
-        tables.append(pd.read_csv(io.BytesIO(path.read_bytes())))
+        tables.append(load_columns(path, HISTORY))
         ends.append((stage.name, sum(map(len, tables))))
     whole = pd.concat(tables)
-    values = {name: whole[name].to_numpy() for name in ("loss", "validation_loss", "score", "lr")}
+    values = {name: whole[name].to_numpy() for name in HISTORY}
     return charts.FoldCurve(f"fold {fold}", values, ends)
 
 
@@ -169,8 +170,9 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
             _, own = finished.tables[training.name].split(fold, ids)
             name = finished.fold_name(training.name, fold)
             markers = [
-                json.loads((finished.run.stage(training.name, fold, stage.name) / "done.json").read_text())
+                load_fields(folder / "done.json", folder, "epochs", "best_epoch")
                 for stage in training.stages
+                for folder in [finished.run.stage(training.name, fold, stage.name)]
             ]
             seconds = provenance.training_seconds(finished.run.tensorboard / fold_name(training.name, fold))
             rows.append(
@@ -248,9 +250,8 @@ def rules(finished: FinishedRun) -> Part:
     if finished.mosaics is None or not finished.mosaics.count:
         return Absent("No tile found a neighbour: there is no mosaic to correct.")
     evidence = finished.scores["rules"]
-    changes = pd.read_csv(
-        io.BytesIO((finished.run.postprocessing / "changes.csv").read_bytes()), dtype={"id": str}, keep_default_na=False
-    )
+    folder = finished.run.postprocessing
+    changes = load_columns(folder / "changes.csv", {"id": str, "rule": str, "added": int, "removed": int})
     before = evidence.get("test", {}).get("before")
     each = evidence.get("test_of_each", {})
     rows = []
@@ -268,7 +269,7 @@ def rules(finished: FinishedRun) -> Part:
                 "removed": int(changed["removed"].sum()),
             }
         )
-    marker = json.loads((finished.run.postprocessing / "done.json").read_text())
+    marker = load_fields(folder / "done.json", folder, "failed")
     models, settings = list(finished.models.values()), finished.experiment.prediction
     survey_ids = finished.prepared.survey.ids
     cards = [

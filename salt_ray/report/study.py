@@ -12,6 +12,7 @@ from rich.table import Table
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
+from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import short
@@ -28,12 +29,14 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     """Write ``best.json``, ``study/trials.csv``, ``study/summary.json`` and the pictures, and show what came out.
 
     Raises:
-        RunError: the run directory holds no study.
+        RunError: the run directory holds no study, or not the experiment of its best trial.
+        ExperimentError: that experiment is damaged.
     """
     from salt_ray.tuning.figures import draw_study  # matplotlib: nothing else needs it
 
     study = load_study(run)
     summary = summarize(study)
+    best = None if summary.best is None else best_experiment(run, summary.best.number)
     write_atomically(run.study / "trials.csv", trial_table(study).to_csv(index=False))
     write_atomically(run.study / "summary.json", json.dumps(summary.as_json(), indent=1))
     pictures = draw_study(study, run.study)
@@ -41,8 +44,8 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     terminal.console.print(summary_table(summary, baseline))
     for line in [*_remarks(summary), *_failures(study)]:
         terminal.say(line)
-    if summary.best is not None:
-        write_atomically(run.best, best_experiment(run, summary.best.number).model_dump_json(indent=1))
+    if best is not None:
+        write_atomically(run.best, best.model_dump_json(indent=1))
         terminal.say(f"train it on all folds: python launch.py train --experiment {run.best}")
     terminal.say(f"trials and {len(pictures)} pictures: {run.study}")
     database = run.study / "study.db"
@@ -54,8 +57,16 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
 
 
 def best_experiment(run: RunDirectory, number: int) -> Experiment:
-    """The effective experiment of a trial, under a name of its own."""
-    effective = load_experiment(run.trial(number).experiment)
+    """The effective experiment of a trial, under a name of its own.
+
+    Raises:
+        RunError: it is missing.
+        ExperimentError: it is damaged.
+    """
+    path = run.trial(number).experiment
+    if not path.exists():
+        raise RunError(f"{path} is missing: restore it, or search again with another --run-dir")
+    effective = load_experiment(path)
     return effective.replace(name=f"{effective.name.removesuffix('-best')[:55]}-best")
 
 

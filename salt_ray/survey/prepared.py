@@ -162,8 +162,12 @@ def held_out(survey: Survey, path: Path | None) -> np.ndarray:
         raise RunError(
             f"the hold-out {path} cannot be read as a CSV with a column id ({error}): correct holdout"
         ) from error
+    if not len(wanted):
+        raise RunError(f"the hold-out {path} names no tile: correct holdout, or leave it out")
     unknown = np.setdiff1d(wanted, ids)
     if len(unknown):
         first = shown(str(unknown[0]))
-        raise RunError(f"{len(unknown)} tiles of the hold-out {path} are not labelled here (first: {first})")
+        raise RunError(
+            f"{len(unknown)} tiles of the hold-out {path} are not labelled here (first: {first}): correct holdout"
+        )
     return np.isin(ids, wanted)

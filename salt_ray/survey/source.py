@@ -90,6 +90,11 @@ class Source:
             Problem(stray, "is no file ID.png", "move it out of the folder of tiles", drops=())
             for stray in sorted(self._strays)
         ]
+        problems += [
+            Problem(table, "is a folder, not a table", "put the file of that name in its place, or remove it")
+            for table in TABLES
+            if (self.directory / table).is_dir()
+        ]
         found = {name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())}
         for role, path in self._zips:
             try:
@@ -136,6 +141,8 @@ class Source:
                 status = path.stat()
                 self._files[table] = (str(path), status.st_size)
                 lines.append(f"{table} {status.st_size} {status.st_mtime_ns}")
+            elif path.is_dir():
+                lines.append(f"{table} folder")
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
         for role in (*_ZIPS, OUTER_ZIP):
             path = self.directory / role

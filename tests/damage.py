@@ -1,0 +1,220 @@
+"""Ways to damage files, each a function of the folder that holds them; ``{a}``, ``{b}``, ``{t}`` in a path are ids."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+Damage = Callable[[Path, dict[str, str]], None]
+BINARY = bytes(range(256)) * 3
+
+
+def filled(text: str, names: dict[str, str]) -> str:
+    """The text with ``{name}`` replaced; other braces stay, because JSON has them."""
+    for name, value in names.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def nothing(root: Path, names: dict[str, str]) -> None:
+    """The fault lies in the command line."""
+
+
+def at(place: str, change: Callable[[Path], None]) -> Damage:
+    """Change one file or folder."""
+    return lambda root, names: change(root / filled(place, names))
+
+
+def every(*damages: Damage) -> Damage:
+    """One after the other."""
+
+    def damage(root: Path, names: dict[str, str]) -> None:
+        for one in damages:
+            one(root, names)
+
+    return damage
+
+
+def cut(path: Path) -> None:
+    """Half of it is left."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(BINARY)
+
+
+def flip(path: Path) -> None:
+    """One bit in its middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def turned(path: Path) -> None:
+    """A picture upside down."""
+    assert cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::-1])
+
+
+def gone(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def folder(path: Path) -> None:
+    """A folder in the place of a file."""
+    gone(path)
+    path.mkdir()
+
+
+def file(path: Path) -> None:
+    """A file in the place of a folder."""
+    if path.exists():
+        gone(path)
+    path.write_text("a file\n")
+
+
+def locked(path: Path) -> None:
+    """Nobody but root may read it."""
+    path.chmod(0)
+
+
+def text(content: str) -> Callable[[Path], None]:
+    return lambda path: path.write_text(content)
+
+
+def raw(content: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(content)
+
+
+def utf16(path: Path) -> None:
+    path.write_bytes(path.read_text().encode("utf-16"))
+
+
+def swap(old: str, new: str) -> Callable[[Path], None]:
+    """Replace text once; it must be there."""
+
+    def change(path: Path) -> None:
+        content = path.read_text()
+        assert old in content
+        path.write_text(content.replace(old, new, 1))
+
+    return change
+
+
+def without_column(name: str) -> Callable[[Path], None]:
+    """A CSV whose header calls a column otherwise."""
+    return swap(name, f"{name}_")
+
+
+def line(number: int, new: str | Callable[[str], str]) -> Callable[[Path], None]:
+    """Another line in the place of one; 0 is the header."""
+
+    def change(path: Path) -> None:
+        lines = path.read_text().splitlines()
+        lines[number] = new if isinstance(new, str) else new(lines[number])
+        path.write_text("\n".join(lines) + "\n")
+
+    return change
+
+
+def appended(content: str) -> Callable[[Path], None]:
+    return lambda path: path.write_text(path.read_text() + content)
+
+
+def twice(path: Path) -> None:
+    """The last row once more."""
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+
+
+def fewer_rows(path: Path) -> None:
+    """The last row is missing."""
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+
+
+def edited(place: str, value: Any) -> Callable[[Path], None]:
+    """A JSON file in which the field at 'a.0.b' has this value; ``...`` takes it away."""
+
+    def change(path: Path) -> None:
+        content = json.loads(path.read_text())
+        *parents, last = [int(step) if step.isdigit() else step for step in place.split(".")]
+        node = content
+        for step in parents:
+            node = node[step]
+        if value is ...:
+            del node[last]
+        else:
+            node[last] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def picture(pixels: np.ndarray) -> Callable[[Path], None]:
+    """Another PNG."""
+
+    def change(path: Path) -> None:
+        assert cv2.imwrite(str(path), pixels)
+
+    return change
+
+
+def copied(place: str) -> Callable[[Path], None]:
+    """The content of another file; ``{a}`` in its place is the name of the first file there."""
+
+    def change(path: Path) -> None:
+        other = path.parent / place
+        other = min(other.parent.glob("*.png")) if "{a}" in place else other
+        path.write_bytes(other.read_bytes())
+
+    return change
+
+
+def array(values: np.ndarray) -> Callable[[Path], None]:
+    """Another .npy."""
+    return lambda path: np.save(path, values)
+
+
+def archive(path: Path) -> None:
+    """An .npz under the name of an .npy."""
+    with open(path, "wb") as stream:
+        np.savez(stream, np.arange(3))
+
+
+def zipped(part: str, change: Callable[[Path], None] = lambda path: None) -> Damage:
+    """The survey's folder as Kaggle's zip of the same name, which is changed."""
+
+    def damage(root: Path, names: dict[str, str]) -> None:
+        inside = root / "data" / part
+        packed = inside.with_name(f"{part}.zip")
+        with zipfile.ZipFile(packed, "w") as stream:
+            for path in sorted(inside.rglob("*.png")):
+                stream.write(path, str(path.relative_to(inside)))
+        shutil.rmtree(inside)
+        change(packed)
+
+    return damage
+
+
+def member(name: str, content: bytes = b"") -> Callable[[Path], None]:
+    """One more member in a zip."""
+
+    def change(path: Path) -> None:
+        with zipfile.ZipFile(path, "a") as stream:
+            stream.writestr(name, content)
+
+    return change
