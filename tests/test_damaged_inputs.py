@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one line a case)
 """Whatever is wrong with what a person gives: one sentence that names it, the remedy, and nothing on the disk changed.
 
 Every case goes through ``launch.main``, some once more through a process of their own. Ray is never started.
@@ -41,7 +42,6 @@ from damage import (
     nothing,
     picture,
     raw,
-    swap,
     text,
     turned,
     twice,
@@ -63,7 +63,9 @@ AGAIN = "--data {data} --run-dir {run}"
 OWN = "prepare --data {data} --experiment {own} --run-dir {new}"
 JSON = "prepare --data {data} --experiment {tiny} --run-dir {new}"
 PREPARE, SET = f"prepare {FRESH}", f"prepare {FRESH} --set "
-IMAGE, OTHER, MASK, TEST = (f"data/{n}.png" for n in ("train/images/{a}", "train/images/{b}", "train/masks/{a}", "test/images/{t}"))
+IMAGE, OTHER, MASK, TEST = (
+    f"data/{n}.png" for n in ("train/images/{a}", "train/images/{b}", "train/masks/{a}", "test/images/{t}")
+)
 STAGE, MODEL = "run/trainings/random/fold-0/cosine", "run/predictions/random/fold-0/cosine"
 POST, FOLDS, MOSAICS = "run/postprocessing", "run/folds/random/folds.csv", "run/mosaics/mosaics.csv"
 TRAIN_CSV, DEPTHS, SAMPLE = "data/train.csv", "data/depths.csv", "data/sample_submission.csv"
@@ -221,7 +223,7 @@ OPTIONS = [
     Case("unknown encoder", nothing, f"train {FRESH} --set network.encoder=resnt34", "network.encoder = 'resnt34'", "did you mean"),
     Case("unsuited encoder", nothing, f"train {FRESH} --set network.encoder=vit_tiny_patch16_224", "network.encoder = ", "name a convolutional"),
     Case("data is a word", nothing, "prepare --data nowhere", "nowhere: there is no such folder", "--data DIR"),
-    Case("data is a tile", nothing, f"prepare --data {{data}}/train/images/{{a}}.png --experiment {{tiny}} --run-dir {{new}}", "{a}.png: cannot be read as a zip", "get the file again"),
+    Case("data is a tile", nothing, "prepare --data {data}/train/images/{a}.png --experiment {tiny} --run-dir {new}", "{a}.png: cannot be read as a zip", "get the file again"),
     Case("data from the environment", nothing, "SALT_RAY_DATA=nowhere prepare", "nowhere: there is no such folder", "--data DIR"),
     Case("run directory is a file", nothing, "prepare --data {data} --experiment {tiny} --run-dir {tiny}", "tiny.json", "choose another --run-dir"),
     Case("run directory below a file", nothing, "prepare --data {data} --experiment {tiny} --run-dir {tiny}/run", "tiny.json", "another --run-dir"),
@@ -440,7 +442,7 @@ RUNS = [
         ("cut", cut, "is damaged", "restore it"), ("empty", empty, "is damaged", "restore it"), ("flipped", flip, "is damaged", "restore it"), ("binary", binary, "is damaged", "restore it"),
         ("missing", gone, "cannot be read", "name a file that is there"), ("a folder", folder, "cannot be read", "name a file that is there"))),
     *(Case(f"weights {how}", at("w.pt", change), f"train {FRESH} --set network.pretrained={{tmp}}/w.pt", "w.pt", remedy)
-      for how, change, remedy in (("empty", empty, "safetensors"), ("binary", binary, "safetensors"), ("a text", text("w"), "safetensors"), ("a folder", Path.mkdir, "name a file that is there"))),
+      for how, change, remedy in (("empty", empty, "safetensors"), ("binary", binary, "safetensors"), ("a text", text("w"), "safetensors"), ("a folder", Path.mkdir, "name the weights"))),
     *(Case(f"test truth {how}", at("data/truth/masks/{t}.png", change), f"score {AGAIN}", "{t}.png", "restore")
       for how, change in (("cut", cut), ("empty", empty), ("missing", gone), ("of another size", picture(NOISE[..., 0])))),
     *(Case(f"a file for {place}", at(f"run/{place}", file), f"{command} {AGAIN}", place, remedy)
@@ -486,9 +488,13 @@ def place(whole: Path, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     (root / "ideas").mkdir()
     names = {name: str(root / name) for name in ("data", "run", "search", "new")}
     names |= {"tmp": str(root), "tiny": str(root / "tiny.json"), "own": str(root / "ideas/own.py")}
-    truth = {path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (root / "data/train/masks").glob("*.png")}
+    truth = {
+        path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (root / "data/train/masks").glob("*.png")
+    }
     salty = sorted(tile for tile, mask in truth.items() if (mask != mask[::-1]).any())
-    tests = sorted(p.stem for p in (root / "data/test/images").glob("*.png") if np.ptp(cv2.imread(str(p), cv2.IMREAD_UNCHANGED)))
+    tests = sorted(
+        p.stem for p in (root / "data/test/images").glob("*.png") if np.ptp(cv2.imread(str(p), cv2.IMREAD_UNCHANGED))
+    )
     return root, names | {"a": salty[0], "b": salty[1], "t": tests[0]}
 
 

@@ -127,7 +127,9 @@ def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
     folder = directory / "truth" / "masks"
     if not folder.is_dir() or not len(ids):
         return None
-    masks = [cv2.imread(str(folder / f"{tile}.png"), cv2.IMREAD_GRAYSCALE) for tile in ids]
+    paths = [folder / f"{tile}.png" for tile in ids]
+    # OpenCV prints a line of its own about a file that is not there.
+    masks = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None for path in paths]
     missing = [tile for tile, mask in zip(ids, masks, strict=True) if mask is None]
     if missing:
         raise RunError(f"{folder} lacks {len(missing)} readable masks (first: {missing[0]}.png): restore or remove it")

@@ -22,7 +22,6 @@ from salt_ray.storage import StoragePath, parse_fields, readable
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey
 
-
 #: What every scores.json has, and of which kind.
 SCORES = {"folds": dict, "oof": (int, float), "oof_tiles": int, "trivial": dict, "rules": dict}
 
