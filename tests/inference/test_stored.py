@@ -87,7 +87,7 @@ def test_a_damaged_chunk_in_an_object_store_is_one_sentence(bucket: str, tmp_pat
 
 def test_a_row_that_is_not_there_yet_is_an_error(tmp_path: Path) -> None:
     store(tmp_path, TILES[:4])
-    with pytest.raises(RunError, match=r"00000\.npy is missing: restore it"):
+    with pytest.raises(RunError, match=r"00001\.npy is missing: restore it"):
         StoredRecords(tmp_path)[np.array([3, 4])]
 
 
