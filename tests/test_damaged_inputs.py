@@ -578,7 +578,7 @@ def test_there_are_many_cases_and_each_has_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("words", "error"),
-    [(["prepare", "--data", "nowhere"], SurveyError), (["synth", "launch.py/x"], NotADirectoryError)],
+    [(["prepare", "--data", "nowhere"], SurveyError), (["synth", "launch.py/x"], FileExistsError)],
 )
 def test_debug_lets_the_traceback_through(
     words: list[str], error: type[Exception], monkeypatch: pytest.MonkeyPatch

@@ -166,7 +166,7 @@ class Pipeline:
         self.terminal.survey(self.data, self.prepared)
         if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
             network = self.experiment.network
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(devices=[]):
                 build_encoder(network.encoder, network.pretrained is not True and network.pretrained)
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
@@ -438,7 +438,7 @@ class Pipeline:
             RunError: a training has no folds here yet.
         """
         for training in self.experiment.trainings:
-            if not self.run.folds(training.name).exists():
+            if not (self.run.folds(training.name) / "inputs.json").exists():
                 raise RunError(f"{fold_name(training.name, 0)} is not trained in {self.run.path}: run train first")
 
     @property
