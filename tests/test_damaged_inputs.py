@@ -57,6 +57,7 @@ from salt_ray.config import Experiment
 from salt_ray.survey.problems import SurveyError
 from salt_ray.survey.synthetic import write_survey
 
+pytestmark = pytest.mark.slow
 NOISE = np.random.default_rng(1).integers(0, 256, (34, 34, 4), np.uint8)
 FRESH = "--data {data} --experiment {tiny} --run-dir {new}"
 AGAIN = "--data {data} --run-dir {run}"

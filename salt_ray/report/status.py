@@ -6,7 +6,6 @@ Only names, markers and small files are read, so that a run can be looked at whi
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
@@ -23,7 +22,7 @@ from salt_ray.config import Experiment, Training
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import chunk_count
-from salt_ray.storage import StoragePath, load_array, readable
+from salt_ray.storage import StoragePath, load_array, parse_fields, readable
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.task import fold_name
 from salt_ray.tuning.study import load_study
@@ -204,7 +203,8 @@ def _marker(folder: StoragePath) -> dict[str, Any] | None:
 
 def _json(path: StoragePath) -> dict[str, Any] | None:
     try:
-        with readable(path, path.parent):
-            return json.loads(path.read_text())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
+    with readable(path, path.parent):
+        return parse_fields(content)

@@ -157,6 +157,7 @@ def test_what_no_node_has_is_one_sentence(road: Road, tmp_path: Path) -> None:
     assert "resources.cpus_per_fold" in line
 
 
+@pytest.mark.slow
 def test_the_seeds_whole_recipe(road: Road, survey: Path, tiny: Experiment, tmp_path: Path) -> None:
     """Both trainings, the average of all their models, all seven rules; only the network and the numbers are small."""
     options = {

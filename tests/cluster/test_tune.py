@@ -92,6 +92,7 @@ def test_a_search_from_end_to_end(finished: tuple[RunDirectory, str]) -> None:
     assert output.index("Ray dashboard: http") < output.index("trial-0000 begins")
 
 
+@pytest.mark.slow
 def test_what_a_search_leaves_behind(search: Road, finished: tuple[RunDirectory, str], tmp_path: Path) -> None:
     run, output = finished
     best = load_study(run).best_trial
