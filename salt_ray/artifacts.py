@@ -15,7 +15,7 @@ from typing import Any
 from salt_ray.errors import RunError
 from salt_ray.lease import Lease
 from salt_ray.object_store import ObjectPath
-from salt_ray.storage import StoragePath, delete, parse_fields, readable, write_atomically
+from salt_ray.storage import StoragePath, delete, fields_if_there, write_atomically
 
 SHARE = "put the run directory on a folder that all nodes share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
 
@@ -206,13 +206,7 @@ class Folder:
         return True
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        with readable(path, self.path):
-            return parse_fields(content)
+        return fields_if_there(self.path / name, self.path)
 
     def finish(self, **marker: Any) -> None:
         """Write the marker."""

@@ -116,6 +116,23 @@ def load_fields(path: StoragePath, folder: StoragePath, *needed: str) -> dict[st
         return parse_fields(path.read_bytes(), *needed)
 
 
+def fields_if_there(path: StoragePath, folder: StoragePath) -> dict[str, Any] | None:
+    """Read a JSON object; None where there is no such file.
+
+    Args:
+        folder: as for ``readable``.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    with readable(path, folder):
+        return parse_fields(content)
+
+
 def parse_fields(content: bytes, *needed: str) -> dict[str, Any]:
     """The fields of a JSON object.
 

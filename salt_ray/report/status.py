@@ -22,7 +22,7 @@ from salt_ray.config import Experiment, Training
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import chunk_count
-from salt_ray.storage import StoragePath, load_array, parse_fields, readable
+from salt_ray.storage import StoragePath, fields_if_there, load_array
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.task import fold_name
 from salt_ray.tuning.study import load_study
@@ -127,7 +127,7 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
     else:
         failed = f"{len(done['failed'])} mosaics failed" if done and done["failed"] else ""
         yield _step("postprocess", _state(done is not None, run.postprocessing.exists()), failed, run.postprocessing)
-    scores = _json(run.scores)
+    scores = fields_if_there(run.scores, run.scores)
     yield _step("submit", _state(run.submission.exists()), "", run.submission)
     yield _step("score", _state(scores is not None), f"out of fold {scores['oof']:.4f}" if scores else "", run.scores)
     yield _step("report", _state(run.report.exists()), "", run.report)
@@ -198,13 +198,4 @@ def _files(place: Path) -> Iterator[os.stat_result]:
 
 
 def _marker(folder: StoragePath) -> dict[str, Any] | None:
-    return _json(folder / "done.json")
-
-
-def _json(path: StoragePath) -> dict[str, Any] | None:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    with readable(path, path.parent):
-        return parse_fields(content)
+    return fields_if_there(folder / "done.json", folder)

@@ -118,6 +118,12 @@ def test_what_is_no_run_is_one_sentence(run: RunDirectory, tmp_path: Path) -> No
         run_status(run)
 
 
+def test_damaged_scores_cost_no_more_than_themselves(run: RunDirectory) -> None:
+    write_atomically(run.scores, "{")
+    with pytest.raises(RunError, match=r"scores.json is damaged.*delete \S*scores.json, and"):
+        run_status(run)
+
+
 def test_a_damaged_marker_names_its_folder(run: RunDirectory) -> None:
     write_atomically(run.mosaics / "done.json", "{")
     with pytest.raises(RunError, match=r"done.json is damaged.*delete .*mosaics"):
