@@ -90,13 +90,13 @@ def status_table(status: Status) -> Table:
         table.add_column(name, justify="right" if name == "size" else "left")
     styles = {"done": "green", "running": "bold", "begun": "yellow", "waiting": "dim", "left out": "dim"}
     for step in status.steps:
-        size = "" if step.size is None else megabytes(step.size)
+        size = "" if step.size is None else size_text(step.size)
         changed = "" if step.changed is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(step.changed))
         table.add_row(step.name, step.state, step.detail, size, changed, style=styles[step.state])
     return table
 
 
-def megabytes(size: int) -> str:
+def size_text(size: int) -> str:
     """Bytes, as people read them."""
     return f"{size / 1e3:,.0f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
 

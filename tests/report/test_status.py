@@ -12,7 +12,7 @@ import torch
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
-from salt_ray.report.status import Status, megabytes, run_status
+from salt_ray.report.status import Status, run_status, size_text
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
@@ -132,4 +132,4 @@ def test_a_damaged_marker_names_its_folder(run: RunDirectory) -> None:
 
 @pytest.mark.parametrize(("size", "text"), [(999, "1 kB"), (12_345_678, "12.3 MB"), (2_500_000_000, "2.50 GB")])
 def test_sizes_read_well(size: int, text: str) -> None:
-    assert megabytes(size) == text
+    assert size_text(size) == text
