@@ -1,10 +1,12 @@
 """salt-ray's command line: every command is one call into salt_ray. ``python launch.py COMMAND --help`` explains it."""
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -12,11 +14,14 @@ from salt_ray.errors import SaltRayError, incurable, refusal
 from salt_ray.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
+    from salt_ray.artifacts import RunDirectory
     from salt_ray.cluster.pipeline import Pipeline
+    from salt_ray.report.terminal import Terminal
     from salt_ray.storage import StoragePath
 
 ROOT = Path(__file__).resolve().parent
 DEMO_TILES = 900  # as many as two cores learn from in minutes
+DEMO_SEED = 0
 EXIT_ERROR = 1
 
 app = typer.Typer(
@@ -60,8 +65,40 @@ Address = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave damaged tiles out, saying which, instead of stopping.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing, unless something goes wrong.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="For programs: at the end the run's status and results as JSON on standard output; all else goes to "
+        "standard error.",
+    ),
+]
 Tiles = Annotated[int, typer.Option(help="How many tiles the survey has.")]
 Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
+
+
+class Output(NamedTuple):
+    """What a command prints: everything, nothing (``quiet``), and for programs one JSON on standard output."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            typer.echo(line, err=self.as_json)
+
+    def terminal(self) -> "Terminal":
+        from salt_ray.report.terminal import Terminal
+
+        return Terminal(quiet=self.quiet, to_stderr=self.as_json)
+
+    def finish(self, run: "RunDirectory") -> None:
+        """The last word of a command that did not fail."""
+        from salt_ray.report.status import run_status
+
+        if self.as_json:
+            typer.echo(json.dumps(run_status(run).as_json(), indent=1))
 
 
 @app.callback()
@@ -78,24 +115,27 @@ def demo(
     run_dir: Annotated[str, typer.Option(help="Where everything of the run lies.")] = "runs/demo",
     set_: Set = None,
     address: Address = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """The whole road on a small synthetic survey with a small encoder; minutes on two cores."""
     from salt_ray.storage import cache_folder
+    from salt_ray.survey.synthetic import write_survey
 
     _go_on_as_job(address)  # first: the survey is made where the run lies
     run = _run_path(run_dir)
     survey = (run if isinstance(run, Path) else cache_folder("surveys")) / "survey"
     if not survey.exists():
-        synth(survey, DEMO_TILES)
-    pipeline(survey, str(ROOT / "experiments" / "demo.py"), run_dir, set_, address)
+        write_survey(survey, DEMO_TILES, DEMO_SEED, report=Output(quiet, as_json).say)
+    pipeline(survey, str(ROOT / "experiments" / "demo.py"), run_dir, set_, address, quiet=quiet, as_json=as_json)
 
 
 @app.command()
-def synth(directory: Path, tiles: Tiles = 2000, seed: Seed = 0) -> None:
+def synth(directory: Path, tiles: Tiles = 2000, seed: Seed = 0, quiet: Quiet = False) -> None:
     """Write a synthetic survey in Kaggle's layout, with the truth of its test tiles beside it."""
     from salt_ray.survey.synthetic import write_survey
 
-    write_survey(directory, tiles, seed, report=typer.echo)
+    write_survey(directory, tiles, seed, report=Output(quiet).say)
 
 
 @app.command()
@@ -105,9 +145,11 @@ def prepare(
     run_dir: RunDir = None,
     set_: Set = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check the tiles, cache them padded, and save the folds."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
         road.prepare()
 
 
@@ -119,9 +161,11 @@ def train(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train every fold; the same command again continues what is unfinished and skips what is done."""
-    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
         road.prepare()
         road.train()
 
@@ -135,22 +179,29 @@ def tune(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search loss weights and learning-rate settings; the same command again goes on, also after a crash."""
-    with _pipeline(data, experiment, run_dir, set_, address, skip_bad, default="tune") as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad, default="tune") as road:
         from salt_ray.cluster.search import search
 
         search(road, trials)
 
 
 @app.command()
-def study(run_dir: Annotated[str, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")]) -> None:
+def study(
+    run_dir: Annotated[str, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what a search has found so far, and draw its pictures anew."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.study import report_study
-    from salt_ray.report.terminal import Terminal
 
-    report_study(RunDirectory(_run_path(run_dir)), Terminal())
+    run, output = RunDirectory(_run_path(run_dir)), Output(quiet, as_json)
+    report_study(run, output.terminal())
+    output.finish(run)
 
 
 @app.command()
@@ -161,9 +212,11 @@ def predict(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
-    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
         road.predict()
 
 
@@ -174,9 +227,11 @@ def mosaic(
     run_dir: RunDir = None,
     set_: Set = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
         road.assemble()
 
 
@@ -188,9 +243,11 @@ def postprocess(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
-    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
         road.postprocess()
 
 
@@ -201,9 +258,11 @@ def submit(
     run_dir: RunDir = None,
     set_: Set = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Average the models, apply thresholds and the rules' corrections, and write submission.csv."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
         road.submit()
 
 
@@ -214,9 +273,11 @@ def score(
     run_dir: RunDir = None,
     set_: Set = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
-    with _pipeline(data, experiment, run_dir, set_, skip_bad=skip_bad, uses_ray=False) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
         road.score()
 
 
@@ -234,6 +295,8 @@ def report(
     ] = None,
     run_dir: RunDir = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write report.html: a scored run on one page, to be read in a browser and sent on."""
     from salt_ray.artifacts import RunDirectory
@@ -247,25 +310,24 @@ def report(
     if data is None:
         inside = isinstance(path, Path) and (path / "survey").is_dir()
         data = path / "survey" if inside else Path(os.environ.get("SALT_RAY_DATA", "data"))
-    with _pipeline(data, None, name, None, skip_bad=skip_bad, uses_ray=False) as road:
+    with _pipeline(data, None, name, None, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
         road.report()
 
 
 @app.command()
 def status(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Where the run lies: runs/EXPERIMENT.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: the same as JSON.")] = False,
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Where the run lies: runs/EXPERIMENT.")],
+    as_json: AsJson = False,
 ) -> None:
     """Say what of a run is done, running or waiting, with sizes and times; also while it is worked on."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.status import run_status, status_table
-    from salt_ray.report.terminal import Terminal
 
-    found = run_status(RunDirectory(_run_path(run)))
+    run = RunDirectory(_run_path(run_dir))
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=1))
+        Output(as_json=True).finish(run)
         return
-    terminal = Terminal()
+    found, terminal = run_status(run), Output().terminal()
     terminal.table(status_table(found))
     if found.next:
         terminal.say(found.next)
@@ -279,10 +341,12 @@ def pipeline(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
 ) -> None:
     """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
-    with _pipeline(data, experiment, run_dir, set_, address, skip_bad) as road:
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
         if seeds == 1:
             road.all()
             return
@@ -317,17 +381,19 @@ def _run_path(run_dir: str) -> "StoragePath":
     return storage_path(root) / "/".join(parts)
 
 
+@contextlib.contextmanager
 def _pipeline(
     data: Path,
     experiment_file: str | None,
     run_dir: str | None,
     overrides: list[str] | None,
+    output: Output,
     address: str | None = None,
     skip_bad: bool = False,
     default: str = "random_folds",
     uses_ray: bool = True,
-) -> "Pipeline":
-    """The run that the options describe; on a cluster the command goes on there, as a job.
+) -> "Iterator[Pipeline]":
+    """The run that the options describe, held while the block lasts; on a cluster the command goes on there, as a job.
 
     Args:
         uses_ray: whether the command's work is done by Ray.
@@ -348,7 +414,6 @@ def _pipeline(
     Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
     from salt_ray.cluster.package import in_package
     from salt_ray.cluster.pipeline import Pipeline
-    from salt_ray.report.terminal import Terminal
 
     path = _run_path(run_dir or f"runs/{experiment.name}")
     if isinstance(path, Path) and not path.is_absolute() and in_package():
@@ -356,7 +421,10 @@ def _pipeline(
             f"{path} would lie in the job's unpacked code, which Ray deletes: name a whole path or s3://BUCKET/PREFIX "
             "with --run-dir, or set SALT_RAY_RUNS on the cluster"
         )
-    return Pipeline(experiment, data, RunDirectory(path), Terminal(), skip_bad=skip_bad, address=address)
+    run = RunDirectory(path)
+    with Pipeline(experiment, data, run, output.terminal(), skip_bad=skip_bad, address=address) as road:
+        yield road
+    output.finish(run)
 
 
 def _go_on_as_job(address: str | None) -> None:

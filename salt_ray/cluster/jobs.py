@@ -64,7 +64,7 @@ def run_as_job(
 
     Raises:
         ClusterError: the cluster or its dashboard cannot be reached, or does not take the job; the code is too big; an
-            argument holds a secret, or names tiles on this machine.
+            argument holds a secret, asks for JSON, or names tiles on this machine.
     """
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:  # Ray describes the job in it, to drivers alone
         return None
@@ -72,6 +72,11 @@ def run_as_job(
     cluster = named or session.own_cluster() or address  # "auto" stays only where there is none
     if cluster in (None, "local"):
         return None
+    if "--json" in arguments:
+        raise ClusterError(
+            "the command becomes a job of the cluster, and a job's log is no JSON: leave --json out, then ask "
+            "python launch.py status RUN --json where the run lies"
+        )
     given_mode = os.environ.get("RAY_AUTH_MODE")
     if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
         # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.

@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +54,8 @@ class Status:
     Attributes:
         in_use: whether a process works on it; None where this machine cannot tell.
         next: what to do about it, one sentence; empty where it is finished.
+        results: what the run's JSON files say, as far as they are there: ``scores``, ``seeds``, and a search's
+            ``summary``.
     """
 
     run: str
@@ -61,6 +63,7 @@ class Status:
     in_use: bool | None
     steps: tuple[Step, ...]
     next: str
+    results: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,15 +75,16 @@ def run_status(run: RunDirectory) -> Status:
     Raises:
         RunError: there is none, or a file of it is damaged.
     """
-    seeds = sorted(path.name for path in run.path.glob("seed-*"))
-    if seeds:
-        raise RunError(f"{run.path} holds a run for each seed: look at one of them, such as {run.path / seeds[0]}")
     if not run.experiment.exists():
         raise RunError(f"there is no run in {run.path}: name another one, or make it with pipeline")
     experiment = load_experiment(run.experiment)
     in_use = run.in_use()
-    steps = tuple(_steps(run, experiment, bool(in_use)))
-    return Status(str(run.path), experiment.name, in_use, steps, _next(run, steps, in_use))
+    seeds = sorted(int(path.name.removeprefix("seed-")) for path in run.path.glob("seed-*"))
+    steps = tuple(_seeds(run, seeds) if seeds else _steps(run, experiment, bool(in_use)))
+    files = (run.scores, run.seeds, run.study / "summary.json")
+    found = {file.name.removesuffix(".json"): fields_if_there(file, file) for file in files}
+    results = {name: content for name, content in found.items() if content is not None}
+    return Status(str(run.path), experiment.name, in_use, steps, _next(run, steps, in_use), results)
 
 
 def status_table(status: Status) -> Table:
@@ -133,6 +137,20 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
     yield _step("report", _state(run.report.exists()), "", run.report)
 
 
+def _seeds(run: RunDirectory, seeds: list[int]) -> Iterator[Step]:
+    """Each seed's run as one step."""
+    for seed in seeds:
+        path = run.seed(seed).path
+        if not run.seed(seed).experiment.exists():
+            yield Step(path.name, "begun", "", None, None)
+            continue
+        status = run_status(run.seed(seed))
+        unfinished = [step for step in status.steps if step.state not in ("done", "left out")]
+        state = "running" if status.in_use else _state(not unfinished, begun=True)
+        detail = unfinished[0].name if unfinished else f"out of fold {status.results['scores']['oof']:.4f}"
+        yield _step(path.name, state, detail, path)
+
+
 def _search(run: RunDirectory, experiment: Experiment, running: bool) -> Step:
     trials = load_study(run).get_trials(deepcopy=False)
     ended = sum(trial.state.is_finished() for trial in trials)
@@ -177,7 +195,8 @@ def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> st
     if not unfinished:
         return ""
     command = "tune" if run.study.exists() else "pipeline"
-    return f"next: {unfinished[0]}; python launch.py {command} --data SURVEY --run-dir {run.path} goes on"
+    seeds = " --seeds N" if steps[0].name.startswith("seed-") else ""
+    return f"next: {unfinished[0]}; python launch.py {command} --data SURVEY --run-dir {run.path}{seeds} goes on"
 
 
 def _state(done: bool, begun: bool = False) -> State:

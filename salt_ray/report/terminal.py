@@ -27,16 +27,21 @@ PLAIN_WIDTH = 160  # characters of such a table
 
 
 class Terminal:
-    """Prints to ``console``; only a real terminal gets lines that move."""
+    """Prints to ``console``; only a real terminal gets lines that move.
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+    Args:
+        quiet: print nothing (what fails is an exception, not a line).
+        to_stderr: leave standard output to a result for programs.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, to_stderr: bool = False) -> None:
+        self.console = console or Console(highlight=False, quiet=quiet, stderr=to_stderr)
 
     @property
     def _wide(self) -> Console:
         if self.console.is_terminal:
             return self.console
-        return Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False)
+        return Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False, quiet=self.console.quiet)
 
     def say(self, line: str) -> None:
         """One line, as it is."""

@@ -190,6 +190,11 @@ def test_keys_are_refused_before_anybody_sees_them(uri: str) -> None:
     assert "hunter2" not in str(refusal.value)
 
 
+def test_json_of_a_job_is_refused_before_it_begins() -> None:
+    with pytest.raises(ClusterError, match=r"status RUN --json"):
+        run_as_job("h:1", ["train", "--json"], pytest.fail)
+
+
 def test_ctrl_c_while_the_code_travels_says_that_nothing_was_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(job: Job, command: object) -> None:
         raise KeyboardInterrupt

@@ -113,9 +113,21 @@ def test_looking_changes_nothing_and_reads_as_json(
 def test_what_is_no_run_is_one_sentence(run: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"there is no run in .*make it with pipeline"):
         run_status(RunDirectory(tmp_path / "nothing"))
-    (run.path / "seed-0").mkdir()
-    with pytest.raises(RunError, match=r"a run for each seed: look at one of them, such as .*seed-0"):
-        run_status(run)
+
+
+def test_each_seed_of_a_run_is_a_step(run: RunDirectory, tiny: Experiment) -> None:
+    for seed in (10, 9):
+        write_atomically(run.seed(seed).experiment, tiny.replace(seed=seed).model_dump_json())
+    run.seed(11).path.mkdir()
+    status = run_status(run)
+    assert [(step.name, step.state, step.detail) for step in status.steps] == [
+        ("seed-9", "begun", "prepare"),
+        ("seed-10", "begun", "prepare"),
+        ("seed-11", "begun", ""),
+    ]
+    assert status.next.startswith("next: seed-9;") and "--seeds N goes on" in status.next
+    write_atomically(run.seeds, json.dumps({"first_seed": 9, "scores": {}}))
+    assert run_status(run).as_json()["results"] == {"seeds": {"first_seed": 9, "scores": {}}}
 
 
 def test_damaged_scores_cost_no_more_than_themselves(run: RunDirectory) -> None:

@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from salt_ray.report import terminal
 from salt_ray.report.terminal import Terminal
@@ -112,3 +113,25 @@ def test_lines_are_shown_as_they_are() -> None:
     shown, stream = captured()
     shown.say("[bold] /a/very/long/path" + "x" * 300)
     assert stream.getvalue() == "[bold] /a/very/long/path" + "x" * 300 + "\n"
+
+
+def test_a_quiet_one_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    show(Terminal(quiet=True))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_standard_output_is_left_to_a_result(capfd: pytest.CaptureFixture[str]) -> None:
+    show(Terminal(to_stderr=True))
+    output, messages = capfd.readouterr()
+    assert output == "" and "a line" in messages and "predicting" in messages and "a cell" in messages
+
+
+def show(terminal: Terminal) -> None:
+    table = Table("heading")
+    table.add_row("a cell")
+    terminal.say("a line")
+    terminal.table(table)
+    with terminal.bar("predicting", 2, "tiles") as advance:
+        advance(2)
+    with terminal.folds(["random-fold-0"]) as report:
+        report(progress(1))

@@ -1,0 +1,56 @@
+"""What commands print for people, for nobody (--quiet) and for programs (--json)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import launch
+from salt_ray.survey.synthetic import write_survey
+
+TILES = 40  # as few as five folds can share
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("launch") / "survey"
+    write_survey(directory, TILES, 0)
+    return directory
+
+
+def prepared(survey: Path, run: Path, *options: str) -> tuple[str, str]:
+    result = CliRunner().invoke(launch.app, ["prepare", "--data", str(survey), "--run-dir", str(run), *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout, result.stderr
+
+
+def test_a_quiet_command_prints_nothing_and_does_the_same(survey: Path, tmp_path: Path) -> None:
+    assert prepared(survey, tmp_path / "quiet", "--quiet") == ("", "")
+    spoken, _ = prepared(survey, tmp_path / "loud")
+    assert "labelled and" in spoken
+    files = ("experiment.json", "folds/random/folds.csv")
+    assert [(tmp_path / "quiet" / file).read_bytes() for file in files] == [
+        (tmp_path / "loud" / file).read_bytes() for file in files
+    ]
+
+
+def test_a_program_gets_one_json_and_people_read_on_standard_error(survey: Path, tmp_path: Path) -> None:
+    result, spoken = prepared(survey, tmp_path / "run", "--json")
+    status = json.loads(result)
+    assert {step["name"]: step["state"] for step in status["steps"]}["prepare"] == "done"
+    assert status["in_use"] is False and status["next"].startswith("next: ")
+    assert "labelled and" in spoken
+    asked = CliRunner().invoke(launch.app, ["status", str(tmp_path / "run"), "--json"])
+    assert json.loads(asked.stdout) == status
+    assert json.loads(prepared(survey, tmp_path / "run", "--json", "--quiet")[0])["experiment"] == status["experiment"]
+
+
+def test_an_error_is_said_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr("sys.argv", ["launch.py", "prepare", "--quiet", "--json", "--data", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit) as end:
+        launch.main()
+    output, message = capsys.readouterr()
+    assert (end.value.code, output) == (launch.EXIT_ERROR, "") and "there is no such folder" in message
