@@ -28,7 +28,8 @@ class RunDirectory:
         experiment.json                          the experiment as it ran
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
-        trainings/TRAINING/fold-K/               owner, while it trains; micro_batch.json, where memory was short
+        trainings/TRAINING/fold-K/               hardware.json: what trained it; owner, while it trains;
+                                                 micro_batch.json, where memory was short
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json

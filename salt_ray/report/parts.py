@@ -23,6 +23,7 @@ from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.trials import clock, short
 from salt_ray.storage import load_fields
+from salt_ray.training.hardware import trained_on
 from salt_ray.training.metrics import trivial_scores
 from salt_ray.training.task import fold_name
 
@@ -360,4 +361,16 @@ def origin(finished: FinishedRun) -> Part:
         "versions": provenance.versions(),
         "commit": provenance.commit(finished.project),
         "machine": provenance.machine(),
+        "trained_on": _trained_on(finished),
     }
+
+
+def _trained_on(finished: FinishedRun) -> dict[str, list[str]]:
+    """Folds by the devices that trained them; those of old runs, which kept none, are left out."""
+    folds: dict[str, list[str]] = {}
+    for training in finished.experiment.trainings:
+        for fold in range(training.folds.count):
+            names = trained_on(finished.run.stage(training.name, fold, training.stages[0].name).parent)
+            if names:
+                folds.setdefault(", then ".join(names), []).append(finished.fold_name(training.name, fold))
+    return folds

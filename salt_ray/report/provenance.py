@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from salt_ray.storage import StoragePath
+from salt_ray.training.hardware import processor_name
 
 PACKAGES = (
     "salt-ray", "ray", "torch", "timm", "albumentations", "opencv-python-headless", "optuna", "numpy", "scikit-image",
@@ -50,19 +51,12 @@ def machine() -> dict[str, str]:
     """The hardware of this process; no name by which it could be reached."""
     import torch
 
-    found = {"system": f"{platform.system()} {platform.machine()}", "CPU": _processor(), "cores": f"{os.cpu_count()}"}
+    system = f"{platform.system()} {platform.machine()}"
+    found = {"system": system, "CPU": processor_name(), "cores": f"{os.cpu_count()}"}
     found["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found["GPUs"] = ", ".join(names) or "none"
     return found
-
-
-def _processor() -> str:
-    try:
-        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "not known"
 
 
 def training_seconds(folder: StoragePath) -> float | None:

@@ -42,6 +42,7 @@ from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Ownership, Saver, read_checkpoint
+from salt_ray.training.hardware import remember_device
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.metrics import score
 from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
@@ -117,6 +118,7 @@ def train_fold(
         folder.open()
         if folder.done is None:
             ownership.hold()
+            remember_device(fold_folder, device)
             if (line := micro_batch.remembered()) is not None:
                 say(line)
         while folder.done is None:

@@ -23,6 +23,7 @@ from salt_ray.report import page, parts
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.page import PARTS, render, write_report
 from salt_ray.report.parts import RULE_TEXTS
+from salt_ray.storage import write_atomically
 from salt_ray.tuning.study import STUDY_NAME
 
 SMALL = 2 << 20  # bytes of the page of a run of sixty small tiles; most of it is pictures
@@ -67,6 +68,16 @@ def test_it_says_what_the_run_scored(text: str, made_run: FinishedRun) -> None:
 def test_the_configuration_in_it_makes_the_same_experiment(reader: PageReader, made_run: FinishedRun) -> None:
     (shown,) = [element.text for element in reader.all("pre") if element.text.startswith("{")]
     assert type(made_run.experiment).model_validate(json.loads(shown)) == made_run.experiment
+
+
+def test_it_says_what_trained_the_folds(elsewhere: FinishedRun) -> None:
+    assert "What its folds were trained on is not known" in section(render(elsewhere), "origin")
+    for fold, names in enumerate((["one <GPU>", "another"], ["one <GPU>"])):
+        folder = elsewhere.run.stage("random", fold, "plateau").parent
+        write_atomically(folder / "hardware.json", json.dumps({"trained_on": names}))
+    origin = section(render(elsewhere), "origin")
+    assert "Trained on one &lt;GPU&gt;, then another: fold 0." in origin
+    assert "Trained on one &lt;GPU&gt;: fold 1." in origin
 
 
 def test_every_picture_says_what_it_shows(reader: PageReader) -> None:
