@@ -282,6 +282,39 @@ def score(
 
 
 @app.command()
+def apply(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
+    data: Annotated[Path, typer.Option(help="A survey that it has not seen, labelled in part or not at all.")],
+    to: Annotated[str, typer.Option(help="Where the masks go: a folder, or s3://BUCKET/PREFIX.")],
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the tiles of another survey with a run's models: masks.zip, submission.csv and summary.json."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.errors import RunError
+    from salt_ray.survey.source import Source
+
+    output = Output(quiet, as_json)
+    _go_on_as_job(address)
+    trained, results = (RunDirectory(_kept_path(name)) for name in (run, to))
+    if not trained.experiment.exists():
+        raise RunError(f"there is no run in {trained.path}: name one that train or pipeline has made")
+    experiment = load_experiment(trained.experiment, set_ or ())
+    Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
+    from salt_ray.cluster.application import Application
+
+    application = Application(
+        trained, experiment, data, results, output.terminal(), skip_bad=skip_bad, address=address
+    )
+    summary = application.run()
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+
+
+@app.command()
 def report(
     run: Annotated[
         str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")
@@ -381,6 +414,20 @@ def _run_path(run_dir: str) -> "StoragePath":
     return storage_path(root) / "/".join(parts)
 
 
+def _kept_path(run_dir: str) -> "StoragePath":
+    """``_run_path``, where what is written there stays."""
+    from salt_ray.cluster.package import in_package
+    from salt_ray.errors import RunError
+
+    path = _run_path(run_dir)
+    if isinstance(path, Path) and not path.is_absolute() and in_package():
+        raise RunError(
+            f"{path} would lie in the job's unpacked code, which Ray deletes: name a whole path or s3://BUCKET/PREFIX "
+            "with --run-dir, or set SALT_RAY_RUNS on the cluster"
+        )
+    return path
+
+
 @contextlib.contextmanager
 def _pipeline(
     data: Path,
@@ -399,7 +446,6 @@ def _pipeline(
         uses_ray: whether the command's work is done by Ray.
     """
     from salt_ray.artifacts import RunDirectory
-    from salt_ray.errors import RunError
     from salt_ray.storage import storage_path
     from salt_ray.survey.source import Source
 
@@ -412,16 +458,9 @@ def _pipeline(
         experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / f"{default}.py"
     experiment = load_experiment(storage_path(experiment_file), overrides or ())
     Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
-    from salt_ray.cluster.package import in_package
     from salt_ray.cluster.pipeline import Pipeline
 
-    path = _run_path(run_dir or f"runs/{experiment.name}")
-    if isinstance(path, Path) and not path.is_absolute() and in_package():
-        raise RunError(
-            f"{path} would lie in the job's unpacked code, which Ray deletes: name a whole path or s3://BUCKET/PREFIX "
-            "with --run-dir, or set SALT_RAY_RUNS on the cluster"
-        )
-    run = RunDirectory(path)
+    run = RunDirectory(_kept_path(run_dir or f"runs/{experiment.name}"))
     with Pipeline(experiment, data, run, output.terminal(), skip_bad=skip_bad, address=address) as road:
         yield road
     output.finish(run)

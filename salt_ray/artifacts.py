@@ -33,7 +33,7 @@ class RunDirectory:
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
-        submission.csv, scores.json              the results
+        submission.csv, masks.zip, scores.json   the results
         report.html                              the results on one page, with pictures
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
         study/trials/NNNN/                       one trial of it, laid out as a run: experiment.json, trainings/
@@ -53,6 +53,10 @@ class RunDirectory:
     @property
     def submission(self) -> StoragePath:
         return self.path / "submission.csv"
+
+    @property
+    def masks(self) -> StoragePath:
+        return self.path / "masks.zip"
 
     @property
     def scores(self) -> StoragePath:

@@ -38,7 +38,7 @@ from salt_ray.storage import StoragePath, load_fields, readable, write_atomicall
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
-from salt_ray.survey.submission import write_submission
+from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder, read_checkpoint
 from salt_ray.training.loop import TrainingFailed
@@ -280,7 +280,7 @@ class Pipeline:
         self.terminal.rules(work.finish(), folder.path)
 
     def submit(self) -> Path:
-        """Average, decide, correct and write ``submission.csv``."""
+        """Average, decide, correct and write ``submission.csv`` and ``masks.zip``."""
         unlabelled, survey = self.prepared.unlabelled, self.prepared.survey
         masks = survey_masks(self.prepared, self._predictions.values(), unlabelled, self.experiment.prediction)
         masks = self._corrections.apply(unlabelled, masks)
@@ -291,7 +291,9 @@ class Pipeline:
             ids = np.concatenate([ids, left_out])
             masks = np.concatenate([masks, np.zeros((len(left_out), *masks.shape[1:]), bool)])
         write_submission(self.run.submission, ids, masks, survey.submission_ids)
-        self.terminal.say(f"{len(masks):,} tiles, {masks.any(axis=(1, 2)).sum():,} with salt: {self.run.submission}")
+        write_masks(self.run.masks, ids, masks)
+        salt = masks.any(axis=(1, 2)).sum()
+        self.terminal.say(f"{len(masks):,} tiles, {salt:,} with salt: {self.run.submission}, {self.run.masks}")
         return self.run.submission
 
     def score(self) -> dict[str, Any]:
@@ -365,14 +367,8 @@ class Pipeline:
     def connect(self) -> None:
         """Connect to Ray when the first stage needs it; the connection ends with the block."""
         if not self._connected:
-            dashboard = self._open.enter_context(connect(self._address))
+            self.terminal.dashboard(self._open.enter_context(connect(self._address)))
             self._connected = True
-            if dashboard:
-                self.terminal.say(
-                    f"Ray dashboard: http://{dashboard} (it asks once for what ray get-auth-token prints)"
-                )
-            else:
-                self.terminal.say("this Ray has no dashboard")
 
     def _last_stage(self, task: FoldTask, key: str) -> Folder:
         return task.stage_folder(self.run, len(task.training.stages) - 1, key)

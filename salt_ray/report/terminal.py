@@ -51,6 +51,13 @@ class Terminal:
         """A table; in a pipe it does not shrink to the 80 columns that are assumed there."""
         self._wide.print(table)
 
+    def dashboard(self, address: str | None) -> None:
+        """Where Ray can be watched: ``host:port``, or None."""
+        if address:
+            self.say(f"Ray dashboard: http://{address} (it asks once for what ray get-auth-token prints)")
+        else:
+            self.say("this Ray has no dashboard")
+
     def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
         """What a survey holds."""
         survey = prepared.survey

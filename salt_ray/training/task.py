@@ -18,6 +18,11 @@ def fold_name(training: str, fold: int) -> str:
     return f"{training}-fold-{fold}"
 
 
+def decisive(experiment: Experiment) -> dict[str, Any]:
+    """What of an experiment, beside the stages, decides its models' weights, or how they have to be used."""
+    return experiment.model_dump(mode="json", include={"seed", "geometry", "augmentation", "network", "precision"})
+
+
 @dataclass(frozen=True)
 class FoldTask:
     """One fold of one training: everything that decides its weights."""
@@ -35,9 +40,8 @@ class FoldTask:
 
     def inputs(self, stages: int, survey_key: str) -> dict[str, Any]:
         """What the first ``stages`` stages depend on, for ``artifacts.Folder``."""
-        chosen = {"seed", "geometry", "augmentation", "network", "precision"}
         return {
-            "experiment": self.experiment.model_dump(mode="json", include=chosen),
+            "experiment": decisive(self.experiment),
             "stages": [stage.model_dump(mode="json") for stage in self.training.stages[:stages]],
             "fold": self.fold,
             "folds": self.folds.digest,

@@ -83,7 +83,7 @@ def results(run: Path) -> dict[str, bytes]:
     """Every byte of a run that must not depend on how it came about (Ray's own book-keeping is none)."""
     kept = ("folds", "trainings", "predictions", "mosaics", "postprocessing")
     files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
-    files += [run / "submission.csv", run / "scores.json"]
+    files += [run / "submission.csv", run / "masks.zip", run / "scores.json"]
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}
 
 

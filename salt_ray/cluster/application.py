@@ -1,0 +1,166 @@
+"""The models of a finished run on another survey: tiles that came later, or from elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
+import numpy as np
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.cluster.prediction import PredictionTask, predict_models
+from salt_ray.cluster.visibility import check_nodes_see
+from salt_ray.config import Experiment
+from salt_ray.errors import RunError
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.scores import survey_masks
+from salt_ray.inference.stored import CHUNK
+from salt_ray.report.terminal import Terminal
+from salt_ray.storage import load_fields, write_atomically
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.submission import write_masks, write_submission
+from salt_ray.survey.tiles import load_survey
+from salt_ray.training.checkpoint import CheckpointFolder
+from salt_ray.training.metrics import score, trivial_scores
+from salt_ray.training.task import decisive, fold_name
+
+StageKey = tuple[str, int, str]  # training, fold, stage
+
+
+class Application:
+    """A trained run's models, a survey that they have not seen, and where its masks go.
+
+    The results are ``masks.zip``, ``submission.csv`` and ``summary.json``, of all tiles, with a score where some are
+    labelled. No mosaics are made and no rule is applied: rules earn their place in a run of their own.
+
+    Args:
+        trained: the run; it is only read.
+        experiment: the run's, with other settings for prediction and resources where they are wanted.
+        to: where the results go; what an interrupted call left there is used.
+        skip_bad: leave damaged tiles out instead of refusing the survey.
+        address: a Ray cluster; None: the one that this process runs on, or a local one.
+
+    Raises:
+        RunError: the run is not trained to its end, was trained with another experiment, or on these very tiles.
+        SurveyError: the survey cannot be used.
+    """
+
+    def __init__(
+        self,
+        trained: RunDirectory,
+        experiment: Experiment,
+        data: Path,
+        to: RunDirectory,
+        terminal: Terminal,
+        *,
+        skip_bad: bool = False,
+        address: str | None = None,
+    ) -> None:
+        self._trained, self._experiment, self._to = trained, experiment.replace(holdout=None), to
+        self._terminal, self._address = terminal, address
+        models = {key: _model(trained, experiment, *key) for key in _last_stages(experiment)}
+        survey = load_survey(data, skip_bad=skip_bad, report=terminal.say)
+        if any(model.inputs["survey"] == survey.key for model in models.values()):
+            raise RunError(f"{trained.path} was trained on the tiles in {data}: predict and submit are for those")
+        self._prepared = prepare_survey(survey, self._experiment, terminal.say)
+        terminal.survey(data, self._prepared)
+        tiles = np.flatnonzero(~survey.constant)
+        self._tasks = [self._task(key, model, tiles) for key, model in models.items()]
+
+    def _task(self, key: StageKey, model: Folder, tiles: np.ndarray) -> PredictionTask:
+        inputs = {
+            "model": model.inputs,
+            "trained": model.done,
+            "flip": self._experiment.prediction.flip,
+            "survey": self._prepared.survey.key,
+            "chunk": CHUNK,
+        }
+        best = CheckpointFolder(model.path).best_path
+        return PredictionTask(best, tiles, Folder(self._to.prediction(*key), inputs))
+
+    def run(self) -> dict[str, Any]:
+        """Predict what is missing, average, decide and write; returns the content of ``summary.json``.
+
+        Raises:
+            RunError: another process writes there, or other results lie there.
+        """
+        with self._to.lock():
+            self._predict()
+            models = [ModelPrediction.load(task.folder.path, self._prepared.frame.tile_px) for task in self._tasks]
+            survey = self._prepared.survey
+            masks = survey_masks(self._prepared, models, np.arange(len(survey.ids)), self._experiment.prediction)
+            write_submission(self._to.submission, survey.ids, masks, survey.ids)
+            write_masks(self._to.masks, survey.ids, masks)
+            summary = self._summary(self._prepared, masks)
+            write_atomically(self._to.path / "summary.json", json.dumps(summary, indent=1))
+        self._terminal.say(
+            f"{summary['tiles']:,} tiles, {summary['with_salt']:,} with salt: {self._to.masks}, {self._to.submission}"
+        )
+        if "score" in summary:
+            self._terminal.say(
+                f"score on the {summary['labelled']:,} labelled ones: {summary['score']:.4f} "
+                f"(all empty {summary['all_empty']:.4f})"
+            )
+        return summary
+
+    def _predict(self) -> None:
+        pending = [task for task in self._tasks if task.folder.done is None]
+        if not pending:
+            return
+        with contextlib.ExitStack() as open_:
+            self._terminal.dashboard(open_.enter_context(connect(self._address)))
+            check_nodes_see(self._trained)
+            identity = check_nodes_see(self._to)
+            total = sum(len(task.tiles) for task in pending)
+            advance = open_.enter_context(self._terminal.bar("predicting", total, "tiles"))
+            predict_models(
+                pending,
+                np.asarray(self._prepared.images),
+                self._prepared.frame,
+                self._experiment,
+                self._to,
+                identity,
+                lambda tiles: advance(len(tiles)),
+                self._terminal.say,
+            )
+
+    def _summary(self, prepared: PreparedSurvey, masks: np.ndarray) -> dict[str, Any]:
+        labelled, truth = prepared.survey.labelled, np.asarray(prepared.survey.masks)
+        summary = {
+            "run": str(self._trained.path),
+            "survey": prepared.survey.key,
+            "models": len(self._tasks),
+            "prediction": self._experiment.prediction.model_dump(mode="json"),
+            "tiles": len(masks),
+            "with_salt": int(masks.any(axis=(1, 2)).sum()),
+            "labelled": labelled,
+        }
+        if labelled:
+            summary |= {"score": score(truth, masks[:labelled]), "all_empty": trivial_scores(truth, truth)["all_empty"]}
+        return summary
+
+
+def _last_stages(experiment: Experiment) -> Iterator[StageKey]:
+    """Where the models of every fold are."""
+    for training in experiment.trainings:
+        for fold in range(training.folds.count):
+            yield training.name, fold, training.stages[-1].name
+
+
+def _model(trained: RunDirectory, experiment: Experiment, training: str, fold: int, stage: str) -> Folder:
+    """The finished folder of a stage.
+
+    Raises:
+        RunError: it is not trained, is damaged, or was trained with another experiment.
+    """
+    path = trained.stage(training, fold, stage)
+    if not (path / "done.json").exists():
+        raise RunError(f"{fold_name(training, fold)} is not trained in {trained.path}: finish that run with pipeline")
+    inputs = load_fields(path / "inputs.json", path, "experiment", "survey")
+    model = Folder(path, inputs | {"experiment": decisive(experiment)})
+    _ = model.done
+    return model

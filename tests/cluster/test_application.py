@@ -1,0 +1,92 @@
+"""A trained run on another survey: every model on every tile, nothing of the run changed, refusals before any work."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from road import Road, results
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.cluster.application import Application
+from salt_ray.config import Experiment
+from salt_ray.errors import RunError
+from salt_ray.inference.ensemble import decide
+from salt_ray.inference.predict import Model, Probabilities
+from salt_ray.report.terminal import Terminal
+from salt_ray.survey import rle
+from salt_ray.survey.prepared import prepare_survey
+from salt_ray.survey.synthetic import write_survey
+from salt_ray.survey.tiles import load_survey
+from salt_ray.training.metrics import score
+
+TILES = 40
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("other") / "tiles"
+    write_survey(directory, TILES, seed=9, tile_px=33)
+    return directory
+
+
+def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
+    road: Road, undisturbed: tuple[Path, str], other: Path, tiny: Experiment, tmp_path: Path
+) -> None:
+    run, to = undisturbed[0], tmp_path / "new"
+    before = results(run)
+    words = ["apply", str(run), "--data", str(other), "--to", str(to)]
+    output = road.run_alone(*words)
+    assert results(run) == before
+    survey = load_survey(other)
+    prepared = prepare_survey(survey, tiny)
+    varied = ~survey.constant
+    masks = np.zeros(survey.images.shape, bool)
+    answers = []
+    for fold in (0, 1):
+        best = RunDirectory(run).stage("random", fold, "cosine") / "best.pt"
+        answers.append(Model(tiny, best, prepared.frame, torch.device("cpu")).predict(prepared.images[varied]))
+    mean = (np.mean([getattr(answer, name).astype(np.float32) for answer in answers], 0) for name in ("masks", "salt"))
+    masks[varied] = decide(Probabilities(*mean), tiny.prediction)
+
+    submission = pd.read_csv(to / "submission.csv", keep_default_na=False)
+    assert submission["id"].tolist() == survey.ids.tolist()
+    np.testing.assert_array_equal(rle.decode(submission["rle_mask"].tolist(), 33, 33), masks)
+    with zipfile.ZipFile(to / "masks.zip") as archive:
+        for tile, mask in zip(survey.ids, masks, strict=True):
+            picture = cv2.imdecode(np.frombuffer(archive.read(f"{tile}.png"), np.uint8), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(picture, mask * np.uint8(255))
+    summary = json.loads((to / "summary.json").read_text())
+    assert summary["score"] == pytest.approx(score(np.asarray(survey.masks), masks[: survey.labelled]))
+    assert f"{summary['score']:.4f}" in output and summary["tiles"] == TILES and summary["models"] == 2
+
+    again = road.run_alone(*words, "--set", "prediction.salt_threshold=1")  # decided anew, not predicted anew
+    assert "Ray dashboard" not in again and f"{TILES} tiles, 0 with salt" in again
+
+
+def application(run: Path, experiment: Experiment, data: Path) -> Application:
+    return Application(RunDirectory(run), experiment, data, RunDirectory(run / "new"), Terminal(quiet=True))
+
+
+def test_what_cannot_be_applied_is_a_sentence(
+    undisturbed: tuple[Path, str], road: Road, survey: Path, other: Path, tiny: Experiment
+) -> None:
+    run = undisturbed[0]
+    with pytest.raises(RunError, match=r"was trained on the tiles in .*: predict and submit"):
+        application(run, tiny, survey)
+    with pytest.raises(RunError, match=r"other settings \(experiment.network.dropout: 0.2 there, 0.5 now\)"):
+        application(run, tiny.replace(network=tiny.network.replace(dropout=0.5)), other)
+    assert not (run / "new").exists()
+    words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
+    assert "there is no run in" in road.run_alone(*words, code=1)
+
+
+def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish that run with pipeline"):
+        application(tmp_path, tiny, other)
