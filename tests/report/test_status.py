@@ -119,6 +119,7 @@ def test_each_seed_of_a_run_is_a_step(run: RunDirectory, tiny: Experiment) -> No
     for seed in (10, 9):
         write_atomically(run.seed(seed).experiment, tiny.replace(seed=seed).model_dump_json())
     run.seed(11).path.mkdir()
+    (run.path / "seed-of-mine").mkdir()
     status = run_status(run)
     assert [(step.name, step.state, step.detail) for step in status.steps] == [
         ("seed-9", "begun", "prepare"),
