@@ -94,7 +94,7 @@ class HostSamples:
         return centre(self._tiles.masks[positions], self.frame)
 
     def _batch(self, crops: np.ndarray, masks: np.ndarray) -> Batch:
-        return Batch(network_input(crops, self._device), torch.from_numpy(masks).to(self._device))
+        return Batch(network_input(crops, self._device), on_device(masks, self._device))
 
 
 class DeviceSamples:
@@ -116,7 +116,7 @@ class DeviceSamples:
         edge = torch.arange(crop, device=self._device)
         rows = (down * (padded - crop + 1)).long() + edge  # (B, C), as the columns
         columns = (right * (padded - crop + 1)).long() + torch.where(flip < config.flip_probability, edge.flip(0), edge)
-        place = torch.from_numpy(positions).to(self._device)[:, None, None], rows[:, :, None], columns[:, None, :]
+        place = on_device(positions, self._device)[:, None, None], rows[:, :, None], columns[:, None, :]
         changed = change < config.brightness_contrast_probability
         factor = torch.where(changed, 1 + config.contrast_limit * (2 * contrast - 1), 1.0)
         shift = torch.where(changed, 255 * config.brightness_limit * (2 * brightness - 1), 0.0)
@@ -124,7 +124,7 @@ class DeviceSamples:
         return Batch(grey.unsqueeze(1) / 255, self._masks[place])
 
     def centred(self, positions: np.ndarray) -> Batch:
-        place = torch.from_numpy(positions).to(self._device)
+        place = on_device(positions, self._device)
         images, masks = (centre_crop(part, self.frame)[place] for part in (self._images, self._masks))
         return Batch(images.unsqueeze(1).float() / 255, masks)
 
@@ -134,4 +134,12 @@ class DeviceSamples:
 
 def network_input(crops: np.ndarray, device: torch.device) -> Tensor:
     """(B, C, C) uint8 crops as (B, 1, C, C) float32 in 0 … 1 on the device."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).to(device).unsqueeze(1).float() / 255
+    return on_device(np.ascontiguousarray(crops), device).unsqueeze(1).float() / 255
+
+
+def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device. A GPU is not waited for: after a plain copy it would stand idle in every step until the
+    host had launched the rest.
+    """
+    host = torch.from_numpy(array)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy import stats
 
-from salt_ray.config import Augmentation, Geometry
+from salt_ray.config import Augmentation, Geometry, Plateau, Stage
 from salt_ray.survey.padding import frame_for
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import samples as training_samples
+from salt_ray.training.losses import combined_loss
 from salt_ray.training.samples import Batch, DeviceSamples, HostSamples, Samples, samples_for
 
 CPU = torch.device("cpu")
@@ -161,3 +162,22 @@ def test_tiles_that_a_gpu_has_no_room_for_stay_on_the_host(
     assert made == [kind] and len(lines) == (kind is HostSamples)
     samples_for(tiles, Augmentation(), CPU, lines.append)
     assert made == [kind, HostSamples]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_on_a_gpu_is_not_waited_for() -> None:
+    """From the positions of its tiles to the gradient of its loss: the next one can be begun meanwhile."""
+    ids = np.array([f"tile{i}" for i in range(len(NOISE))])
+    ours = DeviceSamples(TrainingTiles("key", ids, NOISE, NOISE > 127, FRAME), Augmentation(), torch.device("cuda"))
+    weights = {"lovasz_weight": 0.75, "bce_weight": 0.25}
+    stage = Stage(name="plateau", lr=0.01, batch_size=6, epochs=1, schedule=Plateau(), **weights)
+    weight = torch.ones((), device="cuda", requires_grad=True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = ours.random(np.arange(6))
+        logits = weight * batch.images[:, 0]
+        combined_loss(logits, logits.amax(dim=(1, 2)), batch.masks, stage).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert weight.grad.isfinite()
