@@ -33,5 +33,8 @@ def run_seeds(road: Pipeline, count: int) -> dict[str, Spread]:
     table = spreads(found)
     content = {"first_seed": first, "scores": {name: spread.as_json() for name, spread in table.items()}}
     write_atomically(road.run.seeds, json.dumps(content, indent=1))
+    for seed in range(first, first + count):  # anew: each says how far the seeds scatter
+        with road.with_seed(seed) as run:
+            run.report()
     road.terminal.seeds(table, count)
     return table

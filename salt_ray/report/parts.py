@@ -22,7 +22,7 @@ from salt_ray.report import charts, findings, gallery, inventory, provenance
 from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.trials import clock, short
-from salt_ray.storage import load_fields
+from salt_ray.storage import load_fields, readable
 from salt_ray.training.hardware import trained_on
 from salt_ray.training.metrics import trivial_scores
 from salt_ray.training.task import fold_name
@@ -82,8 +82,22 @@ def answer(finished: FinishedRun) -> Part:
         "margin": findings.SIGMAS_95 * findings.standard_error(judged.scores),
         "gain": float(gains.mean()),
         "gain_margin": findings.SIGMAS_95 * findings.standard_error(gains),
+        "seeds": _over_seeds(finished),
         "caveats": _caveats(finished),
     }
+
+
+def _over_seeds(finished: FinishedRun) -> dict[str, Any] | None:
+    """The out-of-fold score of the runs that differ from this one in their seed only; None where there are none."""
+    path = finished.run.path.parent / "seeds.json"
+    if not finished.run.path.name.startswith("seed-") or not path.exists():
+        return None
+    found = load_fields(path, path, "scores")
+    with readable(path, path):
+        spread = found["scores"]["oof"]
+        each, mean, sd = [float(value) for value in spread["each"]], float(spread["mean"]), float(spread["sd"])
+    # Where a seed was run anew since, the file is of other runs.
+    return {"count": len(each), "mean": mean, "sd": sd} if finished.scores["oof"] in each else None
 
 
 def _caveats(finished: FinishedRun) -> list[str]:

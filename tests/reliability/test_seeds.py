@@ -33,5 +33,6 @@ def test_three_seeds_give_mean_and_spread(road: Road, undisturbed: tuple[Path, s
         assert found[name]["mean"] == pytest.approx(fmean(values))
         assert found[name]["sd"] == pytest.approx(stdev(values))
         assert f"{fmean(values):.4f} ± {stdev(values):.4f}" in output
+        assert all("3 seeds" in (tmp_path / f"seed-{seed}" / "report.html").read_text() for seed in (7, 8, 9))
     again = road.run("pipeline", tmp_path, "--seeds", "3")
     assert "Ray dashboard" not in again  # all is done: nothing is trained again

@@ -15,6 +15,7 @@ import pytest
 from browser import Page, in_browser
 from page_reader import PageReader, read_page
 
+from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.inference.scores import run_scores
 from salt_ray.mosaic.corrections import Corrections
@@ -68,6 +69,22 @@ def test_it_says_what_the_run_scored(text: str, made_run: FinishedRun) -> None:
 def test_the_configuration_in_it_makes_the_same_experiment(reader: PageReader, made_run: FinishedRun) -> None:
     (shown,) = [element.text for element in reader.all("pre") if element.text.startswith("{")]
     assert type(made_run.experiment).model_validate(json.loads(shown)) == made_run.experiment
+
+
+def test_a_run_of_several_seeds_says_how_far_they_scatter(elsewhere: FinishedRun) -> None:
+    path = elsewhere.run.path.parent / "seed-7"
+    elsewhere.run.path.rename(path)
+    one = dataclasses.replace(elsewhere, run=RunDirectory(path))
+    assert "seeds" not in section(render(one), "answer")
+    each = [elsewhere.scores["oof"], 0.5]
+    for found, said in ((each, True), ([0.25, 0.5], False)):
+        spread = {"each": found, "mean": 0.4321, "sd": 0.0123}
+        write_atomically(path.parent / "seeds.json", json.dumps({"scores": {"oof": spread}}))
+        answer = section(render(one), "answer")
+        assert ("2 seeds" in answer and "0.4321" in answer and "± 0.0123; this run is one" in answer) is said
+    write_atomically(path.parent / "seeds.json", '{"scores": {}}')
+    with pytest.raises(RunError, match=r"seeds.json is damaged"):
+        render(one)
 
 
 def test_it_says_what_trained_the_folds(elsewhere: FinishedRun) -> None:
