@@ -52,6 +52,7 @@ from damage import (
 from whole_run import make_run, make_search, shortened
 
 import launch
+from salt_ray.cluster import application
 from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment
 from salt_ray.survey.problems import SurveyError
@@ -63,6 +64,7 @@ FRESH = "--data {data} --experiment {tiny} --run-dir {new}"
 AGAIN = "--data {data} --run-dir {run}"
 OWN = "prepare --data {data} --experiment {own} --run-dir {new}"
 JSON = "prepare --data {data} --experiment {tiny} --run-dir {new}"
+APPLY = "apply {run} --data {other} --to {new}"
 PREPARE, SET = f"prepare {FRESH}", f"prepare {FRESH} --set "
 IMAGE, OTHER, MASK, TEST = (
     f"data/{n}.png" for n in ("train/images/{a}", "train/images/{b}", "train/masks/{a}", "test/images/{t}")
@@ -350,6 +352,23 @@ MARKERS = [
     for how, change in (("cut", cut), ("empty", empty), ("binary", binary), ("a list", text("[1]")))
 ]  # fmt: skip
 
+APPLIED = [
+    Case("applied to its own tiles", nothing, "apply {run} --data {data} --to {new}", "was trained on the tiles in {data}", "predict and submit"),
+    Case("no run to apply", nothing, "apply {new} --data {other} --to {tmp}/to", "there is no run in {new}", "train or pipeline"),
+    Case("a search to apply", nothing, APPLY.replace("{run}", "{search}"), "random-fold-0 is not trained in {search}", "with pipeline"),
+    Case("applied untrained", at("run/trainings", gone), APPLY, "random-fold-0 is not trained", "finish that run"),
+    Case("applied half trained", at("run/trainings/random/fold-1", gone), APPLY, "random-fold-1 is not trained", "finish that run"),
+    Case("applied with cut inputs", at(f"{STAGE}/inputs.json", cut), APPLY, "inputs.json is damaged", "pipeline makes it anew"),
+    Case("applied with a cut marker", at(f"{STAGE}/done.json", cut), APPLY, "done.json is damaged", "pipeline makes it anew"),
+    Case("applied with another network", nothing, f"{APPLY} --set network.dropout=0.5", "dropout: 0.2 there, 0.5 now", "use another"),
+    Case("applied with no such threshold", nothing, f"{APPLY} --set prediction.mask_threshold=2", "prediction.mask_threshold", "less than"),
+    Case("applied to nothing", nothing, "apply {run} --data {tmp}/none --to {new}", "none: there is no such folder", "--data DIR"),
+    Case("applied to a damaged survey", at("other/train.csv", cut), APPLY, "train.csv", "row"),
+    Case("applied to a file", nothing, "apply {run} --data {other} --to {tiny}", "cannot write to {tiny}", "choose another"),
+    Case("applied to nowhere", nothing, "apply {run} --data {other}", "Missing option '--to'", "--help", code=2),
+    Case("JSON of nothing", nothing, "status {new} --json", "there is no run in {new}", "make it with pipeline"),
+]  # fmt: skip
+
 RUNS = [
     Case("another seed", nothing, f"train {AGAIN} --set seed=8", "experiment.seed: 7 there, 8 now", "use another --run-dir"),
     Case("another rate", nothing, f"prepare {AGAIN} --set trainings.all.stages.plateau.lr=0.5", "stages.0.lr: 0.02 there, 0.5 now", "use another"),
@@ -466,14 +485,15 @@ RUNS = [
     Case("a file for the study", at("search/study", file), "study {search}", "study", "tune --run-dir"),
 ]  # fmt: skip
 
-CASES = [*SURVEY, *TABLES, *OPTIONS, *PYTHON, *JSONS, *HOLDOUTS, *MARKERS, *RUNS]
+CASES = [*SURVEY, *TABLES, *OPTIONS, *PYTHON, *JSONS, *HOLDOUTS, *MARKERS, *APPLIED, *RUNS]
 
 
 @pytest.fixture(scope="module")
 def whole(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
-    """A survey, a finished run and a search."""
+    """A survey, a finished run, a search, and a survey that neither has seen."""
     root = tmp_path_factory.mktemp("whole")
     write_survey(root / "data", 40, seed=1, tile_px=33)
+    write_survey(root / "other", 40, seed=2, tile_px=33)
     experiment = shortened(tiny)
     (root / "tiny.json").write_text(experiment.model_dump_json())
     make_run(experiment, root / "data", root / "run")
@@ -487,7 +507,7 @@ def place(whole: Path, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     root = tmp_path / "here"
     shutil.copytree(whole, root)
     (root / "ideas").mkdir()
-    names = {name: str(root / name) for name in ("data", "run", "search", "new")}
+    names = {name: str(root / name) for name in ("data", "other", "run", "search", "new")}
     names |= {"tmp": str(root), "tiny": str(root / "tiny.json"), "own": str(root / "ideas/own.py")}
     truth = {
         path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (root / "data/train/masks").glob("*.png")
@@ -544,7 +564,12 @@ def test_a_damaged_input_is_a_sentence_and_changes_nothing(
     for name, value in {"COLUMNS": "200", **settings}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["launch.py", *words])
-    monkeypatch.setattr(Pipeline, "connect", lambda road: pytest.fail("Ray would be started: nothing was found wrong"))
+
+    def start(*arguments: object) -> None:
+        pytest.fail("Ray would be started: nothing was found wrong")
+
+    monkeypatch.setattr(Pipeline, "connect", start)
+    monkeypatch.setattr(application, "connect", start)
     with pytest.raises(SystemExit) as exit:
         launch.main()
     check(case, names, exit.value.code, capsys.readouterr().err)
