@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -101,6 +101,42 @@ class Output(NamedTuple):
             typer.echo(json.dumps(run_status(run).as_json(), indent=1))
 
 
+def road_command(uses_ray: bool) -> Callable[[Callable[["Pipeline"], None]], Callable[["Pipeline"], None]]:
+    """Make a command of what a function does with a run, with the options that all of these share."""
+
+    def register(work: Callable[["Pipeline"], None]) -> Callable[["Pipeline"], None]:
+        def here(
+            data: Data = Path("data"),
+            experiment: ExperimentFile = None,
+            run_dir: RunDir = None,
+            set_: Set = None,
+            skip_bad: SkipBad = False,
+            quiet: Quiet = False,
+            as_json: AsJson = False,
+        ) -> None:
+            output = Output(quiet, as_json)
+            with _pipeline(data, experiment, run_dir, set_, output, skip_bad=skip_bad, uses_ray=False) as road:
+                work(road)
+
+        def on_ray(
+            data: Data = Path("data"),
+            experiment: ExperimentFile = None,
+            run_dir: RunDir = None,
+            set_: Set = None,
+            address: Address = None,
+            skip_bad: SkipBad = False,
+            quiet: Quiet = False,
+            as_json: AsJson = False,
+        ) -> None:
+            with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
+                work(road)
+
+        app.command(work.__name__, help=work.__doc__)(on_ray if uses_ray else here)
+        return work
+
+    return register
+
+
 @app.callback()
 def options(
     debug: Annotated[
@@ -138,36 +174,17 @@ def synth(directory: Path, tiles: Tiles = 2000, seed: Seed = 0, quiet: Quiet = F
     write_survey(directory, tiles, seed, report=Output(quiet).say)
 
 
-@app.command()
-def prepare(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
+@road_command(uses_ray=False)
+def prepare(road: "Pipeline") -> None:
     """Check the tiles, cache them padded, and save the folds."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
-        road.prepare()
+    road.prepare()
 
 
-@app.command()
-def train(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    address: Address = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
+@road_command(uses_ray=True)
+def train(road: "Pipeline") -> None:
     """Train every fold; the same command again continues what is unfinished and skips what is done."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
-        road.prepare()
-        road.train()
+    road.prepare()
+    road.train()
 
 
 @app.command()
@@ -204,81 +221,34 @@ def study(
     output.finish(run)
 
 
-@app.command()
-def predict(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    address: Address = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
+@road_command(uses_ray=True)
+def predict(road: "Pipeline") -> None:
     """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
-        road.predict()
+    road.predict()
 
 
-@app.command()
-def mosaic(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
+@road_command(uses_ray=False)
+def mosaic(road: "Pipeline") -> None:
     """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
-        road.assemble()
+    road.assemble()
 
 
-@app.command()
-def postprocess(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    address: Address = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
+@road_command(uses_ray=True)
+def postprocess(road: "Pipeline") -> None:
     """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
-        road.postprocess()
+    road.postprocess()
 
 
-@app.command()
-def submit(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Average the models, apply thresholds and the rules' corrections, and write submission.csv."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
-        road.submit()
+@road_command(uses_ray=False)
+def submit(road: "Pipeline") -> None:
+    """Average the models, apply thresholds and the rules' corrections, and write submission.csv and masks.zip."""
+    road.submit()
 
 
-@app.command()
-def score(
-    data: Data = Path("data"),
-    experiment: ExperimentFile = None,
-    run_dir: RunDir = None,
-    set_: Set = None,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
+@road_command(uses_ray=False)
+def score(road: "Pipeline") -> None:
     """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
-        road.score()
+    road.score()
 
 
 @app.command()
