@@ -9,6 +9,9 @@ Legend: n tiles, S tile edge px; an array over the four sides has them in the or
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -19,11 +22,11 @@ from salt_ray.mosaic.histogram import match
 
 #: An edge whose deviation is below this, in grey values, shows nothing that could be recognised.
 FLAT_GREYS = 1.0
-#: Products of edges are looked through in blocks (rows, columns; multiples of _GROUP) that stay in the cache.
-_BLOCK = {"cpu": (2048, 2048), "cuda": (4096, 32768)}
+#: Products of edges are looked through in blocks (rows, columns; multiples of _GROUP, two of them at least). One of
+#: 1 MB stays in the cache of a CPU's core.
+_BLOCK = {"cpu": (256, 1024), "cuda": (4096, 32768)}
 #: Only the largest of so many products is kept at first.
-_GROUP = 32
-_SEARCHED_AT_ONCE = 256
+_GROUP = 128
 
 #: Two tiles for each edge, the better one first (n, 2), and their correlations (n, 2).
 Best = tuple[torch.Tensor, torch.Tensor]
@@ -112,14 +115,31 @@ def find_neighbours(vectors: np.ndarray, device: str = "cpu") -> Neighbours:
         device: "cpu" or "cuda".
     """
     found = {}
-    for side in (Side.RIGHT, Side.BOTTOM):
-        edges, facing = (torch.from_numpy(vectors[s]).to(device) for s in (side, side.opposite))
-        found[side], found[side.opposite] = _two_largest(edges, facing)
+    with _threads(device) as pool:
+        for side in (Side.RIGHT, Side.BOTTOM):
+            edges, facing = (torch.from_numpy(vectors[s]).to(device) for s in (side, side.opposite))
+            found[side], found[side.opposite] = _two_largest(edges, facing, pool)
     tiles, correlations = (np.stack([found[side][part].cpu().numpy() for side in Side]) for part in (0, 1))
     return Neighbours(tiles, correlations)
 
 
-def _two_largest(edges: torch.Tensor, facing: torch.Tensor) -> tuple[Best, Best]:
+@contextlib.contextmanager
+def _threads(device: str) -> Iterator[ThreadPoolExecutor]:
+    """As many threads as PyTorch has, each of which computes alone.
+
+    All threads at one operation would wait for each other at the end of each, and find half of a block in another
+    core's cache: 15 % slower, and several times where other work holds one of the cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads if device == "cpu" else 1) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _two_largest(edges: torch.Tensor, facing: torch.Tensor, pool: ThreadPoolExecutor) -> tuple[Best, Best]:
     """Of the products edges @ facing.T without its diagonal, the two largest of each row and of each column.
 
     The maximum of a group of products is far cheaper than the place of one. A row's two largest products lie in the two
@@ -128,19 +148,25 @@ def _two_largest(edges: torch.Tensor, facing: torch.Tensor) -> tuple[Best, Best]
     n = len(edges)
     height, width = _BLOCK[edges.device.type]
     rows, columns = _filled_up(edges, height), _filled_up(facing, width)
-    of_rows = edges.new_empty(n, len(columns) // width, width // _GROUP)
-    of_columns = edges.new_empty(n, len(rows) // height, height // _GROUP)
-    product = edges.new_empty(height, width)
-    for i, top in enumerate(range(0, n, height)):
-        for j, left in enumerate(range(0, n, width)):
+    of_rows = edges.new_empty(len(rows), len(columns) // _GROUP)
+    of_columns = edges.new_empty(len(rows) // _GROUP, len(columns))
+
+    def multiply(top: int) -> None:
+        product = edges.new_empty(height, width)
+        groups = of_columns[top // _GROUP : (top + height) // _GROUP]
+        for left in range(0, n, width):
             torch.mm(rows[top : top + height], columns[left : left + width].T, out=product)
-            product[n - top :] = -torch.inf
-            product[:, n - left :] = -torch.inf
-            product.diagonal(top - left).fill_(-torch.inf)
-            # Members of a group lie apart, so that the maxima are taken over whole lines of memory.
-            of_rows[top : top + height, j] = product.view(height, _GROUP, -1).amax(1)[: n - top]
-            of_columns[left : left + width, i] = product.view(_GROUP, -1, width).amax(0).T[: n - left]
-    return _search_groups(edges, columns, of_rows), _search_groups(facing, rows, of_columns)
+            if top + height > n or left + width > n or -height < top - left < width:  # few blocks do
+                product[n - top :] = -torch.inf
+                product[:, n - left :] = -torch.inf
+                product.diagonal(top - left).fill_(-torch.inf)
+            of_row = of_rows[top : top + height, left // _GROUP : (left + width) // _GROUP]
+            torch.amax(product.view(height, -1, _GROUP), 2, out=of_row)
+            torch.amax(product.view(-1, _GROUP, width), 1, out=groups[:, left : left + width])
+
+    list(pool.map(multiply, range(0, n, height)))
+    best = pool.map(_search_groups, (edges, facing), (columns, rows), (of_rows[:n], of_columns.T[:n]))
+    return tuple(best)
 
 
 def _filled_up(edges: torch.Tensor, block: int) -> torch.Tensor:
@@ -153,26 +179,21 @@ def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tens
 
     Args:
         edges: (n, S).
-        others: (blocks * groups * _GROUP, S), of which the first n are edges.
-        maxima: (n, blocks, groups of a block).
+        others: (groups * _GROUP, S), of which the first n are edges.
+        maxima: (n, groups).
     """
-    n, blocks, groups = maxima.shape
-    # What belongs to a group lies apart in a block; here it is brought together, to be read in one go.
-    members = others.view(blocks, _GROUP, groups, -1).transpose(1, 2).reshape(blocks * groups, _GROUP, -1)
-    numbers = torch.arange(len(others), device=edges.device).view(blocks, _GROUP, groups).transpose(1, 2)
-    numbers = numbers.reshape(blocks * groups, _GROUP)
-    read = members.new_empty(2 * _SEARCHED_AT_ONCE, *members.shape[1:])
-    tiles, correlations = [], []
-    for first in range(0, n, _SEARCHED_AT_ONCE):
-        own = edges[first : first + _SEARCHED_AT_ONCE]
-        best = maxima[first : first + len(own)].flatten(1).topk(2).indices
-        candidates = numbers[best].flatten(1)
-        torch.index_select(members, 0, best.flatten(), out=read[: 2 * len(own)])
-        products = torch.bmm(read[: 2 * len(own)].view(len(own), 2 * _GROUP, -1), own[:, :, None])[:, :, 0]
-        itself = torch.arange(first, first + len(own), device=edges.device)[:, None]
-        products.masked_fill_((candidates == itself) | (candidates >= n), -torch.inf)
-        places = products.topk(2).indices
-        # Of fewer than three tiles there is no second one: its correlation is minus infinity.
-        tiles.append(candidates.gather(1, places).clamp_(max=n - 1))
-        correlations.append(products.gather(1, places))
-    return torch.cat(tiles), torch.cat(correlations)
+    n, groups = maxima.shape
+    chosen = maxima.contiguous().topk(2).indices.flatten()
+    # Edges that search the same group do it together, by one product.
+    searches = chosen.argsort(stable=True).split(torch.bincount(chosen, minlength=groups).tolist())
+    tiles, correlations = chosen.new_empty(2 * n, 2), edges.new_empty(2 * n, 2)
+    members = torch.arange(len(others), device=edges.device).split(_GROUP)
+    for searching, numbers, group in zip(searches, members, others.split(_GROUP), strict=True):
+        own = searching // 2
+        products = edges.index_select(0, own) @ group.T
+        products.masked_fill_((numbers == own[:, None]) | (numbers >= n), -torch.inf)
+        correlations[searching], places = products.topk(2)
+        tiles[searching] = numbers[places]
+    best, places = correlations.view(n, 4).topk(2)
+    # Of fewer than three tiles there is no second one: its correlation is minus infinity.
+    return tiles.view(n, 4).gather(1, places).clamp_(max=n - 1), best

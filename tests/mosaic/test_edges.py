@@ -34,6 +34,7 @@ def test_the_search_is_exact(n: int, device: str, monkeypatch: pytest.MonkeyPatc
         pytest.skip("there is no CUDA device")
     # Small blocks: n then spans several, whole and partly filled.
     monkeypatch.setattr(edges, "_BLOCK", {"cpu": (64, 128), "cuda": (128, 64)})
+    monkeypatch.setattr(edges, "_GROUP", 32)
     vectors = random_vectors(n, 24)
     found = find_neighbours(vectors, device)
     for side in Side:
