@@ -1,14 +1,17 @@
-"""Mosaic post-processing as Ray tasks, one per mosaic, each as soon as the mosaic's tiles are predicted.
+"""Mosaic post-processing as Ray tasks, for every mosaic as soon as its tiles are predicted.
 
-The tasks take CPUs only, so that they run beside inference on GPUs. Where rules are chosen by evidence, every mosaic
-with labels first tries them on hidden ones; when all have answered, the rules that convinced are applied.
+Where many mosaics wait, a task takes several of them. The tasks take CPUs only, so that they run beside inference on
+GPUs. Where rules are chosen by evidence, every mosaic with labels first tries them on hidden ones; when all have
+answered, the rules that convinced are applied.
 """
 
 from __future__ import annotations
 
 import json
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from salt_ray.cluster.session import ClusterError, asked_for, may_grow, slots  # isort: skip (sets Ray's environment)
@@ -29,6 +32,8 @@ from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.prepared import PreparedSurvey
 
 TASKS_PER_CPU = 2  # in flight: enough that no CPU waits for the driver, few enough that memory does not fill
+#: Mosaics of one task at most. A task costs 5 ms of the driver's core and of its worker's, as much as a small mosaic.
+MOSAICS_PER_TASK = 16
 ONE_CPU = {"CPU": 1.0}
 
 
@@ -36,31 +41,55 @@ class PostprocessingFailed(ClusterError):
     """Mosaics that keep their masks as predicted, because their task failed."""
 
 
+@dataclass(frozen=True)
+class Failed:
+    """In place of a mosaic's answer, why there is none."""
+
+    reason: str
+
+
 @ray.remote(num_cpus=1, max_retries=3)
-def try_in_mosaic(
-    tiles: MosaicTiles,
-    models: Sequence[ModelPrediction],
-    hidden: np.ndarray,
+def try_in_mosaics(
+    mosaics: Sequence[tuple[MosaicTiles, Sequence[ModelPrediction], np.ndarray]],
     candidates: Sequence[Sequence[RuleName]],
     settings: Prediction,
-) -> Trial:
-    """``try_rules`` on a worker."""
-    return try_rules(PredictedMosaic.gather(tiles, models), hidden, candidates, settings)
+) -> list[Trial | Failed]:
+    """``try_rules`` on a worker, with the ``hidden`` tiles of each mosaic."""
+
+    def attempt(tiles: MosaicTiles, models: Sequence[ModelPrediction], hidden: np.ndarray) -> Trial:
+        return try_rules(PredictedMosaic.gather(tiles, models), hidden, candidates, settings)
+
+    return _one_by_one(attempt, mosaics)
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def correct_mosaic(
-    tiles: MosaicTiles,
-    models: Sequence[ModelPrediction],
+def correct_mosaics(
+    mosaics: Sequence[tuple[MosaicTiles, Sequence[ModelPrediction], StoragePath]],
     rules: Sequence[RuleName],
     settings: Prediction,
-    picture: StoragePath,
-) -> CorrectedMosaic:
-    """``correct`` on a worker, which also draws the mosaic."""
-    corrected = correct(PredictedMosaic.gather(tiles, models), rules, settings)
-    before, after = corrected.before, corrected.after
-    write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
-    return corrected
+) -> list[CorrectedMosaic | Failed]:
+    """``correct`` on a worker, which also draws each mosaic, to its own path."""
+
+    def attempt(tiles: MosaicTiles, models: Sequence[ModelPrediction], picture: StoragePath) -> CorrectedMosaic:
+        corrected = correct(PredictedMosaic.gather(tiles, models), rules, settings)
+        before, after = corrected.before, corrected.after
+        write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
+        return corrected
+
+    return _one_by_one(attempt, mosaics)
+
+
+def _one_by_one(attempt: Callable[..., Any], mosaics: Sequence[tuple]) -> list:
+    """One mosaic that fails, for whatever reason, leaves the others of its task alone; but a leak ends everything."""
+    answers = []
+    for mosaic in mosaics:
+        try:
+            answers.append(attempt(*mosaic))
+        except LeakError:
+            raise
+        except Exception as error:
+            answers.append(Failed(traceback.format_exception_only(error)[-1].strip()))
+    return answers
 
 
 class _Calls:
@@ -69,23 +98,26 @@ class _Calls:
     Where the cluster may grow none waits in Ray's queue: that would start a machine, with GPUs if it is of that kind.
 
     Args:
+        submit: begins the call for some mosaics, by number, that gives a list of their answers.
         beside: what the prediction workers take that these calls run beside.
     """
 
-    def __init__(self, beside: Resources) -> None:
+    def __init__(self, submit: Callable[[list[int]], ray.ObjectRef], beside: Resources) -> None:
+        self._submit = submit
         self._grows = may_grow(ONE_CPU)
         self._worker = asked_for(beside)
-        self._waiting: deque[tuple[int, Callable[[], ray.ObjectRef]]] = deque()
-        self._flying: dict[ray.ObjectRef, int] = {}
+        self._waiting: deque[int] = deque()
+        self._suspects: deque[int] = deque()  # one of those that were together in a call brought it down
+        self._flying: dict[ray.ObjectRef, list[int]] = {}
 
-    def add(self, number: int, submit: Callable[[], ray.ObjectRef]) -> None:
-        self._waiting.append((number, submit))
+    def add(self, number: int) -> None:
+        self._waiting.append(number)
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self._flying)
+        return bool(self._waiting or self._suspects or self._flying)
 
     def answers(self, timeout: float | None) -> Iterator[tuple[int, Any]]:
-        """Those that have come, each the answer or the RayError in its place.
+        """Those that have come, each the answer or the RayError in its place, by number.
 
         Args:
             timeout: 0 while tiles are predicted; None waits for at least one.
@@ -98,11 +130,15 @@ class _Calls:
             ray.wait(list(self._flying))
         finished, _ = ray.wait(list(self._flying), num_returns=len(self._flying), timeout=0)
         for reference in finished:
+            numbers = self._flying.pop(reference)
             try:
-                answer = ray.get(reference)
+                answers = ray.get(reference)
             except ray.exceptions.RayError as error:
-                answer = error
-            yield self._flying.pop(reference), answer
+                if len(numbers) > 1 and not _is_leak(error):
+                    self._suspects.extend(numbers)
+                    continue
+                answers = [error] * len(numbers)
+            yield from zip(numbers, answers, strict=True)
         self._fill(limit)
 
     def _limit(self, predicting: bool) -> int:
@@ -115,9 +151,17 @@ class _Calls:
         return max(1, cpus)  # without a node one of them asks for it
 
     def _fill(self, limit: int) -> None:
-        while self._waiting and len(self._flying) < limit:
-            number, submit = self._waiting.popleft()
-            self._flying[submit()] = number
+        while (self._suspects or self._waiting) and len(self._flying) < limit:
+            if self._suspects:
+                numbers = [self._suspects.popleft()]
+            else:  # fewer and fewer, so that all workers end at nearly the same time
+                count = min(MOSAICS_PER_TASK, max(1, len(self._waiting) // (2 * limit)))
+                numbers = [self._waiting.popleft() for _ in range(count)]
+            self._flying[self._submit(numbers)] = numbers
+
+
+def _is_leak(error: ray.exceptions.RayError) -> bool:
+    return isinstance(getattr(error, "cause", None), LeakError)
 
 
 class Postprocessing:
@@ -146,7 +190,7 @@ class Postprocessing:
         self._mosaic_of = np.full(len(missing), -1)
         self._mosaic_of[tiles] = table.mosaics
         self._missing = np.bincount(table.mosaics, missing[tiles], table.count).astype(np.int64)
-        self._calls = _Calls(experiment.resources)
+        self._calls = _Calls(self._submit, experiment.resources)
         self._corrected: dict[int, CorrectedMosaic] = {}
         self._failures: dict[int, str] = {}
 
@@ -206,34 +250,30 @@ class Postprocessing:
 
     def _begin(self, number: int) -> None:
         """Give a complete mosaic its next task."""
-        settings = self._experiment.prediction
-        if self._rules is not None:
-            rules, picture = self._rules, picture_path(self._folder.path, number)
-
-            def submit() -> ray.ObjectRef:
-                tiles = self._tiles(number)
-                return correct_mosaic.remote(tiles, self._parts(tiles), rules, settings, picture)
-
-        elif number in self._untried:
-            candidates = self._candidates
-
-            def submit() -> ray.ObjectRef:
-                tiles = self._tiles(number)
-                hidden = self._hidden[:, tiles.tiles]
-                return try_in_mosaic.remote(tiles, self._parts(tiles), hidden, candidates, settings)
-
+        if self._rules is not None or number in self._untried:
+            self._calls.add(number)
         else:
             self._held.append(number)
-            return
-        self._calls.add(number, submit)
+
+    def _submit(self, numbers: list[int]) -> ray.ObjectRef:
+        """Send mosaics that are complete to a worker. While rules are tried no mosaic waits for anything else."""
+        settings = self._experiment.prediction
+        mosaics = [(tiles, [model.part(tiles.tiles) for model in self._models]) for tiles in map(self._tiles, numbers)]
+        if self._rules is None:
+            hidden = [(*mosaic, self._hidden[:, mosaic[0].tiles]) for mosaic in mosaics]
+            return try_in_mosaics.remote(hidden, self._candidates, settings)
+        drawn = [(*mosaic, picture_path(self._folder.path, mosaic[0].number)) for mosaic in mosaics]
+        return correct_mosaics.remote(drawn, self._rules, settings)
 
     def _collect(self, timeout: float | None) -> None:
         """Take in what has been answered, and go on from there."""
         for number, answer in self._calls.answers(timeout):
             if isinstance(answer, ray.exceptions.RayError):
-                if isinstance(getattr(answer, "cause", None), LeakError):
+                if _is_leak(answer):
                     raise answer
                 self._failures[number] = str(answer).strip().splitlines()[-1]
+            elif isinstance(answer, Failed):
+                self._failures[number] = answer.reason
             elif isinstance(answer, Trial):
                 self._trials[number] = answer
                 self._held.append(number)
@@ -266,9 +306,6 @@ class Postprocessing:
         held, self._held = self._held, []
         for number in held:
             self._begin(number)
-
-    def _parts(self, tiles: MosaicTiles) -> list[ModelPrediction]:
-        return [model.part(tiles.tiles) for model in self._models]
 
     def _tiles(self, number: int) -> MosaicTiles:
         return MosaicTiles.gather(number, self._members[number], self._table, self._prepared)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import ray
 from road import Road, results
 from scipy import ndimage
 
@@ -117,16 +118,46 @@ def test_no_more_calls_fly_than_would_run_where_their_queue_would_start_machines
     alive = [{"Alive": True, "Resources": node} for node in nodes]
     monkeypatch.setattr(session.ray, "nodes", lambda: alive)
     monkeypatch.setattr(postprocessing, "may_grow", lambda wanted: grows)
-    calls = postprocessing._Calls(Resources(cpus_per_fold=2, gpus_per_fold=1.0))
+    flying = []
+    calls = postprocessing._Calls(
+        lambda numbers: flying.append(numbers) or len(flying), Resources(cpus_per_fold=2, gpus_per_fold=1.0)
+    )
     for limit, is_predicting in ((predicting, True), (finishing, False)):
         assert calls._limit(is_predicting) == limit
-    flying = []
-    for number in range(100):
-        calls.add(number, lambda number=number: flying.append(number) or number)
+    for number in range(1000):
+        calls.add(number)
     monkeypatch.setattr(postprocessing.ray, "wait", lambda references, **options: ([], references))
     assert list(calls.answers(timeout=0)) == [] and len(flying) == predicting
     alive.append({"Alive": True, "Resources": {"CPU": 4.0}})
     assert list(calls.answers(timeout=0)) == [] and len(flying) == predicting + (4 if grows else 8)
+
+
+def test_calls_take_several_mosaics_and_after_a_crash_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call that holds mosaic 7 kills its worker: all others get their answers, 7 the error."""
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr(postprocessing, "may_grow", lambda wanted: False)
+    sent: list[list[int]] = []
+    calls = postprocessing._Calls(
+        lambda numbers: sent.append(numbers) or len(sent) - 1, Resources(cpus_per_fold=2, gpus_per_fold=1.0)
+    )
+
+    def get(call: int) -> list[int]:
+        if 7 in sent[call]:
+            raise ray.exceptions.WorkerCrashedError
+        return [-number for number in sent[call]]
+
+    monkeypatch.setattr(postprocessing.ray, "wait", lambda references, **options: (references, []))
+    monkeypatch.setattr(postprocessing.ray, "get", get)
+    for number in range(200):
+        calls.add(number)
+    answers = []
+    while calls:
+        answers += calls.answers(timeout=None)
+    assert sorted(number for number, _ in answers) == list(range(200))
+    assert all(answer == -number for number, answer in answers if number != 7)
+    assert isinstance(dict(answers)[7], ray.exceptions.WorkerCrashedError)
+    assert max(map(len, sent)) == postprocessing.MOSAICS_PER_TASK and len(sent[-1]) == 1
+    assert [7] in sent
 
 
 @pytest.fixture(scope="module")
