@@ -29,9 +29,10 @@ from salt_ray.inference.stored import StoredRecords, chunk_path
 from salt_ray.model.encoder import build_encoder
 from salt_ray.mosaic.predicted import positions
 from salt_ray.storage import load_array
-from salt_ray.survey import memory, source
+from salt_ray.survey import memory, source, zips
+from salt_ray.survey.memory import MAX_EDGE_PX
 from salt_ray.survey.padding import operator
-from salt_ray.survey.png import MAX_EDGE_PX, decode_grey
+from salt_ray.survey.png import decode_grey
 from salt_ray.survey.prepared import held_out, prepare_survey
 from salt_ray.survey.tiles import SurveyError, load_survey
 from salt_ray.tuning.folder import study_folder
@@ -241,30 +242,30 @@ def test_a_member_is_not_inflated_beyond_what_it_declares(survey: Path, cache: P
 
 def test_a_member_that_is_too_long_is_not_inflated(survey: Path, cache: Path) -> None:
     def add(archive: zipfile.ZipFile) -> None:
-        archive.writestr("images/a9.png", bytes(source.MAX_PNG_BYTES + 1))
+        archive.writestr("images/a9.png", bytes(source.MAX_TILE_BYTES + 1))
 
     assert "at most 67,108,864 are read" in refusal(zipped(survey, add), cache, skip_bad=False)
 
 
 @pytest.mark.parametrize("name", ["train.zip", "test.zip"])
 def test_a_zip_in_a_zip_that_inflates_too_much_is_refused(tmp_path: Path, cache: Path, name: str) -> None:
-    with zipfile.ZipFile(tmp_path / source.OUTER_ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(tmp_path / zips.OUTER_ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, bytes(100 << 20))
     assert "104,857,600 bytes long" in refusal(tmp_path, cache)
 
 
 def test_one_part_comes_from_one_zip(survey: Path, tmp_path: Path, cache: Path) -> None:
     zipped(survey, lambda archive: None)
-    with zipfile.ZipFile(tmp_path / source.OUTER_ZIP, "w") as archive:
+    with zipfile.ZipFile(tmp_path / zips.OUTER_ZIP, "w") as archive:
         archive.write(survey / "train.zip", "train.zip")
         archive.write(survey / "train.zip", "more/train.zip")
-    assert "more/train.zip: is in the zip twice" in refusal(tmp_path / source.OUTER_ZIP, cache)
+    assert "more/train.zip: is in the zip twice" in refusal(tmp_path / zips.OUTER_ZIP, cache)
 
 
 def test_a_zip_of_too_many_members_is_refused_before_they_are_listed(
     survey: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "MAX_DIRECTORY_BYTES", 300)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 300)
     message = refusal(zipped(survey, lambda archive: None), cache)
     assert "its list of members has" in message and "at most 300 are read" in message
 

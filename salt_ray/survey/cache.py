@@ -23,7 +23,7 @@ import numpy as np
 from salt_ray.storage import atomic_folder, write_atomically
 
 #: Raised when the meaning of the arrays changes: older folders are then built anew.
-FORMAT = 1
+FORMAT = 2
 
 
 class CacheDamage(Exception):
@@ -32,10 +32,11 @@ class CacheDamage(Exception):
 
 @dataclass(frozen=True)
 class CachedSurvey:
-    """``arrays`` by name, mapped read-only, and the ``lines`` to report each time they are loaded."""
+    """``arrays`` by name, mapped read-only, the ``lines`` to report each time they are loaded, and the ``account``."""
 
     arrays: dict[str, np.ndarray]
     lines: list[str]
+    account: list[str]
 
 
 def recall(cache: Path, fingerprint: str) -> str | None:
@@ -62,12 +63,12 @@ def load(cache: Path, key: str) -> CachedSurvey | None:
         if meta["format"] != FORMAT:
             raise CacheDamage(f"meta.json has format {meta['format']}, this version writes {FORMAT}")
         arrays = {name: map_array(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
-        return CachedSurvey(arrays, list(meta["lines"]))
+        return CachedSurvey(arrays, list(meta["lines"]), list(meta["account"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheDamage(f"{type(error).__name__}: {error}") from error
 
 
-def store(cache: Path, key: str, arrays: dict[str, np.ndarray], lines: list[str]) -> None:
+def store(cache: Path, key: str, survey: CachedSurvey) -> None:
     """Put arrays under ``key``, unless whole ones are there already; damaged ones are replaced."""
     try:
         if load(cache, key) is not None:
@@ -75,10 +76,10 @@ def store(cache: Path, key: str, arrays: dict[str, np.ndarray], lines: list[str]
     except CacheDamage:
         discard(cache / key)
     with atomic_folder(cache / key) as folder:
-        for name, array in arrays.items():
+        for name, array in survey.arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        described = {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()}
-        meta = {"format": FORMAT, "lines": lines, "arrays": described}
+        described = {name: [list(array.shape), array.dtype.str] for name, array in survey.arrays.items()}
+        meta = {"format": FORMAT, "lines": survey.lines, "account": survey.account, "arrays": described}
         write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
 
 

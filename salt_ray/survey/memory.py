@@ -7,6 +7,10 @@ import os
 import threading
 from pathlib import Path
 
+#: Longest edge of a tile that is decoded, in px: a few bytes may claim a picture that fills the memory. A PNG of this
+#: size takes 130 MB while it is decoded (four channels of 16 bits).
+MAX_EDGE_PX = 4096
+
 
 class Memory:
     """What pictures and zips may take once they are unpacked: a few kilobytes of either can hold gigabytes.

@@ -11,14 +11,10 @@ import zlib
 import cv2
 import numpy as np
 
-#: Longest edge that is decoded, in px: a few bytes of PNG may claim a picture that fills the memory. One of this size
-#: takes 130 MB while it is decoded (four channels of 16 bits).
-MAX_EDGE_PX = 4096
+from salt_ray.survey.memory import MAX_EDGE_PX
+from salt_ray.survey.problems import Unsuited
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-class Unsuited(ValueError):
-    """A whole picture, but not of the kind that is read: another copy of it would not help."""
 
 
 def decode_grey(content: bytes) -> np.ndarray:
@@ -50,18 +46,6 @@ def decode_grey(content: bytes) -> np.ndarray:
     if grey != green.tobytes() or grey != red.tobytes():
         raise Unsuited("has channels that differ")
     return blue
-
-
-def two_valued(grey: np.ndarray) -> np.ndarray:
-    """Bool (H, W) of a mask that holds 0 and one other value (255 and 65535 are both in use) or just one of them.
-
-    Raises:
-        Unsuited: the mask holds other values.
-    """
-    salt = grey != 0
-    if np.count_nonzero(grey == grey.max()) != (np.count_nonzero(salt) or grey.size):
-        raise Unsuited("is not two-valued")
-    return salt
 
 
 def _check_chunks(content: bytes) -> None:

@@ -38,6 +38,10 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+class Unsuited(ValueError):
+    """A whole file, but not of the kind that is read: another copy of it would not help."""
+
+
 class SurveyError(SaltRayError, ValueError):
     """Everything that is wrong with a survey, one line each; ``problems`` is the same as objects."""
 

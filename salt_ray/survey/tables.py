@@ -1,18 +1,35 @@
-"""A survey's CSV files: two columns, one row a tile."""
+"""A survey's CSV files: two columns, one row a tile; read, and compared with the tiles."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
-import re
 
+from salt_ray.survey.layout import ID, ID_RULE, TABLES, Entry
 from salt_ray.survey.problems import Problem
 
-#: What an id may be. It names a file, so it must not be able to leave the folder; arrays of ids take four bytes times
-#: the longest for each of them, so none may be long.
-ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-ID_RULE = "an id is letters, digits, _ and -, at most 100 of them"
+TRAIN_CSV, DEPTHS_CSV, SUBMISSION_CSV = TABLES
+
+
+def read_tables(
+    entries: dict[str, Entry], problems: list[Problem], digests: dict[str, bytes]
+) -> dict[str, dict[str, str]]:
+    """Rows of each table that is there: text by id."""
+    tables = {}
+    for name, column in ((TRAIN_CSV, "rle_mask"), (DEPTHS_CSV, "z"), (SUBMISSION_CSV, "rle_mask")):
+        if name in entries:
+            try:
+                content = entries[name].read()
+                tables[name], wrong = read_table(content, entries[name].place, column)
+            except (OSError, ValueError) as error:
+                remedy = f"expected comma-separated text with the columns id and {column}"
+                problems.append(Problem(entries[name].place, str(error), remedy))
+                continue
+            digests[name] = hashlib.sha256(content).digest()
+            problems += wrong
+    return tables
 
 
 def read_table(content: bytes, place: str, column: str) -> tuple[dict[str, str], list[Problem]]:
@@ -68,3 +85,35 @@ def depth_ft(text: str) -> float | None:
     except ValueError:
         return None
     return depth if math.isfinite(depth) and "_" not in text else None  # float() takes 1_000 for a number
+
+
+def unmatched(table: str, rows: dict[str, str], files: dict[str, Entry]) -> list[Problem]:
+    """Rows without a file and files without a row."""
+    return [
+        Problem(table, f"lists {i}, which has no image", "add the image or remove the row", drops=())
+        for i in rows
+        if i not in files
+    ] + [
+        Problem(files[i].place, f"is not listed in {table}", "add the row or remove the image", drops=(i,))
+        for i in sorted(files.keys() - rows.keys())
+    ]
+
+
+def depths_of(
+    rows: dict[str, str] | None, train: dict[str, Entry], test: dict[str, Entry], problems: list[Problem]
+) -> dict[str, float]:
+    """Depth in feet by id; nothing where there is no depths.csv."""
+    if rows is None:
+        return {}
+    strays = unmatched(DEPTHS_CSV, rows, train | test)
+    # Kaggle's depths.csv has both sets; with only one of them there, it lists tiles that nobody misses.
+    problems += strays if train and test else [problem for problem in strays if problem.drops]
+    depths = {}
+    for i in rows:
+        depth = depth_ft(rows[i])
+        if depth is not None:
+            depths[i] = depth
+        elif i in train or i in test:
+            what = f"the depth of {i} is {rows[i]!r}, not a number"
+            problems.append(Problem(DEPTHS_CSV, what, "write its depth in feet or leave its tile out", drops=(i,)))
+    return depths

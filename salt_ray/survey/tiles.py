@@ -28,7 +28,7 @@ class Survey:
 
     Attributes:
         ids: str (N,).
-        images: uint8 (N, S, S), grey.
+        images: uint8 (N, S, S), grey; of amplitudes of another type what ``amplitudes.GreyRange`` makes of them.
         masks: bool (L, S, S), True where salt is.
         depths: float32 (N,), feet; NaN only where the survey has no depths.csv.
         constant: bool (N,): tiles of one colour. They hold no data: never trained on, predicted empty.
@@ -36,6 +36,8 @@ class Survey:
             where that file or the unlabelled tiles are absent. Tiles left out by ``skip_bad`` stay in this list.
         key: sha256 hex of the content of all files (of the list of problems too, where tiles were left out).
         remarks: what was left out, and what is odd but allowed; a line each.
+        account: what the files are and what was assumed of them; a line each.
+        sections: str (N,), the section that each tile was cut from; None where the survey has no folders of sections.
     """
 
     ids: np.ndarray
@@ -46,6 +48,8 @@ class Survey:
     submission_ids: np.ndarray
     key: str
     remarks: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
+    sections: np.ndarray | None = None
 
     @property
     def labelled(self) -> int:
@@ -72,8 +76,8 @@ def load_survey(
 ) -> Survey:
     """Load the survey in a folder, or in Kaggle's zips there.
 
-    Tiles may have any size, but all the same; the test tiles and every CSV may be absent, and masks may come from
-    train.csv alone.
+    Tiles may have any size and format, but all the same, and lie in a folder for each section; the test tiles and every
+    CSV may be absent, and masks may come from train.csv alone.
 
     Args:
         directory: folder in Kaggle's layout, folder of its zips, or the zip of everything.
@@ -122,7 +126,7 @@ def _read(source: Source, skip_bad: bool, store: Path) -> str:
     key = reading.digest
     if reading.problems:
         key = hashlib.sha256("\n".join([key, *lines]).encode()).hexdigest()
-    survey_cache.store(store, key, reading.arrays, lines)
+    survey_cache.store(store, key, survey_cache.CachedSurvey(reading.arrays, lines, reading.account))
     return key
 
 
@@ -137,4 +141,4 @@ def _from_cache(store: Path, key: str, report: Callable[[str], None]) -> Survey 
         return None
     for line in cached.lines:
         report(line)
-    return Survey(**cached.arrays, key=key, remarks=tuple(cached.lines))
+    return Survey(**cached.arrays, key=key, remarks=tuple(cached.lines), account=tuple(cached.account))

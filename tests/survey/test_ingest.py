@@ -70,7 +70,11 @@ BAD_TILES = {
     "mask of wrong size": (image(MASK, np.zeros((PX, PX + 1), np.uint8)), "masks/a4.png: is 13 x 12 px", ["a4"]),
     "channels differ": (image(IMAGE, NOISE[:PX, :PX, :3]), "channels that differ", ["a4"]),
     "transparent": (image(IMAGE, NOISE[:PX, :PX]), "transparency", ["a4"]),
-    "16 bits": (image(IMAGE, NOISE[:PX, :PX, 0].astype(np.uint16) * 255), "has 16 bits", ["a4"]),
+    "16 bits": (
+        image(IMAGE, NOISE[:PX, :PX, 0].astype(np.uint16) * 255),
+        "a4.png: has values of type uint16, but the survey's images are uint8",
+        ["a4"],
+    ),
     "mask of three values": (image(MASK, NOISE[:PX, :PX, 0] % 3), "masks/a4.png: is not two-valued", ["a4"]),
     "mask without image": (image("train/masks/c1.png", NOISE[:PX, :PX, 0] * 0), "is a mask without an image", []),
     "no mask": (
@@ -146,10 +150,10 @@ def test_the_remedy_is_one_that_helps(kind: str, remedy: str, survey: Path, cach
 
 def test_masks_are_not_blamed_where_no_image_can_be_read(survey: Path, cache: Path):
     for path in survey.glob("*/images/*.png"):
-        write_png(path, NOISE[:PX, :PX, 0].astype(np.uint16) * 255)
+        write_png(path, NOISE[:PX, :PX])
     with pytest.raises(SurveyError) as raised:
         load_survey(survey, cache=cache)
-    assert "16 bits" in str(raised.value) and "masks/" not in str(raised.value)
+    assert "transparency" in str(raised.value) and "masks/" not in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", BAD_TILES)
@@ -235,7 +239,7 @@ def test_nothing_left_raises(survey: Path, cache: Path):
 
 
 def test_a_file_above_the_limit_is_not_read(survey: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(source, "MAX_PNG_BYTES", (survey / IMAGE).stat().st_size)
+    monkeypatch.setattr(source, "MAX_TILE_BYTES", (survey / IMAGE).stat().st_size)
     with open(survey / IMAGE, "ab") as file:
         file.write(b"x")
     with pytest.raises(SurveyError, match=r"a4.png: is \d+ bytes long"):

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from salt_ray.survey.png import MAX_EDGE_PX, decode_grey, two_valued
+from salt_ray.survey.formats import two_valued
+from salt_ray.survey.memory import MAX_EDGE_PX
+from salt_ray.survey.png import decode_grey
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 7), np.uint8)
 

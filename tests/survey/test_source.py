@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from kaggle_layout import IMAGE, assert_same, change_bytes, flip, write_survey
 
-from salt_ray.survey import memory, source
+from salt_ray.survey import memory
 from salt_ray.survey.source import Source
 from salt_ray.survey.tiles import SurveyError, load_survey
+from salt_ray.survey.zips import OUTER_ZIP, _ZipReader
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_zips_are_the_folder(survey: Path, cache: Path, tmp_path: Path, prefix: 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
 def test_the_zip_of_everything_is_the_folder(survey: Path, cache: Path, tmp_path: Path, method: int):
     zips = write_zips(survey, tmp_path / "zips")
-    outer = tmp_path / "outer" / source.OUTER_ZIP
+    outer = tmp_path / "outer" / OUTER_ZIP
     outer.parent.mkdir()
     with zipfile.ZipFile(outer, "w", method) as archive:
         for path in zips.iterdir():
@@ -135,7 +136,7 @@ def test_a_zip_of_an_unknown_version_is_named(survey: Path, cache: Path, tmp_pat
     with pytest.raises(SurveyError, match=r"^test\.zip: cannot be read as a zip .*version 9\.0"):
         load_survey(zips, cache=cache)
     (tmp_path / "outer").mkdir()
-    with zipfile.ZipFile(tmp_path / "outer" / source.OUTER_ZIP, "w") as archive:
+    with zipfile.ZipFile(tmp_path / "outer" / OUTER_ZIP, "w") as archive:
         archive.write(zips / "test.zip", "test.zip")
     with pytest.raises(
         SurveyError, match=r"identification-challenge\.zip: test\.zip: cannot be read as a zip .*version"
@@ -148,7 +149,7 @@ def test_zips_in_the_zip_do_not_fill_the_memory(
 ):
     zips = write_zips(survey, tmp_path / "zips")
     (tmp_path / "outer").mkdir()
-    with zipfile.ZipFile(tmp_path / "outer" / source.OUTER_ZIP, "w") as archive:
+    with zipfile.ZipFile(tmp_path / "outer" / OUTER_ZIP, "w") as archive:
         for path in sorted(zips.iterdir()):
             archive.write(path, path.name)
     room = (zips / "test.zip").stat().st_size  # members are in the order of their names: train.zip comes last
@@ -159,14 +160,14 @@ def test_zips_in_the_zip_do_not_fill_the_memory(
     [problem] = [problem for problem in raised.value.problems if "may take" in problem.what]
     assert problem.file.endswith(".zip: train.zip") and "unpack the outer zip" in problem.remedy
     monkeypatch.setattr(memory, "usable_bytes", lambda: 4 << 30)
-    read = source._ZipReader.__call__
+    read = _ZipReader.__call__
 
-    def short_of_memory(reader: source._ZipReader) -> bytes:
+    def short_of_memory(reader: _ZipReader) -> bytes:
         if reader.info.filename == "train.zip":
             raise MemoryError
         return read(reader)
 
-    monkeypatch.setattr(source._ZipReader, "__call__", short_of_memory)
+    monkeypatch.setattr(_ZipReader, "__call__", short_of_memory)
     with pytest.raises(SurveyError, match=r"train\.zip: does not fit into the memory"):
         load_survey(tmp_path / "outer", cache=cache)
 
@@ -174,7 +175,7 @@ def test_zips_in_the_zip_do_not_fill_the_memory(
 def test_an_unpacked_folder_comes_before_its_zip(survey: Path, cache: Path):
     before = load_survey(survey, cache=cache)
     (survey / "train.zip").write_text("no zip")
-    (survey / source.OUTER_ZIP).write_text("no zip")
+    (survey / OUTER_ZIP).write_text("no zip")
     assert_same(load_survey(survey, cache=cache), before)
 
 

@@ -1,0 +1,65 @@
+"""The masks of labelled tiles, from their files and from train.csv.
+
+Letters: S tile edge in px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from salt_ray.survey import rle
+from salt_ray.survey.layout import FOLDERS, Entry
+from salt_ray.survey.problems import Problem
+from salt_ray.survey.tables import TRAIN_CSV, unmatched
+
+_, MASKS, _ = FOLDERS
+
+
+def labels_of(
+    rows: dict[str, str] | None,
+    train: dict[str, Entry],
+    masks: dict[str, Entry],
+    mask_files: dict[str, np.ndarray],
+    tile_px: int,
+    problems: list[Problem],
+) -> dict[str, np.ndarray]:
+    """Mask of each labelled tile, bool (S, S), by id: from its file, or else its run-length text; both must agree."""
+    if rows is None:
+        remedy = f"add {MASKS}/ID.png or {TRAIN_CSV}"
+        problems += [Problem(train[i].place, "has no mask", remedy, (i,)) for i in sorted(train.keys() - masks.keys())]
+        return mask_files
+    if not train or not tile_px:
+        return mask_files
+    problems += unmatched(TRAIN_CSV, rows, train)
+    labels = dict(mask_files)
+    listed = sorted(train.keys() & rows.keys())
+    for i, mask in zip(listed, _decode_rle(listed, rows, tile_px, problems), strict=True):
+        if mask is None:
+            continue
+        if i not in masks:
+            labels[i] = mask
+        elif i in mask_files and not np.array_equal(mask, mask_files[i]):
+            what = f"differs from {TRAIN_CSV} in {np.count_nonzero(mask != mask_files[i])} px"
+            problems.append(Problem(masks[i].place, what, "find out which is right and remove the other", (i,)))
+    return labels
+
+
+def _decode_rle(
+    ids: list[str], rows: dict[str, str], tile_px: int, problems: list[Problem]
+) -> Sequence[np.ndarray | None]:
+    """Masks of the rows, bool (S, S) each; None for each malformed one."""
+    try:
+        return rle.decode([rows[i] for i in ids], tile_px, tile_px)
+    except ValueError:
+        pass  # some are malformed: one by one, to find out which
+    masks: list[np.ndarray | None] = []
+    for i in ids:
+        try:
+            masks.append(rle.decode([rows[i]], tile_px, tile_px)[0])
+        except ValueError as error:
+            what = f"the mask of {i} is malformed ({str(error).removeprefix('text 0').strip(': ')})"
+            problems.append(Problem(TRAIN_CSV, what, "mend the row or leave its tile out", drops=(i,)))
+            masks.append(None)
+    return masks
