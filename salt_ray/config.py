@@ -110,10 +110,10 @@ class Folds(Section):
     """How labelled tiles are divided (method section 4).
 
     ``random`` takes rank by depth modulo count; ``mosaic`` keeps the tiles of a mosaic together and puts lone tiles to
-    the ones that they resemble.
+    the ones that they resemble; ``section`` keeps the tiles of a section together.
     """
 
-    kind: Literal["random", "mosaic"] = "random"
+    kind: Literal["random", "mosaic", "section"] = "random"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
     #: A trained checkpoint whose encoder says what lone tiles resemble; None: their histogram-matched image does.
     checkpoint: Stored | None = None

@@ -67,6 +67,7 @@ class Application:
         if any(model.inputs["survey"] == survey.key for model in models.values()):
             raise RunError(f"{trained.path} was trained on the tiles in {data}: predict and submit are for those")
         self._prepared = prepare_survey(survey, self._experiment, terminal.say)
+        terminal.account(self._prepared)
         terminal.survey(data, self._prepared)
         tiles = np.flatnonzero(~survey.constant)
         self._tasks = [self._task(key, model, tiles) for key, model in models.items()]

@@ -102,7 +102,8 @@ class Pipeline:
             self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
             device = "cuda" if torch.cuda.is_available() else "cpu"
             images = np.asarray(survey.images)
-            table = assemble(images, survey.ids, survey.constant, settings, self.terminal.say, device)
+            say = self.terminal.say
+            table = assemble(images, survey.ids, survey.constant, settings, say, device, survey.sections)
             table.save(path)
             folder.finish(tiles=len(table.ids), mosaics=table.count)
         table = load_mosaics(path)
@@ -140,6 +141,8 @@ class Pipeline:
         prepared = self.prepared
         if folds.kind == "random":
             return prepared.random_folds(folds.count)
+        if folds.kind == "section":
+            return prepared.section_folds(folds.count)
         trainable, survey = prepared.trainable, prepared.survey
         if folds.checkpoint is None:
             varied = np.flatnonzero(~survey.constant)
@@ -163,6 +166,7 @@ class Pipeline:
 
     def prepare(self) -> None:
         """Check, cache and pad the tiles, and save the folds."""
+        self.terminal.account(self.prepared)
         self.terminal.survey(self.data, self.prepared)
         if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
             network = self.experiment.network

@@ -76,6 +76,16 @@ def by_depth(judged: Judged, depths: np.ndarray) -> list[Group]:
     return groups(judged, [(f"{depths[p[0]]:,.0f} to {depths[p[-1]]:,.0f} ft", p) for p in parts if len(p)])
 
 
+def by_section(judged: Judged, sections: np.ndarray) -> list[Group]:
+    """Each section with judged tiles, in the order of their names.
+
+    Args:
+        sections: (N,) str, of all tiles of the survey.
+    """
+    own = sections[judged.tiles]
+    return groups(judged, [(str(name), own == name) for name in np.unique(own)])
+
+
 def by_doubt(judged: Judged) -> list[Group]:
     """Parts of equally many tiles, those of which the models are surest first."""
     parts = np.array_split(np.argsort(judged.doubt, kind="stable"), DOUBT_PARTS)

@@ -27,7 +27,7 @@ from salt_ray.training.hardware import trained_on
 from salt_ray.training.metrics import trivial_scores
 from salt_ray.training.task import fold_name
 
-MOSAIC_ROWS = 12  # of the table of mosaics
+MOSAIC_ROWS, SECTION_ROWS = 12, 12  # of the tables of mosaics and of sections
 DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
 HISTORY = {"loss": float, "validation_loss": float, "score": float, "lr": float}
 RULE_TEXTS: Mapping[RuleName, str] = {
@@ -156,11 +156,16 @@ def where(finished: FinishedRun) -> Part:
         ),
         "folds": _fold_rows(finished),
         "depth": Absent("The survey has no depths for its tiles."),
+        "sections": Absent("The survey's tiles lie in no folders of sections."),
         "mosaics": Absent("The run assembled no mosaics."),
     }  # fmt: skip
     if depth:
         caption = "Parts of equally many tiles. A slope would mean that shallow and deep sections differ in difficulty."
         part["depth"] = {"rows": depth, "chart": charts.group_bars("depth", "Score by depth", depth, overall, caption)}
+    if survey.sections is not None:
+        rows = findings.by_section(judged, survey.sections)
+        worst = sorted(rows, key=lambda group: -group.lost)[:SECTION_ROWS]
+        part["sections"] = {"rows": worst, "all": len(rows)}
     if finished.mosaics is not None:
         each, sides = findings.by_mosaic(judged, survey.ids, finished.mosaics)
         if each:

@@ -115,7 +115,7 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
         yield _search(run, experiment, running)
         return
     placed, rules = _marker(run.mosaics), experiment.postprocessing.rules
-    if placed is None and rules == "none" and all(training.folds.kind == "random" for training in experiment.trainings):
+    if placed is None and rules == "none" and all(training.folds.kind != "mosaic" for training in experiment.trainings):
         yield _step("mosaic", "left out", "nothing needs mosaics")
     else:
         detail = f"{placed['tiles']:,} tiles in {placed['mosaics']:,} mosaics" if placed else ""

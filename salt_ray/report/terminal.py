@@ -58,6 +58,16 @@ class Terminal:
         else:
             self.say("this Ray has no dashboard")
 
+    def account(self, prepared: PreparedSurvey) -> None:
+        """What a survey's files are, and what was assumed of them."""
+        frame = prepared.frame
+        for line in prepared.survey.account:
+            self.say(line)
+        self.say(
+            f"assumed: networks see crops of {frame.crop_px} px, out of tiles that are padded from {frame.tile_px} to "
+            f"{frame.padded_px} px"
+        )
+
     def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
         """What a survey holds."""
         survey = prepared.survey

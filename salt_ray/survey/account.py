@@ -19,6 +19,7 @@ def account(
     masks: str | None,
     labelled: int,
     unlabelled: int,
+    full: int,
     tables: Sequence[str],
     sections: Sequence[str],
     greys: GreyRange | None,
@@ -29,6 +30,7 @@ def account(
         images: format and type of the images, for example 'PNG (uint8)'.
         masks: format of the masks' files; None where there are none.
         labelled, unlabelled: number of tiles, L and U.
+        full: how many masks are salt all over.
         tables: names of the tables that are there.
         sections: the section of every tile; empty where the survey has none.
         greys: how amplitudes became greys; None where they were greys of 8 bits.
@@ -49,6 +51,11 @@ def account(
         lines.append(
             f"assumed: amplitudes from {greys.low:.6g} to {greys.high:.6g} become greys from 0 to 255; the "
             f"{CLIPPED_PERCENT} % below and the {CLIPPED_PERCENT} % above are clipped"
+        )
+    if full:
+        lines.append(
+            f"found: {full:,} masks are salt all over; assumed: such labels are odd, as in TGS, and a prediction that "
+            "is all salt becomes empty"
         )
     if not labelled:
         lines.append(f"without {_TRAIN}: nothing can be trained")

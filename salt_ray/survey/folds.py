@@ -104,3 +104,27 @@ def random_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
     folds[order] = np.arange(len(ids)) % count
     by_id = np.argsort(ids)
     return FoldTable(np.asarray(ids)[by_id].astype(str), folds[by_id], count)
+
+
+def section_folds(ids: np.ndarray, sections: np.ndarray, count: int) -> FoldTable:
+    """Whole sections, so that a fold judges a model on what it has seen nothing of; folds about equally large.
+
+    The largest section comes first, each to the fold that has the fewest tiles so far.
+
+    Args:
+        ids: (L,) str.
+        sections: (L,) str, what each tile was cut from.
+        count: K, at most the number of sections.
+    """
+    names, members, sizes = np.unique(sections, return_inverse=True, return_counts=True)
+    if len(names) < count:
+        raise FoldError(
+            f"{len(names)} sections with labelled tiles cannot make {count} folds: lower the training's folds.count, "
+            "or use folds of another kind"
+        )
+    fold_of, tiles = np.empty(len(names), np.int64), np.zeros(count, np.int64)
+    for section in np.argsort(-sizes, kind="stable"):
+        fold_of[section] = tiles.argmin()
+        tiles[fold_of[section]] += sizes[section]
+    by_id = np.argsort(ids)
+    return FoldTable(np.asarray(ids)[by_id].astype(str), fold_of[members][by_id], count)

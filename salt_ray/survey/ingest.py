@@ -116,6 +116,7 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
         masks=mask_format,
         labelled=len(labelled),
         unlabelled=len(unlabelled),
+        full=int(arrays["masks"].all(axis=(1, 2)).sum()),
         tables=list(tables),
         sections=[sections[i] for i in ids] if sections else [],
         greys=greys,

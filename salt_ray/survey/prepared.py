@@ -17,7 +17,7 @@ from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.storage import atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
-from salt_ray.survey.folds import FoldTable, load_folds, random_folds
+from salt_ray.survey.folds import FoldTable, load_folds, random_folds, section_folds
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
 from salt_ray.survey.problems import shown
 from salt_ray.survey.tiles import Survey
@@ -82,6 +82,20 @@ class PreparedSurvey:
     def random_folds(self, count: int) -> FoldTable:
         """Depth-ordered random folds of the trainable tiles."""
         return random_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
+
+    def section_folds(self, count: int) -> FoldTable:
+        """Folds of whole sections, of the trainable tiles.
+
+        Raises:
+            RunError: the survey has no folders of sections.
+            FoldError: there are too few of them.
+        """
+        if self.survey.sections is None:
+            raise RunError(
+                "folds of kind section need tiles in a folder for each section, train/images/SECTION/ID.png: "
+                "use folds.kind=random or mosaic"
+            )
+        return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
 
     def load_folds(self, path: Path, count: int) -> FoldTable:
         """The folds in a file, which must hold exactly the trainable tiles.

@@ -56,6 +56,26 @@ def test_places_are_found(made: tuple[Survey, pd.DataFrame]) -> None:
     assert f"{len(table.ids):,} tiles placed in {table.count:,} mosaics" in lines[-1]
 
 
+def test_no_mosaic_has_tiles_of_two_sections(made: tuple[Survey, pd.DataFrame]) -> None:
+    """Sections are halves of the true ones: neighbours across the cut stay apart, the others are found as before."""
+    survey, places = made
+    places = places.set_index("id").loc[survey.ids].reset_index()
+    halves = places["section"].astype(str) + np.where(places["col"] % 8 < 4, "-left", "-right")
+    lines: list[str] = []
+    table = assemble(
+        survey.images, survey.ids, survey.constant, Mosaics(), lines.append, sections=halves.to_numpy(str)
+    )
+    half_of = dict(zip(survey.ids.tolist(), halves, strict=True))
+    assert all(len({half_of[tile] for tile in table.ids[member]}) == 1 for member in table.members())
+    sizes = np.bincount(table.mosaics).tolist()
+    assert sizes == sorted(sizes, reverse=True)
+    varied = places[~survey.constant].assign(section=halves[~survey.constant])
+    true = touching(*(varied[name].to_numpy() for name in ("id", "section", "row", "col")))
+    found = touching(table.ids, table.mosaics, table.rows, table.cols)
+    assert len(found & true) / len(found) >= 0.99 and len(found & true) / len(true) >= 0.9
+    assert f"{len(table.ids):,} tiles placed in {table.count:,} mosaics, {sizes[0]} in the largest" == lines[-1]
+
+
 @pytest.mark.parametrize("sigma", [3, 5])
 def test_noise_other_contrast_and_missing_tiles_are_borne(made: tuple[Survey, pd.DataFrame], sigma: int) -> None:
     survey, places = made

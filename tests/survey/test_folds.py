@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from salt_ray.survey.folds import FoldError, FoldTable, load_folds, random_folds
+from salt_ray.survey.folds import FoldError, FoldTable, load_folds, random_folds, section_folds
 
 IDS = np.array([f"{i:04x}" for i in range(103)])
 DEPTHS = np.random.default_rng(0).integers(50, 960, len(IDS)).astype(np.float32)
@@ -55,3 +55,21 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("id,part\na,1\n")
     with pytest.raises(FoldError, match="delete "):
         load_folds(tmp_path / "other.csv", 2)
+
+
+def test_sections_stay_whole_and_folds_are_about_equally_large() -> None:
+    sizes = {"north": 30, "east": 20, "south": 20, "west": 12, "lake": 8}
+    sections = np.repeat(list(sizes), list(sizes.values()))
+    ids = np.array([f"{i:03d}" for i in np.random.default_rng(0).permutation(len(sections))])
+    table = section_folds(ids, sections, 3)
+    fold_of = dict(zip(table.ids.tolist(), table.folds.tolist(), strict=True))
+    folds = {section: {fold_of[tile] for tile in ids[sections == section]} for section in sizes}
+    assert all(len(fold) == 1 for fold in folds.values())
+    assert sorted(np.bincount(table.folds).tolist()) == [28, 30, 32]
+    order = np.random.default_rng(1).permutation(len(ids))
+    assert section_folds(ids[order], sections[order], 3).digest == table.digest
+
+
+def test_too_few_sections_are_a_sentence() -> None:
+    with pytest.raises(FoldError, match="2 sections with labelled tiles cannot make 3 folds: lower"):
+        section_folds(np.array(["a", "b", "c"]), np.array(["n", "n", "s"]), 3)
