@@ -14,14 +14,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from salt_ray.report import parts
+from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun
-from salt_ray.report.parts import Absent, Part
+from salt_ray.report.part import Absent, Part
 from salt_ray.storage import StoragePath, write_atomically
 
 TEMPLATE = Path(__file__).parent / "template"
 #: Of the page in their order: what the template calls a part, its heading, and what makes it.
 PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], Part]]] = {
-    "answer": ("How good is it?", parts.answer),
+    "answer": ("How good is it?", answer),
     "learning": ("How it learned", parts.learning),
     "where": ("Where does it fail?", parts.where),
     "trust": ("Can its probabilities be trusted?", parts.trust),

@@ -1,4 +1,4 @@
-"""The parts of a report, in their order: each is what the page shows of one question, or why there is nothing to show.
+"""The parts of a report after its answer, in their order.
 
 Numbers come from a run's stored predictions through the classes that scored it; nothing is chosen here.
 """
@@ -6,9 +6,7 @@ Numbers come from a run's stored predictions through the classes that scored it;
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +19,10 @@ from salt_ray.mosaic.rules import RULES
 from salt_ray.report import charts, findings, gallery, inventory, provenance
 from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
+from salt_ray.report.part import Absent, Part
 from salt_ray.report.trials import clock, short
-from salt_ray.storage import load_fields, readable
+from salt_ray.storage import load_fields
 from salt_ray.training.hardware import trained_on
-from salt_ray.training.metrics import trivial_scores
 from salt_ray.training.task import fold_name
 
 MOSAIC_ROWS, SECTION_ROWS = 12, 12  # of the tables of mosaics and of sections
@@ -39,86 +37,6 @@ RULE_TEXTS: Mapping[RuleName, str] = {
     "fill_corners": "fills a corner that salt of two neighbours reaches",
     "empty_below_closed": "empties predictions below a label whose lower edge is all salt",
 }
-
-
-@dataclass(frozen=True)
-class Absent:
-    """A part without data."""
-
-    reason: str
-
-
-Part = dict[str, Any] | Absent
-
-
-def answer(finished: FinishedRun) -> Part:
-    """How good the run is, beside the answers that look at no image."""
-    scores, judged = finished.scores, finished.judged
-    survey = finished.prepared.survey
-    columns = [{"name": "out of fold", "tiles": scores["oof_tiles"], "score": scores["oof"]}]
-    # Where a test truth is known, scores.json has the trivial answers on it, else on the out-of-fold tiles.
-    known = scores["trivial"]
-    columns[0] |= known if "test" not in scores else trivial_scores(judged.truth, judged.truth)
-    if "holdout" in scores:
-        held_out = np.asarray(survey.masks[np.flatnonzero(finished.prepared.held_out)])
-        column = {"name": "hold-out", "tiles": scores["holdout_tiles"], "score": scores["holdout"]}
-        columns.append(column | trivial_scores(judged.truth, held_out))
-    if "test" in scores:
-        columns.append({"name": "test truth", "tiles": scores["test_tiles"], "score": scores["test"]} | known)
-    corrected = finished.experiment.postprocessing.rules != "none"
-    for column in columns:  # out-of-fold tiles carry labels, which the rules do not change
-        measured = {"hold-out": "holdout", "test truth": "test"}.get(column["name"])
-        column["before"] = scores["rules"][measured]["before"] if corrected and measured else None
-    folds = list(scores["folds"].values())
-    gains = judged.scores - judged.empty_scores
-    return {
-        "columns": columns,
-        "corrected": corrected and len(columns) > 1,
-        "low": min(folds),
-        "high": max(folds),
-        "folds": len(folds),
-        "mean": statistics.fmean(folds),
-        "sd": statistics.stdev(folds) if len(folds) > 1 else None,
-        "margin": findings.SIGMAS_95 * findings.standard_error(judged.scores),
-        "gain": float(gains.mean()),
-        "gain_margin": findings.SIGMAS_95 * findings.standard_error(gains),
-        "seeds": _over_seeds(finished),
-        "caveats": _caveats(finished),
-    }
-
-
-def _over_seeds(finished: FinishedRun) -> dict[str, Any] | None:
-    """The out-of-fold score of the runs that differ from this one in their seed only; None where there are none."""
-    path = finished.run.path.parent / "seeds.json"
-    if not finished.run.path.name.startswith("seed-") or not path.exists():
-        return None
-    found = load_fields(path, path, "scores")
-    with readable(path, path):
-        spread = found["scores"]["oof"]
-        each, mean, sd = [float(value) for value in spread["each"]], float(spread["mean"]), float(spread["sd"])
-    # Where a seed was run anew since, the file is of other runs.
-    return {"count": len(each), "mean": mean, "sd": sd} if finished.scores["oof"] in each else None
-
-
-def _caveats(finished: FinishedRun) -> list[str]:
-    """What flatters the figures, as far as the run itself tells."""
-    lines = [
-        "Each fold's model is the checkpoint that scored best on the tiles it is judged by here: out of fold and per "
-        "fold the figures are a little too high."
-    ]
-    if finished.mosaics is not None:
-        for training, table in finished.tables.items():
-            divided, several = findings.divided_mosaics(finished.mosaics, table)
-            if divided:
-                lines.append(
-                    f"Training {training} divides {divided:,} of {several:,} mosaics between folds: a model was "
-                    "trained on neighbours of tiles that judge it. Folds of kind mosaic avoid that."
-                )
-    if finished.scores["rules"].get("alone"):
-        lines.append("The figures that chose the mosaic rules flatter them: hold-out and test truth do not.")
-    if "holdout" not in finished.scores and "test" not in finished.scores:
-        lines.append("There is neither a hold-out nor a known test truth: nothing here is free of these effects.")
-    return lines
 
 
 def learning(finished: FinishedRun) -> Part:
