@@ -165,6 +165,8 @@ def readable(path: StoragePath, folder: StoragePath) -> Iterator[None]:
         raise RunError(f"{path} is missing: {remedy}") from error
     except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
+        if "allow_pickle" in reason:  # numpy takes what it does not know for a pickle, and advises to trust it
+            reason = "it is no array"
         raise RunError(f"{path} is damaged ({reason}): {remedy}") from error
 
 
