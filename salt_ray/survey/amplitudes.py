@@ -42,7 +42,9 @@ def common_range(tiles: Sequence[np.ndarray]) -> GreyRange:
     if not varied:
         raise Unsuited("holds tiles of one value only")
     values = np.concatenate([tile.ravel() for tile in varied])
-    low, high = map(float, np.percentile(values, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT], overwrite_input=True))
+    # Amplitudes that are there, none between two: the difference of two may be too large for their type.
+    percents = [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT]
+    low, high = map(float, np.percentile(values, percents, overwrite_input=True, method="nearest"))
     if not 0 < high - low < math.inf:
         raise Unsuited(f"has {low:.6g} and {high:.6g} as 1st and 99th percentile of its amplitudes: no range of greys")
     return GreyRange(low, high)
