@@ -46,7 +46,7 @@ def decode_array(content: bytes) -> np.ndarray:
         shape, is_fortran, dtype = _HEADERS[version](stream, max_header_size=_MAX_HEADER_CHARS)
     except Unsuited:
         raise
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
+    except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
         raise ValueError("is cut off or damaged (its header)") from None
     if dtype.kind not in _KINDS:
         held = "Python objects" if dtype.hasobject else f"values of type {dtype}"
