@@ -31,6 +31,8 @@ _TYPES = {(8, 1): np.uint8, (16, 1): np.uint16, (16, 2): np.int16, (32, 3): np.f
 _PREDICTED = (5, 8, 32946)
 _COMPRESSIONS = (1, *_PREDICTED, 32773)
 _SHORT, _LONG = 3, 4
+#: Byte order, the number 42, where the directory lies.
+_HEAD_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,9 @@ def decode_grey(content: bytes) -> np.ndarray:
     directory = _read_directory(content)
     dtype = _check_kind(directory)
     _check_strips(directory, dtype, len(content))
-    try:
-        pixels = cv2.imdecode(np.frombuffer(_rewritten(directory, content), np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None or pixels.shape != (directory[_HEIGHT], directory[_WIDTH]) or pixels.dtype != dtype:
-        raise ValueError("is damaged (its picture data cannot be decoded)")
-    return pixels
+    if dtype == np.uint8 and directory[_COMPRESSION] != 1:
+        _check_data(directory, content)
+    return _decoded(directory.order, directory.tags, content, dtype)
 
 
 def _read_directory(content: bytes) -> _Directory:
@@ -136,6 +134,8 @@ def _check_strips(directory: _Directory, dtype: np.dtype, length: int) -> None:
     offsets, counts = directory.tags[_OFFSETS], directory.tags[_COUNTS]
     if rows < 1 or len(offsets) != -(-height // rows) or len(counts) != len(offsets):
         raise ValueError("is damaged (its strips do not make up the picture)")
+    if min(offsets) < _HEAD_BYTES:
+        raise ValueError("is damaged (its strips lie in its head)")
     if any(offset + count > length for offset, count in zip(offsets, counts, strict=True)):
         raise ValueError("is cut off")
     row_bytes = directory[_WIDTH] * dtype.itemsize
@@ -145,12 +145,42 @@ def _check_strips(directory: _Directory, dtype: np.dtype, length: int) -> None:
             raise ValueError(f"is damaged ({count:,} bytes of picture data for {size:,})")
 
 
-def _rewritten(directory: _Directory, content: bytes) -> bytes:
+def _check_data(directory: _Directory, content: bytes) -> None:
+    """ValueError unless each strip of a compressed picture of 8 bits can be decompressed (but for its last byte or so).
+
+    OpenCV leaves black what it cannot decompress of 8 bits, and says so only of 16: these are what a strip's bytes are
+    taken for here.
+    """
+    width, height, rows = directory[_WIDTH], directory[_HEIGHT], directory[_ROWS]
+    for strip, (offset, count) in enumerate(zip(directory.tags[_OFFSETS], directory.tags[_COUNTS], strict=True)):
+        size = min(rows, height - strip * rows) * width
+        lines = 1 + (size >> 20)  # OpenCV reads no line of more than 2^20 samples
+        if size < 2 * lines:
+            continue
+        tags = {_WIDTH: size // (2 * lines), _HEIGHT: lines, _BITS: 16, _ROWS: lines, _COUNTS: count}
+        tags |= {_COMPRESSION: directory[_COMPRESSION], _OFFSETS: _HEAD_BYTES}
+        alone = content[:_HEAD_BYTES] + content[offset : offset + count]
+        values = {tag: (tags.get(tag, absent),) for tag, absent in _TAGS.items()}
+        _decoded(directory.order, values, alone, np.dtype(np.uint16))
+
+
+def _decoded(order: str, tags: dict[int, tuple[int, ...]], content: bytes, dtype: np.dtype) -> np.ndarray:
+    """The picture of checked tags; ValueError where OpenCV cannot decode it."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(_rewritten(order, tags, content), np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.shape != (tags[_HEIGHT][0], tags[_WIDTH][0]) or pixels.dtype != dtype:
+        raise ValueError("is damaged (its picture data cannot be decoded)")
+    return pixels
+
+
+def _rewritten(order: str, tags: dict[int, tuple[int, ...]], content: bytes) -> bytes:
     """The file with a directory of the checked tags alone behind its end."""
-    order, place = directory.order, len(content) + len(content) % 2
-    tags = directory.tags | {_ROWS: (min(directory[_ROWS], directory[_HEIGHT]),)}
+    place = len(content) + len(content) % 2
+    tags = tags | {_ROWS: (min(tags[_ROWS][0], tags[_HEIGHT][0]),)}
     del tags[_TILE_WIDTH]
-    if directory[_COMPRESSION] not in _PREDICTED:
+    if tags[_COMPRESSION][0] not in _PREDICTED:
         del tags[_PREDICTOR]
     entries, outside = b"", b""
     beyond = place + 2 + 12 * len(tags) + 4
@@ -159,5 +189,5 @@ def _rewritten(directory: _Directory, content: bytes) -> bytes:
         if len(packed) > 4:
             packed, outside = struct.pack(f"{order}I", beyond + len(outside)), outside + packed
         entries += struct.pack(f"{order}HHI", tag, _LONG, len(values)) + packed
-    head = content[:4] + struct.pack(f"{order}I", place) + content[8:]
+    head = content[:4] + struct.pack(f"{order}I", place) + content[_HEAD_BYTES:]
     return head.ljust(place, b"\0") + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + outside
