@@ -185,8 +185,53 @@ def copied(place: str) -> Callable[[Path], None]:
 
 
 def array(values: np.ndarray) -> Callable[[Path], None]:
-    """Another .npy."""
-    return lambda path: np.save(path, values)
+    """Another .npy, in a folder that may be new."""
+
+    def change(path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, values)
+
+    return change
+
+
+def huge(path: Path) -> None:
+    """An .npy of 33 x 33 values whose header claims more, in as many bytes."""
+    content = path.read_bytes()
+    shape, spaces = b"(999999999, 999999999)", b" " * 14
+    changed = content.replace(b"(33, 33), }" + spaces, shape + b", }", 1)
+    assert len(changed) == len(content) and changed != content
+    path.write_bytes(changed)
+
+
+def lengthened(path: Path) -> None:
+    """A byte too many."""
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def pages(path: Path) -> None:
+    """A TIFF with its picture twice."""
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert cv2.imwritemulti(str(path), [picture, picture])
+
+
+def rewritten(
+    suffix: str, as_image: Callable[[np.ndarray], np.ndarray] = lambda image: image.astype(np.float32) - 100
+) -> Callable[[Path], None]:
+    """A survey's folder with images of floating point, and its masks, as .tif or .npy."""
+
+    def change(root: Path) -> None:
+        for path in [path for part in ("train", "test") for path in (root / part).rglob("*.png")]:
+            pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if path.parent.name == "images":
+                pixels = as_image(pixels if pixels.ndim == 2 else pixels[..., 0])
+            other = path.with_suffix(suffix)
+            if suffix == ".npy":
+                np.save(other, pixels)
+            else:
+                assert cv2.imwrite(str(other), pixels)
+            path.unlink()
+
+    return change
 
 
 def archive(path: Path) -> None:

@@ -36,12 +36,16 @@ from damage import (
     flip,
     folder,
     gone,
+    huge,
+    lengthened,
     line,
     locked,
     member,
     nothing,
+    pages,
     picture,
     raw,
+    rewritten,
     text,
     turned,
     twice,
@@ -97,7 +101,7 @@ SURVEY = [
     Case("image missing", at(IMAGE, gone), PREPARE, "lists {a}, which has no image", "add the image or remove the row"),
     Case("image in colour", at(IMAGE, picture(NOISE[:33, :33, :3])), PREPARE, "channels that differ", "convert it"),
     Case("image with transparency", at(IMAGE, picture(NOISE[:33, :33])), PREPARE, "a transparency channel", "convert it"),
-    Case("image of 16 bits", at(IMAGE, picture(NOISE[:33, :33, 0] * np.uint16(257))), PREPARE, "has 16 bits", "convert it"),
+    Case("image of 16 bits", at(IMAGE, picture(NOISE[:33, :33, 0] * np.uint16(257))), PREPARE, "has values of type uint16", "convert it"),
     Case("image of another size", at(IMAGE, picture(NOISE[..., 0])), PREPARE, "is 34 x 34 px", "cut it to that size"),
     Case("image not square", at(IMAGE, picture(NOISE[:33, :, 0])), PREPARE, "is 34 x 33 px", "cut it to that size"),
     Case("image is a JPEG", at(IMAGE, raw(b"\xff\xd8\xff\xe0JFIF")), PREPARE, "{a}.png: is no PNG", "get the file again"),
@@ -132,6 +136,49 @@ SURVEY = [
     Case("zip with a stray", zipped("train", member("images/notes.txt")), PREPARE, "images/notes.txt: is no file", "take it out"),
     Case("zip with a broken tile", zipped("train", member("images/new.png", b"x")), PREPARE, "images/new.png: is no PNG", "get the file"),
     Case("cache is a file", nothing, f"SALT_RAY_CACHE={{tiny}} {PREPARE}", "tiny.json", "SALT_RAY_CACHE"),
+]  # fmt: skip
+
+NPY, NPY_MASK, NPY_TEST = (place.replace(".png", ".npy") for place in (IMAGE, MASK, TEST))
+TIFF = IMAGE.replace(".png", ".tif")
+AMPLITUDES = NOISE[:33, :33, 0].astype(np.float32)
+
+
+def own(damage: Damage, suffix: str = ".npy") -> Damage:
+    """The damage to the survey as TIFFs or arrays of floating-point amplitudes."""
+    return every(at("data", rewritten(suffix)), damage)
+
+
+OWN_FORMATS = [
+    *(Case(f"array {how}", own(at(place, change)), PREPARE, names, remedy)
+      for how, place, change, names, remedy in (
+        ("cut", NPY, cut, "train/images/{a}.npy: is cut off", "get the file again"),
+        ("empty", NPY_TEST, empty, "test/images/{t}.npy: is empty", "leave its tile out"),
+        ("binary", NPY, binary, "{a}.npy: is no NPY file", "get the file again"),
+        ("an archive", NPY, archive, "{a}.npy: is no NPY file", "get the file again"),
+        ("of objects", NPY, array(np.full((33, 33), None)), "{a}.npy: holds Python objects where numbers are read", "convert it"),
+        ("of three dimensions", NPY, array(np.zeros((33, 33, 3))), "{a}.npy: holds an array of shape (33, 33, 3)", "convert it"),
+        ("of another type", NPY, array(AMPLITUDES.astype(np.int16)), "{a}.npy: has values of type int16, but the survey's images are float32", "convert it"),
+        ("of another size", NPY_TEST, array(AMPLITUDES[1:, 1:]), "{t}.npy: is 32 x 32 px", "cut it to that size"),
+        ("with NaN", NPY, array(np.where(AMPLITUDES < 9, np.nan, AMPLITUDES)), "values that are no finite number", "convert it"),
+        ("of truth values", NPY, array(AMPLITUDES > 99), "{a}.npy: holds true and false", "convert it"),
+        ("that claims to be huge", NPY, huge, "{a}.npy: is 999999999 x 999999999 px; at most 4096 are read", "convert it"),
+        ("with bytes behind it", NPY, lengthened, "{a}.npy: is damaged (", "get the file again"),
+        ("of a mask of three values", NPY_MASK, array(AMPLITUDES % 3), "masks/{a}.npy: is not two-valued", "0 and one other"),
+        ("of a mask with NaN", NPY_MASK, array(np.full((33, 33), np.nan)), "masks/{a}.npy: holds 1,089 values", "convert it"),
+        ("beside sections", "data/train/images/north/1.npy", array(AMPLITUDES), "{a}.npy: lies beside the folders of sections", "put it into its section's folder"),
+    )),
+    *(Case(f"TIFF {how}", own(at(TIFF, change), ".tif"), PREPARE, f"{{a}}.tif: {names}", remedy)
+      for how, change, names, remedy in (
+        ("cut", cut, "is cut off", "get the file again"),
+        ("empty", empty, "is empty", "leave its tile out"),
+        ("that is none", text("tile"), "is no TIFF", "get the file again"),
+        ("of several pages", pages, "has several pages", "convert it"),
+        ("in colour", picture(NOISE[:33, :33, :3]), "has 3 channels", "convert it"),
+        ("of 64 bits", picture(AMPLITUDES.astype(np.float64)), "has floating-point samples of 64 bits", "convert it"),
+    )),
+    Case("two formats under one id", own(at(TIFF, picture(AMPLITUDES))), PREPARE, "{a}.tif: has the same id as train/images/{a}.npy", "rename or remove"),
+    Case("a TIFF among arrays", own(every(at(NPY, gone), at(TIFF, picture(AMPLITUDES)))), PREPARE, "{a}.tif: is TIFF, but most files of its kind are NPY", "convert it"),
+    Case("amplitudes without a range", at("data", rewritten(".npy", lambda image: image * np.float32(0))), PREPARE, "data: holds tiles of one value only", "write them as uint8"),
 ]  # fmt: skip
 
 TABLES = [
@@ -485,7 +532,7 @@ RUNS = [
     Case("a file for the study", at("search/study", file), "study {search}", "study", "tune --run-dir"),
 ]  # fmt: skip
 
-CASES = [*SURVEY, *TABLES, *OPTIONS, *PYTHON, *JSONS, *HOLDOUTS, *MARKERS, *APPLIED, *RUNS]
+CASES = [*SURVEY, *OWN_FORMATS, *TABLES, *OPTIONS, *PYTHON, *JSONS, *HOLDOUTS, *MARKERS, *APPLIED, *RUNS]
 
 
 @pytest.fixture(scope="module")
@@ -579,7 +626,7 @@ def test_a_damaged_input_is_a_sentence_and_changes_nothing(
 
 #: Some of every group, most of them such as end before PyTorch is loaded.
 ONCE_MORE = (
-    "image cut", "no folder", "depth is a word", "--set seed=two", "unknown benchmark", "unknown command",
+    "image cut", "array cut", "TIFF cut", "no folder", "depth is a word", "--set seed=two", "unknown benchmark", "unknown command",
     "Python that raises", "JSON cut", "hold-out missing", "another seed", "no run",
 )  # fmt: skip
 
