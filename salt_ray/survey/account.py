@@ -54,7 +54,7 @@ def account(
         )
     if full:
         lines.append(
-            f"found: {full:,} masks are salt all over; assumed: such labels are odd, as in TGS, and a prediction that "
+            f"found: masks that are salt all over: {full:,}; assumed: that is odd, as in TGS, and a prediction that "
             "is all salt becomes empty"
         )
     if not labelled:
