@@ -31,6 +31,8 @@ _TYPES = {(8, 1): np.uint8, (16, 1): np.uint16, (16, 2): np.int16, (32, 3): np.f
 _PREDICTED = (5, 8, 32946)
 _COMPRESSIONS = (1, *_PREDICTED, 32773)
 _SHORT, _LONG = 3, 4
+# OpenCV's log would tell of each strip that cannot be decoded, amid the lines for the person: here the file is named.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 #: Byte order, the number 42, where the directory lies.
 _HEAD_BYTES = 8
 
