@@ -208,6 +208,12 @@ def lengthened(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
 
 
+def overwritten(path: Path) -> None:
+    """Other bytes where a TIFF's picture begins, behind its head."""
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + b"\xff" * 40 + content[48:])
+
+
 def pages(path: Path) -> None:
     """A TIFF with its picture twice."""
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -228,7 +234,7 @@ def rewritten(
             if suffix == ".npy":
                 np.save(other, pixels)
             else:
-                assert cv2.imwrite(str(other), pixels)
+                assert cv2.imwrite(str(other), pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 8])
             path.unlink()
 
     return change

@@ -42,6 +42,7 @@ from damage import (
     locked,
     member,
     nothing,
+    overwritten,
     pages,
     picture,
     raw,
@@ -172,6 +173,7 @@ OWN_FORMATS = [
         ("cut", cut, "is cut off", "get the file again"),
         ("empty", empty, "is empty", "leave its tile out"),
         ("that is none", text("tile"), "is no TIFF", "get the file again"),
+        ("with damaged data", overwritten, "is damaged (its picture data cannot be decoded)", "get the file again"),
         ("of several pages", pages, "has several pages", "convert it"),
         ("in colour", picture(NOISE[:33, :33, :3]), "has 3 channels", "convert it"),
         ("of 64 bits", picture(AMPLITUDES.astype(np.float64)), "has floating-point samples of 64 bits", "convert it"),
@@ -628,7 +630,7 @@ def test_a_damaged_input_is_a_sentence_and_changes_nothing(
 
 #: Some of every group, most of them such as end before PyTorch is loaded.
 ONCE_MORE = (
-    "image cut", "array cut", "TIFF cut", "no folder", "depth is a word", "--set seed=two", "unknown benchmark", "unknown command",
+    "image cut", "array cut", "TIFF with damaged data", "no folder", "depth is a word", "--set seed=two", "unknown benchmark", "unknown command",
     "Python that raises", "JSON cut", "hold-out missing", "another seed", "no run",
 )  # fmt: skip
 

@@ -168,6 +168,15 @@ def test_strips_that_do_not_make_up_the_picture_are_refused(tags: dict, says: st
     assert not isinstance(raised.value, Unsuited)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [5, 8])
+def test_the_decoder_prints_nothing_of_its_own(dtype: type, compression: int, capfd: pytest.CaptureFixture[str]):
+    content = by_opencv(noise(dtype), cv2.IMWRITE_TIFF_COMPRESSION, compression)
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        decode_grey(content[:8] + b"\xff" * 40 + content[48:])
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("absent", [WIDTH, HEIGHT, OFFSETS, COUNTS])
 def test_tags_that_are_needed_are(absent: int):
     with pytest.raises(ValueError, match="is damaged"):
@@ -212,7 +221,7 @@ def test_another_file_is_named_as_such(content: bytes, says: str):
         by_tifffile(noise(np.int16), rowsperstrip=2, byteorder=">"),
         by_tifffile(noise(np.uint16), rowsperstrip=2, compression="zlib"),
     ],
-    ids=["lzw u1", "lzw u2", "lzw i2", "lzw f4", "deflate", "packbits", "plain", "strips", "deflated strips"],
+    ids=["lzw u1", "lzw u2", "lzw i2", "f4", "deflate", "packbits", "plain", "strips", "deflated strips"],
 )
 def test_no_cut_gives_other_values(content: bytes):
     whole = decode_grey(content)
