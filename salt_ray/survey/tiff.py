@@ -31,8 +31,6 @@ _TYPES = {(8, 1): np.uint8, (16, 1): np.uint16, (16, 2): np.int16, (32, 3): np.f
 _PREDICTED = (5, 8, 32946)
 _COMPRESSIONS = (1, *_PREDICTED, 32773)
 _SHORT, _LONG = 3, 4
-# OpenCV's log would tell of each strip that cannot be decoded, amid the lines for the person: here the file is named.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 #: Byte order, the number 42, where the directory lies.
 _HEAD_BYTES = 8
 
@@ -168,6 +166,9 @@ def _check_data(directory: _Directory, content: bytes) -> None:
 
 def _decoded(order: str, tags: dict[int, tuple[int, ...]], content: bytes, dtype: np.dtype) -> np.ndarray:
     """The picture of checked tags; ValueError where OpenCV cannot decode it."""
+    # OpenCV would tell of each strip that it cannot decode, amid the lines for the person; here the file is named. Its log
+    # belongs to the process, and other threads decode at the same time: so it stays off from the first TIFF on.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         pixels = cv2.imdecode(np.frombuffer(_rewritten(order, tags, content), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
