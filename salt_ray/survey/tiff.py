@@ -166,8 +166,8 @@ def _check_data(directory: _Directory, content: bytes) -> None:
 
 def _decoded(order: str, tags: dict[int, tuple[int, ...]], content: bytes, dtype: np.dtype) -> np.ndarray:
     """The picture of checked tags; ValueError where OpenCV cannot decode it."""
-    # OpenCV would tell of each strip that it cannot decode, amid the lines for the person; here the file is named. Its log
-    # belongs to the process, and other threads decode at the same time: so it stays off from the first TIFF on.
+    # OpenCV would tell of each strip that it cannot decode, amid the lines for the person; here the file is named. Its
+    # log belongs to the process, and other threads decode at the same time: so it stays off from the first TIFF on.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         pixels = cv2.imdecode(np.frombuffer(_rewritten(order, tags, content), np.uint8), cv2.IMREAD_UNCHANGED)
