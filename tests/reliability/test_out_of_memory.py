@@ -212,7 +212,10 @@ def train_in_memory(task: FoldTask, tiles: TrainingTiles, folder: Path, parts: i
 def test_a_host_without_memory_for_a_whole_batch(
     task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process whose address space ends halfway between what whole batches and what half ones need."""
+    """A process whose address space ends between what whole batches and what half ones need, nearer to the former.
+
+    Peaks vary by 1 MB. Once, under load, a process with a limit halfway, 64 MB above, could not build a convolution.
+    """
     # Every tensor is mapped and unmapped on its own; otherwise what fits depends on the holes between earlier ones.
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**16))
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
@@ -227,8 +230,8 @@ def test_a_host_without_memory_for_a_whole_batch(
         return json.loads((tmp_path / f"{name}.json").read_text())
 
     peaks = [seen("whole", parts=1)["peak"], seen("halves", parts=2)["peak"]]
-    assert peaks[0] - peaks[1] > 50 * 2**20  # the machine's kernels decide how far; the same one's peaks vary by 1 MB
-    assert seen("run", parts=1, limit=sum(peaks) // 2)["lines"] == [
+    assert peaks[0] - peaks[1] > 50 * 2**20  # the machine's kernels decide how far
+    assert seen("run", parts=1, limit=(3 * peaks[0] + peaks[1]) // 4)["lines"] == [
         "out of memory with 144 tiles at once in epoch 1 of plateau; going on with 72 at once, same batch of 144"
     ]
     assert files_of(RunDirectory(tmp_path / "run")) == files_of(RunDirectory(tmp_path / "halves"))
