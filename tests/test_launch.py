@@ -54,3 +54,10 @@ def test_an_error_is_said_all_the_same(tmp_path: Path, capsys: pytest.CaptureFix
         launch.main()
     output, message = capsys.readouterr()
     assert (end.value.code, output) == (launch.EXIT_ERROR, "") and "there is no such folder" in message
+
+
+def test_mosaics_alone_begin_a_run_too(survey: Path, tmp_path: Path) -> None:
+    words = ["mosaic", "--data", str(survey), "--run-dir", str(tmp_path / "run"), "--json"]
+    result = CliRunner().invoke(launch.app, words)
+    assert result.exit_code == 0, result.output
+    assert {step["name"]: step["state"] for step in json.loads(result.stdout)["steps"]}["mosaic"] == "done"

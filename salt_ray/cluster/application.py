@@ -21,6 +21,7 @@ from salt_ray.inference.scores import survey_masks
 from salt_ray.inference.stored import CHUNK
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import load_fields, write_atomically
+from salt_ray.survey.folds import load_folds
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
@@ -35,7 +36,8 @@ class Application:
     """A trained run's models, a survey that they have not seen, and where its masks go.
 
     The results are ``masks.zip``, ``submission.csv`` and ``summary.json``, of all tiles, with a score where some are
-    labelled. No mosaics are made and no rule is applied: rules earn their place in a run of their own.
+    labelled that the run was not trained on (by their ids). No mosaics are made and no rule is applied: rules earn
+    their place in a run of their own.
 
     Args:
         trained: the run; it is only read.
@@ -67,8 +69,11 @@ class Application:
         if any(model.inputs["survey"] == survey.key for model in models.values()):
             raise RunError(f"{trained.path} was trained on the tiles in {data}: predict and submit are for those")
         self._prepared = prepare_survey(survey, self._experiment, terminal.say)
-        terminal.account(self._prepared)
+        terminal.account(self._prepared, for_training=False)
         terminal.survey(data, self._prepared)
+        tables = [trained.folds(training.name) / "folds.csv" for training in experiment.trainings]
+        trainings = zip(tables, experiment.trainings, strict=True)
+        self._known = np.concatenate([load_folds(path, training.folds.count).ids for path, training in trainings])
         tiles = np.flatnonzero(~survey.constant)
         self._tasks = [self._task(key, model, tiles) for key, model in models.items()]
 
@@ -87,8 +92,10 @@ class Application:
         """Predict what is missing, average, decide and write; returns the content of ``summary.json``.
 
         Raises:
-            RunError: another process writes there, or other results lie there.
+            RunError: another process writes there, or a run or other results lie there.
         """
+        if self._to.experiment.exists():
+            raise RunError(f"{self._to.path} holds a run, whose results would be replaced: use another --to")
         with self._to.lock():
             self._predict()
             models = [ModelPrediction.load(task.folder.path, self._prepared.frame.tile_px) for task in self._tasks]
@@ -101,9 +108,11 @@ class Application:
         self._terminal.say(
             f"{summary['tiles']:,} tiles, {summary['with_salt']:,} with salt: {self._to.masks}, {self._to.submission}"
         )
+        if summary["known"]:
+            self._terminal.say(f"{summary['known']:,} labelled tiles have ids that the run was trained on: not scored")
         if "score" in summary:
             self._terminal.say(
-                f"score on the {summary['labelled']:,} labelled ones: {summary['score']:.4f} "
+                f"score on the {summary['scored']:,} labelled ones: {summary['score']:.4f} "
                 f"(all empty {summary['all_empty']:.4f})"
             )
         return summary
@@ -130,7 +139,9 @@ class Application:
             )
 
     def _summary(self, prepared: PreparedSurvey, masks: np.ndarray) -> dict[str, Any]:
-        labelled, truth = prepared.survey.labelled, np.asarray(prepared.survey.masks)
+        labelled = prepared.survey.labelled
+        known = np.isin(prepared.survey.ids[:labelled], self._known)
+        truth, own = np.asarray(prepared.survey.masks)[~known], masks[:labelled][~known]
         summary = {
             "run": str(self._trained.path),
             "survey": prepared.survey.key,
@@ -139,9 +150,11 @@ class Application:
             "tiles": len(masks),
             "with_salt": int(masks.any(axis=(1, 2)).sum()),
             "labelled": labelled,
+            "known": int(known.sum()),
         }
-        if labelled:
-            summary |= {"score": score(truth, masks[:labelled]), "all_empty": trivial_scores(truth, truth)["all_empty"]}
+        if len(truth):
+            scores = {"score": score(truth, own), "all_empty": trivial_scores(truth, truth)["all_empty"]}
+            summary |= {"scored": len(truth)} | scores
         return summary
 
 
@@ -160,6 +173,9 @@ def _model(trained: RunDirectory, experiment: Experiment, training: str, fold: i
     """
     path = trained.stage(training, fold, stage)
     if not (path / "done.json").exists():
+        seeds = sorted(found.name for found in trained.path.glob("seed-*"))
+        if seeds:
+            raise RunError(f"{trained.path} holds a run for each seed: apply one of them, {trained.path / seeds[0]}")
         raise RunError(f"{fold_name(training, fold)} is not trained in {trained.path}: finish that run with pipeline")
     inputs = load_fields(path / "inputs.json", path, "experiment", "survey")
     model = Folder(path, inputs | {"experiment": decisive(experiment)})

@@ -189,6 +189,8 @@ class Pipeline:
     def assemble(self) -> None:
         """Find the tiles' places, and say what came out."""
         table, sizes = self.mosaics, np.bincount(self.mosaics.mosaics)
+        if not self.run.experiment.exists():
+            write_atomically(self.run.experiment, self.experiment.model_dump_json(indent=1))
         self.terminal.say(
             f"{len(table.ids):,} of {len(self.prepared.survey.ids):,} tiles lie in {table.count:,} mosaics"
             + (f", the largest of {sizes.max()}" if len(sizes) else "")

@@ -8,8 +8,8 @@ Legend: N tiles, n of them not constant, S tile edge px.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from salt_ray.mosaic.table import MosaicError, MosaicTable
 
 #: A pair outside loops must be more likely true than chance to become part of a larger mosaic.
 _LIKELY = 0.5
+#: Of fewer tiles no second nearest edge says how near the nearest is.
+SMALLEST_SECTION = 3
 
 
 def assemble(
@@ -57,43 +59,41 @@ def assemble(
         )
     order = np.argsort(ids)
     order = order[~np.asarray(constant)[order]]
-    tiles, varied = np.asarray(ids)[order].astype(str), images[order]
-    # Each for itself: greys, chance pairs and the number of edges that a nearest one is found among differ.
+    tiles = np.asarray(ids)[order].astype(str)
+    if len(tiles) < 2:
+        return _table([], tiles, [])
+    varied = images[order]
+    vectors = edge_vectors(varied, matching_tables(histograms(varied)))
     parts = [np.arange(len(tiles))]
     if sections is not None:
         parts = [np.flatnonzero(sections[order] == section) for section in np.unique(sections[order])]
-    found = [_assemble_section(varied[part], part, settings, device) for part in parts if len(part) > 1]
-    pairs, closed = (sum(getattr(section, name) for section in found) for name in ("pairs", "closed"))
-    report(f"{len(tiles):,} tiles: {pairs:,} pairs of nearest edges, {closed:,} of them in closed loops")
-    mosaics = sorted((mosaic for section in found for mosaic in section.mosaics), key=lambda mosaic: _rank(mosaic[0]))
-    table = _table(*zip(*mosaics, strict=True), tiles) if mosaics else _table([], [], tiles)
-    largest = max((len(grid) for grid, _ in mosaics), default=0)
+    pairs = _pairs_within(parts, vectors, settings, device)
+    # Chance is measured in all sections together: of a small one too few pairs would tell.
+    chance = _pairs_within(parts, turned(vectors), settings, device)
+    likelihood = probabilities(pairs.gaps, chance.gaps)
+    closed = int((pairs.loops > 0).sum())
+    report(f"{len(tiles):,} tiles: {len(pairs.first):,} pairs of nearest edges, {closed:,} of them in closed loops")
+    grids = place(vectors, pairs, likelihood, settings)
+    doubts, arbitrary = pair_doubts(pairs, likelihood), arbitrary_correlations(vectors)
+    table = _table(grids, tiles, [confidences(grid, vectors, doubts, arbitrary) for grid in grids])
+    largest = max(map(len, grids), default=0)
     report(f"{len(table.ids):,} tiles placed in {table.count:,} mosaics, {largest:,} in the largest")
     return table
 
 
-class _Section(NamedTuple):
-    """What was found in a section: numbers of pairs, and mosaics with the confidence of each of their tiles."""
-
-    pairs: int
-    closed: int
-    mosaics: list[tuple[Grid, dict[int, float]]]
-
-
-def _assemble_section(images: np.ndarray, tiles: np.ndarray, settings: Mosaics, device: str) -> _Section:
-    """Mosaics among images (n, S, S), n at least 2, of the tiles (n,) int64 by which they are named."""
-    vectors = edge_vectors(images, matching_tables(histograms(images)))
-    criteria = settings.min_correlation, settings.loop_compatibility
-    pairs = mutual_pairs(find_neighbours(vectors, device), *criteria)
-    chance = mutual_pairs(find_neighbours(turned(vectors), device), *criteria)
-    likelihood = probabilities(pairs.gaps, chance.gaps)
-    doubts, arbitrary = pair_doubts(pairs, likelihood), arbitrary_correlations(vectors)
-    mosaics = []
-    for grid in place(vectors, pairs, likelihood, settings):
-        confidence = confidences(grid, vectors, doubts, arbitrary)
-        named = {spot: int(tiles[member]) for spot, member in grid.items()}
-        mosaics.append((named, {int(tiles[member]): value for member, value in confidence.items()}))
-    return _Section(len(pairs.first), int((pairs.loops > 0).sum()), mosaics)
+def _pairs_within(parts: list[np.ndarray], vectors: np.ndarray, settings: Mosaics, device: str) -> Pairs:
+    """Pairs of tiles of the same part (n,) int64; those of all parts together."""
+    found = []
+    for part in parts:
+        if len(parts) > 1 and len(part) < SMALLEST_SECTION:
+            continue
+        own = vectors if len(parts) == 1 else np.ascontiguousarray(vectors[:, part])
+        pairs = mutual_pairs(find_neighbours(own, device), settings.min_correlation, settings.loop_compatibility)
+        found.append(dataclasses.replace(pairs, first=part[pairs.first], second=part[pairs.second]))
+    if not found:
+        return Pairs(*(np.empty(0, np.int64),) * 3, *(np.empty(0, np.float32),) * 2, np.empty(0, np.int64))
+    names = [field.name for field in dataclasses.fields(Pairs)]
+    return Pairs(*(np.concatenate([getattr(pairs, name) for pairs in found]) for name in names))
 
 
 def place(vectors: np.ndarray, pairs: Pairs, likelihood: np.ndarray, settings: Mosaics) -> list[Grid]:
@@ -126,15 +126,10 @@ def place(vectors: np.ndarray, pairs: Pairs, likelihood: np.ndarray, settings: M
         first, second, side = joins[pair]
         if work.is_alone(first) and work.is_alone(second):
             work.join(first, second, side)
-    return sorted(work.grids(), key=_rank)
+    return sorted(work.grids(), key=lambda grid: (-len(grid), min(grid.values())))
 
 
-def _rank(grid: Grid) -> tuple[int, int]:
-    """The largest mosaic first, of equal ones that with the smallest tile."""
-    return -len(grid), min(grid.values())
-
-
-def _table(grids: Sequence[Grid], confidence: Sequence[dict[int, float]], tiles: np.ndarray) -> MosaicTable:
+def _table(grids: list[Grid], tiles: np.ndarray, confidence: list[dict[int, float]]) -> MosaicTable:
     """Mosaics as a table: rows and columns from 0, in the order of the grids."""
     rows = []
     for mosaic, (grid, support) in enumerate(zip(grids, confidence, strict=True)):

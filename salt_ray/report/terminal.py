@@ -58,11 +58,12 @@ class Terminal:
         else:
             self.say("this Ray has no dashboard")
 
-    def account(self, prepared: PreparedSurvey) -> None:
-        """What a survey's files are, and what was assumed of them."""
+    def account(self, prepared: PreparedSurvey, for_training: bool = True) -> None:
+        """What a survey's files are, what was assumed of them, and for training what goes without."""
         frame = prepared.frame
         for line in prepared.survey.account:
-            self.say(line)
+            if for_training or not line.startswith("without "):
+                self.say(line)
         self.say(
             f"assumed: networks see crops of {frame.crop_px} px, out of tiles that are padded from {frame.tile_px} to "
             f"{frame.padded_px} px"

@@ -89,6 +89,8 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
     if is_stopped or not labelled + unlabelled:
         return Reading({}, problems, [], [], digest)
     ids, found = labelled + unlabelled, [train_images[i] for i in labelled] + [test_images[i] for i in unlabelled]
+    # Of the amplitudes, not of the greys: a tile that is weak beside the others, or beyond the range, holds data too.
+    constant = np.array([tile.min() == tile.max() for tile in found])
     greys = None
     if dtype != np.uint8:
         try:
@@ -99,14 +101,13 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
         found = [greys.greys(tile) for tile in found]
         digest = hashlib.sha256(f"{digest} {greys}".encode()).hexdigest()
     images = np.stack(found)
-    pixels = images.reshape(len(images), -1)
     asked = tables[SUBMISSION_CSV] if SUBMISSION_CSV in tables and test else unlabelled
     arrays = {
         "ids": np.array(ids, dtype=str),
         "images": images,
         "masks": np.stack([labels[i] for i in labelled]) if labelled else np.empty((0, tile_px, tile_px), bool),
         "depths": np.array([depths.get(i, np.nan) for i in ids], dtype=np.float32),
-        "constant": pixels.max(axis=1) == pixels.min(axis=1),
+        "constant": constant,
         "submission_ids": np.array(list(asked), dtype=str),
     }
     if sections:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, write_atomically
 
 
@@ -37,11 +39,16 @@ def trained_on(fold_folder: StoragePath) -> list[str]:
     """
     path = fold_folder / "hardware.json"
     fields = fields_if_there(path, path)
-    return [] if fields is None else [str(name) for name in fields.get("trained_on", [])]
+    names = [] if fields is None else fields.get("trained_on")
+    if not isinstance(names, list):
+        raise RunError(f"{path} is damaged (it names no devices): restore or delete it")
+    return [str(name) for name in names]
 
 
 def remember_device(fold_folder: StoragePath, device: torch.device) -> None:
-    """Note that the fold goes on here."""
-    names, name = trained_on(fold_folder), device_name(device)
+    """Note that the fold goes on here; a damaged note, on which nothing depends, is begun anew."""
+    names, name = [], device_name(device)
+    with contextlib.suppress(RunError):
+        names = trained_on(fold_folder)
     if name not in names:
         write_atomically(fold_folder / "hardware.json", json.dumps({"trained_on": [*names, name]}, indent=1))

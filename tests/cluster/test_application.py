@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
     assert summary["score"] == pytest.approx(score(np.asarray(survey.masks), masks[: survey.labelled]))
     assert f"{summary['score']:.4f}" in output and summary["tiles"] == TILES and summary["models"] == 2
 
+    # A tile that the run was trained on is predicted, and not scored.
+    known = tmp_path / "known"
+    shutil.copytree(other, known)
+    for folder in ("images", "masks"):
+        first = sorted((known / "train" / folder).iterdir())[0]
+        first.rename(first.with_name(f"{pd.read_csv(run / 'folds/random/folds.csv', dtype=str)['id'][0]}.png"))
+    for table in ("train.csv", "depths.csv"):
+        (known / table).unlink()
+    told = road.run_alone("apply", str(run), "--data", str(known), "--to", str(tmp_path / "known-to"))
+    assert "1 labelled tiles have ids that the run was trained on: not scored" in told
+    assert f"score on the {survey.labelled - 1:,} labelled ones" in told and "without " not in told
+
     again = road.run_alone(*words, "--set", "prediction.salt_threshold=1")  # decided anew, not predicted anew
     assert "Ray dashboard" not in again and f"{TILES} tiles, 0 with salt" in again
 
@@ -83,10 +96,15 @@ def test_what_cannot_be_applied_is_a_sentence(
     with pytest.raises(RunError, match=r"other settings \(experiment.network.dropout: 0.2 there, 0.5 now\)"):
         application(run, tiny.replace(network=tiny.network.replace(dropout=0.5)), other)
     assert not (run / "new").exists()
+    with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
+        Application(RunDirectory(run), tiny, other, RunDirectory(run), Terminal(quiet=True)).run()
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.run_alone(*words, code=1)
 
 
 def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish that run with pipeline"):
+        application(tmp_path, tiny, other)
+    (tmp_path / "seed-7").mkdir()
+    with pytest.raises(RunError, match=r"holds a run for each seed: apply one of them, .*seed-7"):
         application(tmp_path, tiny, other)

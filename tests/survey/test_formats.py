@@ -332,3 +332,17 @@ def test_hidden_files_are_passed_over(tmp_path: Path):
     (directory / TESTS / "north/.DS_Store").write_text("")
     (directory / TESTS / ".cache").mkdir()
     assert loaded(directory).key == before.key
+
+
+def test_a_tile_that_is_weak_beside_the_others_holds_data(tmp_path: Path) -> None:
+    """All of its amplitudes become one grey, and yet it is not of one colour."""
+    folder = tmp_path / "survey" / "test" / "images"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(20):
+        amplitudes = random.normal(0, 1 if number == 3 else 1000, (12, 12))
+        np.save(folder / f"t{number:02d}.npy", amplitudes.astype(np.float32))
+    np.save(folder / "t99.npy", np.full((12, 12), 7, np.float32))
+    survey = load_survey(tmp_path / "survey", cache=tmp_path / "cache")
+    assert np.ptp(survey.images[3]) == 0
+    assert survey.ids[survey.constant].tolist() == ["t99"]

@@ -31,9 +31,12 @@ def test_devices_come_in_the_order_in_which_they_trained_and_once(
 
 
 def test_a_damaged_note_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "hardware.json").write_text("{")
-    with pytest.raises(RunError, match=r"hardware.json is damaged .*delete"):
-        trained_on(tmp_path)
+    for content in ("{", '{"trained_on": null}', '{"trained_on": "abc"}', "{}"):
+        (tmp_path / "hardware.json").write_text(content)
+        with pytest.raises(RunError, match=r"hardware.json is damaged .*delete"):
+            trained_on(tmp_path)
+        remember_device(tmp_path, CPU)  # training goes on all the same
+        assert trained_on(tmp_path) == [device_name(CPU)]
 
 
 @pytest.mark.usefixtures("one_thread")
