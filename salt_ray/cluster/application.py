@@ -22,7 +22,7 @@ from salt_ray.inference.stored import CHUNK
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import load_fields, write_atomically
 from salt_ray.survey.folds import load_folds
-from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder
@@ -71,9 +71,7 @@ class Application:
         self._prepared = prepare_survey(survey, self._experiment, terminal.say)
         terminal.account(self._prepared, for_training=False)
         terminal.survey(data, self._prepared)
-        tables = [trained.folds(training.name) / "folds.csv" for training in experiment.trainings]
-        trainings = zip(tables, experiment.trainings, strict=True)
-        self._known = np.concatenate([load_folds(path, training.folds.count).ids for path, training in trainings])
+        self._known = _trained_ids(trained, experiment)
         tiles = np.flatnonzero(~survey.constant)
         self._tasks = [self._task(key, model, tiles) for key, model in models.items()]
 
@@ -103,7 +101,7 @@ class Application:
             masks = survey_masks(self._prepared, models, np.arange(len(survey.ids)), self._experiment.prediction)
             write_submission(self._to.submission, survey.ids, masks, survey.ids)
             write_masks(self._to.masks, survey.ids, masks)
-            summary = self._summary(self._prepared, masks)
+            summary = self._summary(masks)
             write_atomically(self._to.path / "summary.json", json.dumps(summary, indent=1))
         self._terminal.say(
             f"{summary['tiles']:,} tiles, {summary['with_salt']:,} with salt: {self._to.masks}, {self._to.submission}"
@@ -138,13 +136,13 @@ class Application:
                 self._terminal.say,
             )
 
-    def _summary(self, prepared: PreparedSurvey, masks: np.ndarray) -> dict[str, Any]:
-        labelled = prepared.survey.labelled
-        known = np.isin(prepared.survey.ids[:labelled], self._known)
-        truth, own = np.asarray(prepared.survey.masks)[~known], masks[:labelled][~known]
+    def _summary(self, masks: np.ndarray) -> dict[str, Any]:
+        survey, labelled = self._prepared.survey, self._prepared.survey.labelled
+        known = np.isin(survey.ids[:labelled], self._known)
+        truth, own = np.asarray(survey.masks)[~known], masks[:labelled][~known]
         summary = {
             "run": str(self._trained.path),
-            "survey": prepared.survey.key,
+            "survey": survey.key,
             "models": len(self._tasks),
             "prediction": self._experiment.prediction.model_dump(mode="json"),
             "tiles": len(masks),
@@ -163,6 +161,19 @@ def _last_stages(experiment: Experiment) -> Iterator[StageKey]:
     for training in experiment.trainings:
         for fold in range(training.folds.count):
             yield training.name, fold, training.stages[-1].name
+
+
+def _trained_ids(trained: RunDirectory, experiment: Experiment) -> np.ndarray:
+    """Ids (n,) str of the tiles that any of the models may have been trained on.
+
+    Raises:
+        FoldError: a table of folds is damaged.
+    """
+    tables = [
+        load_folds(trained.folds(training.name) / "folds.csv", training.folds.count)
+        for training in experiment.trainings
+    ]
+    return np.concatenate([table.ids for table in tables])
 
 
 def _model(trained: RunDirectory, experiment: Experiment, training: str, fold: int, stage: str) -> Folder:

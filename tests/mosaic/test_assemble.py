@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from salt_ray.config import Mosaics
 from salt_ray.mosaic.assemble import assemble
@@ -74,6 +75,24 @@ def test_no_mosaic_has_tiles_of_two_sections(made: tuple[Survey, pd.DataFrame]) 
     found = touching(table.ids, table.mosaics, table.rows, table.cols)
     assert len(found & true) / len(found) >= 0.99 and len(found & true) / len(true) >= 0.9
     assert f"{len(table.ids):,} tiles placed in {table.count:,} mosaics, {sizes[0]} in the largest" == lines[-1]
+
+
+def layered(random: np.random.Generator) -> np.ndarray:
+    """A tile of dipping layers that has no neighbour."""
+    rows, columns = np.mgrid[:101, :101]
+    layers = ndimage.gaussian_filter1d(np.cumsum(random.normal(size=400)), 3)
+    grey = np.interp(rows + random.uniform(-0.3, 0.3) * columns + 100, np.arange(400), layers)
+    grey += random.normal(0, 0.1, grey.shape)
+    return ((grey - grey.min()) / np.ptp(grey) * 255).astype(np.uint8)
+
+
+def test_small_sections_do_not_make_mosaics_of_chance() -> None:
+    """What is chance is measured in all sections together; in ten tiles alone nearly any pair would look like more."""
+    random = np.random.default_rng(3)
+    images = np.stack([layered(random) for _ in range(TILES)])
+    ids, sections = (np.array([f"{i // size:03d}" for i in range(TILES)]) for size in (1, 10))
+    table = assemble(images, ids, np.zeros(TILES, bool), Mosaics(), sections=sections)
+    assert np.bincount(table.mosaics).max() == 2  # of which no rule takes notice
 
 
 @pytest.mark.parametrize("sigma", [3, 5])
