@@ -6,6 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
+PYTEST := $(BIN)/python -m pytest
+# These start Ray, kill processes or take memory away, one after the other; all others share the cores.
+ALONE := tests/cluster tests/reliability
+BESIDE := $(ALONE:%=--ignore=%)
 
 .PHONY: install demo test test-all rehearsal lint audit clean
 
@@ -23,15 +27,17 @@ demo: install
 	@$(BIN)/python launch.py demo
 
 test: install
-	$(BIN)/python -m pytest -m "not slow and not cluster and not browser"
+	$(PYTEST) --numprocesses auto $(BESIDE) -m "not slow"
+	$(PYTEST) $(ALONE) -m "not slow and not cluster and not browser"
 
-# What make test leaves out comes after it; pytest's exit code 5 says that there is no such test yet.
+# What make test leaves out comes after it.
 test-all: test
-	$(BIN)/python -m pytest -m "(slow or cluster or browser) and not machines" || [ $$? -eq 5 ]
+	$(PYTEST) --numprocesses auto $(BESIDE) -m slow
+	$(PYTEST) $(ALONE) -m "(slow or cluster or browser) and not machines"
 
 # Three machines of network namespaces, ray up, and what a cluster goes through: as root, on Linux, 10 to 20 minutes.
 rehearsal: install
-	$(BIN)/python -m pytest -s -m machines
+	$(PYTEST) -s -m machines
 
 lint: install
 	$(BIN)/ruff check .

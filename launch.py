@@ -95,9 +95,9 @@ class Output(NamedTuple):
 
     def finish(self, run: "RunDirectory") -> None:
         """The last word of a command that did not fail."""
-        from salt_ray.report.status import run_status
-
         if self.as_json:
+            from salt_ray.report.status import run_status
+
             typer.echo(json.dumps(run_status(run).as_json(), indent=1))
 
 

@@ -26,7 +26,7 @@ from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import CorrectedMosaic, Corrections, correct, gather

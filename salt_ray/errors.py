@@ -18,6 +18,10 @@ class RunError(SaltRayError):
     """A run directory cannot be used; the message says what to do."""
 
 
+class TrainingFailed(SaltRayError):
+    """A fold cannot be trained as asked; trying again would end the same way."""
+
+
 def refusal(error: OSError) -> str:
     """What the system refused, and where."""
     return f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")

@@ -1,6 +1,8 @@
 """The shape of the code, as rules: Ray at the rim, dependencies downwards only."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,19 @@ def test_dependencies_point_downwards(path: Path) -> None:
     parts = {name.split(".")[1] for name in imported(path) if name.startswith("salt_ray.")}
     assert parts - {part} <= ALLOWED[part]
     assert not any(name.split(".")[0] in ("experiments", "benchmarks", "launch", "tests") for name in imported(path))
+
+
+#: What a command without networks loads, and those processes of Ray that only place, watch and correct.
+LIGHT = [
+    f"salt_ray.{name}"
+    for name in ("cluster.application", "cluster.folds", "cluster.postprocessing", "cluster.search", "report.status")
+]
+HEAVY = {"torch", "timm", "albumentations", "matplotlib", "skimage.restoration"}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_who_computes_no_network_does_not_wait_for_pytorch(module: str) -> None:
+    """Each takes seconds to load, in every process: a fold has three, of which one trains."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not HEAVY & set(loaded.split())

@@ -187,8 +187,8 @@ def test_an_interrupted_write_leaves_the_old_object_or_the_new_one(bucket: str) 
     path.write_bytes(contents[0])
     for number in range(1, 40):
         timer = threading.Timer(number / 2000, _thread.interrupt_main)
-        timer.start()
         try:
+            timer.start()  # it may fire before this returns
             path.write_bytes(contents[number])
             timer.join()
             time.sleep(0.01)  # until an interrupt that came late has been here

@@ -2,7 +2,8 @@
 
 More folds than slots queue here, because a Ray Train run that waits for resources is costly; where the cluster can
 grow, its autoscaler is told of them. Checkpoints are the training loop's own, in the run directory; Ray Train places,
-watches and restarts the workers.
+watches and restarts the workers. PyTorch is imported in a worker alone: the two other processes of every fold, ``Fit``
+and Ray Train's controller, do not wait for it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salt_ray.cluster.session import ClusterError, fold_resources, slots  # isort: skip (sets Ray's environment)
 import ray
 import ray.train
-import torch
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -35,9 +35,11 @@ from salt_ray.report.tensorboard import EpochLog
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import Superseded
-from salt_ray.training.loop import train_fold
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
+
+if TYPE_CHECKING:
+    import torch
 
 # How long a fold that lost its node waits for a place: longer than any shortage, because Ray Train would count the end
 # of its patience as a start that failed.
@@ -233,6 +235,10 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
     One that was superseded is raised: the worker that Ray Train waits for takes the fold over again when it is begun
     anew, and one that Ray Train has forgotten has nobody who would begin it.
     """
+    import torch
+
+    from salt_ray.training.loop import train_fold
+
     task, work = config["task"], config["work"]
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     torch.set_num_threads(int(work.resources["CPU"]))
@@ -270,6 +276,8 @@ def worker_device(gpu: bool) -> torch.device:
     Raises:
         ClusterError: Ray counts a GPU that this PyTorch cannot use.
     """
+    import torch
+
     if gpu and not torch.cuda.is_available():
         raise ClusterError(
             f"Ray gave this worker a GPU, but PyTorch {torch.__version__} finds none: install its CUDA build there, "

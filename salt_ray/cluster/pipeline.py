@@ -1,4 +1,7 @@
-"""The road from tiles to a submission: each stage skips what is done and finishes what was begun."""
+"""The road from tiles to a submission: each stage skips what is done and finishes what was begun.
+
+PyTorch and timm are imported by the stages that compute with them, so that the others answer at once.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 import numpy as np
-import torch
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import train_folds
@@ -20,14 +22,12 @@ from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment, Folds, Training
-from salt_ray.errors import RunError
+from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import CHUNK, StoredPrediction, StoredRecords
-from salt_ray.model.encoder import build_encoder, weights_digest
-from salt_ray.mosaic.assemble import assemble
+from salt_ray.model.weights import weights_digest
 from salt_ray.mosaic.corrections import Corrections, correct_with_each
-from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
 from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
@@ -41,10 +41,12 @@ from salt_ray.survey.problems import shown
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import CheckpointFolder, read_checkpoint
-from salt_ray.training.loop import TrainingFailed
 from salt_ray.training.metrics import score
 from salt_ray.training.task import FoldTask, fold_name
 from salt_ray.tuning.folder import study_folder
+
+if TYPE_CHECKING:
+    import torch
 
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
 
@@ -100,10 +102,11 @@ class Pipeline:
         if folder.done is None:
             folder.open()
             self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            from salt_ray.mosaic.assemble import assemble
+
             images = np.asarray(survey.images)
             say = self.terminal.say
-            table = assemble(images, survey.ids, survey.constant, settings, say, device, survey.sections)
+            table = assemble(images, survey.ids, survey.constant, settings, say, _device().type, survey.sections)
             table.save(path)
             folder.finish(tiles=len(table.ids), mosaics=table.count)
         table = load_mosaics(path)
@@ -143,14 +146,16 @@ class Pipeline:
             return prepared.random_folds(folds.count)
         if folds.kind == "section":
             return prepared.section_folds(folds.count)
+        from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
+
         trainable, survey = prepared.trainable, prepared.survey
         if folds.checkpoint is None:
             varied = np.flatnonzero(~survey.constant)
             tables = matching_tables(histograms(survey.images[varied]))
             embeddings = image_embeddings(match(tables[np.searchsorted(varied, trainable)], survey.images[trainable]))
         else:
-            crops, device = prepared.images[trainable], torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, device)
+            crops = prepared.images[trainable]
+            embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, _device())
         coverage = survey.masks[trainable].mean(axis=(1, 2))
         return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
@@ -169,9 +174,7 @@ class Pipeline:
         self.terminal.account(self.prepared)
         self.terminal.survey(self.data, self.prepared)
         if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
-            network = self.experiment.network
-            with torch.random.fork_rng(devices=[]):
-                build_encoder(network.encoder, network.pretrained is not True and network.pretrained)
+            self._try_encoder(download=False)
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
@@ -210,8 +213,7 @@ class Pipeline:
             self.terminal.say(f"{skipped} of {len(self.tasks)} folds are trained already")
         if not unfinished:
             return
-        network = self.experiment.network
-        build_encoder(network.encoder, network.pretrained)  # what is wrong with it is said here, not by K workers
+        self._try_encoder(download=True)  # what is wrong with it is said here, not by K workers
         self.connect()
         with self.terminal.folds([task.name for task in unfinished]) as report:
             outcomes = train_folds(unfinished, self.prepared.training_tiles(), self.run, report, self.terminal.say)
@@ -376,6 +378,23 @@ class Pipeline:
             self.terminal.dashboard(self._open.enter_context(connect(self._address)))
             self._connected = True
 
+    def _try_encoder(self, download: bool) -> None:
+        """Build the network's encoder once.
+
+        Raises:
+            ExperimentError: it, or its weights, cannot be used.
+        """
+        import torch
+
+        from salt_ray.model.encoder import build_encoder
+
+        network = self.experiment.network
+        pretrained = network.pretrained
+        if pretrained is True and not download:
+            pretrained = False
+        with torch.random.fork_rng(devices=[]):
+            build_encoder(network.encoder, pretrained)
+
     def _last_stage(self, task: FoldTask, key: str) -> Folder:
         return task.stage_folder(self.run, len(task.training.stages) - 1, key)
 
@@ -477,3 +496,10 @@ class Pipeline:
         if folder.done is None:
             raise RunError(f"the masks in {self.run.path} are not post-processed: run postprocess first")
         return Corrections.load(folder.path)
+
+
+def _device() -> torch.device:
+    """Where this process itself computes."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

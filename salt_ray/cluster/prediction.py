@@ -6,11 +6,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from salt_ray.cluster.session import ClusterError, fold_resources, slots  # isort: skip (sets Ray's environment)
 import numpy as np
 import ray
-import torch
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import worker_device
@@ -19,10 +19,12 @@ from salt_ray.cluster.restarts import GivenUp, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting
 from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError
-from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame
+
+if TYPE_CHECKING:
+    from salt_ray.inference.predict import Model
 
 BLOCK = 8  # chunks that one model predicts before the next one does
 MODELS_ON_GPU = 16  # kept by a worker: the seed's 11 take 2.8 GB. On CPUs, with a worker a core, one has to do
@@ -49,6 +51,8 @@ class Predictor:
     """Predicts chunks of tiles; keeps the models that it has loaded."""
 
     def __init__(self, experiment: Experiment, frame: Frame, run: RunDirectory, cpus: int, gpu: bool) -> None:
+        import torch  # here and below: the driver does not wait for it
+
         torch.set_num_threads(cpus)
         self._experiment, self._frame, self._run, self._gpu = experiment, frame, run, gpu
         self._models: dict[StoragePath, Model] = {}
@@ -70,6 +74,8 @@ class Predictor:
         Returns:
             Lines for people.
         """
+        from salt_ray.inference.predict import Model
+
         if checkpoint not in self._models:
             if len(self._models) == (MODELS_ON_GPU if self._gpu else 1):
                 del self._models[next(iter(self._models))]

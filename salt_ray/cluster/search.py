@@ -5,9 +5,8 @@ from __future__ import annotations
 from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources  # isort: skip (sets Ray's environment)
 from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.model.encoder import build_encoder
+from salt_ray.errors import TrainingFailed
 from salt_ray.report.study import report_study
-from salt_ray.training.loop import TrainingFailed
 from salt_ray.tuning.results import Summary
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.study import Study
@@ -33,6 +32,8 @@ def search(road: Pipeline, trials: int | None = None) -> Summary:
     road.prepare()
     study = Study(road.experiment, road.run, road.study_folder)
     if study.left:
+        from salt_ray.model.encoder import build_encoder  # timm: a search that is done does not wait for it
+
         for encoder in study.space.encoders():
             build_encoder(encoder, road.experiment.network.pretrained)
         road.connect()

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from salt_ray.cluster.session import fold_resources, has_gpus, slots  # isort: skip (sets Ray's environment)
-import torch
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -30,8 +29,8 @@ from salt_ray.cluster.lost_workers import CUT_OFF, WorkerInquiry, halve
 from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
 from salt_ray.config import Experiment, ExperimentError
-from salt_ray.errors import RunError, SaltRayError, incurable
-from salt_ray.model.encoder import weights_digest
+from salt_ray.errors import RunError, SaltRayError, TrainingFailed, incurable
+from salt_ray.model.weights import weights_digest
 from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.report.trials import TrialView, short
@@ -39,7 +38,6 @@ from salt_ray.storage import remove_tree
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import Superseded
-from salt_ray.training.loop import TrainingFailed
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.study import STUDY_NAME, Study
@@ -371,6 +369,8 @@ def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTil
     a full disk, a checkpoint that somebody has to restore) is in the way of the search. What is raised may pass: the
     trial is begun again, and is superseded no more (see ``folds``).
     """
+    import torch  # here: the driver of a search does not wait for it
+
     torch.set_num_threads(work.threads)
     number = config["number"]
     lines: list[str] = []

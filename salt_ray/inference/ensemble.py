@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from salt_ray.config import Prediction
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredRecords
 from salt_ray.storage import StoragePath, load_array
 

@@ -6,13 +6,13 @@ Letters: n tiles, B a batch, P padded and S tile edge in px.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from salt_ray.config import Experiment
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.tta import Identity, LeftRightFlip, transforms
 from salt_ray.model.acceleration import (
     CompilationFailed,
@@ -29,13 +29,6 @@ from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.samples import network_input
-
-
-class Probabilities(NamedTuple):
-    """``masks`` (n, S, S) float16: probability of salt per pixel; ``salt`` (n,) float32: that the tile has any."""
-
-    masks: np.ndarray
-    salt: np.ndarray
 
 
 class Model:

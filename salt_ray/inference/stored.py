@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from salt_ray.artifacts import Folder
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.storage import StoragePath, load_array, readable, save_array
 
 CHUNK = 128  # tiles of one file: 2.6 MB at 101 px, seconds of work on a CPU

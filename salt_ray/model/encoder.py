@@ -8,7 +8,6 @@ N images, H, W pixels; feature maps go from the shallowest (fine) to the deepest
 from __future__ import annotations
 
 import difflib
-import hashlib
 import pickle  # nosec B403: only the name of its error is used
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 
 from salt_ray import torchvision_schemas
 from salt_ray.config import ExperimentError
-from salt_ray.storage import StoragePath
 
 torchvision_schemas.declare()
 
@@ -109,24 +107,6 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
         return Encoder(body, name)
     except (RuntimeError, *UNSUITED) as error:
         raise _unsuited(name, error) from error
-
-
-def weights_digest(weights: bool | StoragePath) -> str | None:
-    """SHA-256 (hex) of a file of weights; None where no file is named, but timm's weights or random ones.
-
-    Raises:
-        ExperimentError: there is no such file, or it cannot be read.
-        StorageError: the object store cannot be reached.
-    """
-    if isinstance(weights, bool):
-        return None
-    try:
-        return hashlib.sha256(weights.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ExperimentError(
-            f"the weights {weights} cannot be read ({error.strerror or 'there is no such file'}): let "
-            "network.pretrained (a local file) or folds.checkpoint name a file that is there"
-        ) from error
 
 
 def _check_name(name: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from salt_ray.config import Prediction
 from salt_ray.inference.ensemble import ModelPrediction, decide
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.mosaic.rules import Mosaic
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.survey.prepared import PreparedSurvey

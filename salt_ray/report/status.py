@@ -25,7 +25,6 @@ from salt_ray.inference.stored import chunk_count
 from salt_ray.storage import StoragePath, fields_if_there, load_array
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.task import fold_name
-from salt_ray.tuning.study import load_study
 
 State = Literal["done", "running", "begun", "waiting", "left out"]
 
@@ -153,6 +152,8 @@ def _seeds(run: RunDirectory, seeds: list[int]) -> Iterator[Step]:
 
 
 def _search(run: RunDirectory, experiment: Experiment, running: bool) -> Step:
+    from salt_ray.tuning.study import load_study  # sqlalchemy: runs without a search need not wait for it
+
     trials = load_study(run).get_trials(deepcopy=False)
     ended = sum(trial.state.is_finished() for trial in trials)
     complete = [trial.value for trial in trials if trial.state is TrialState.COMPLETE]

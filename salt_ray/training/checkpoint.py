@@ -3,7 +3,8 @@
 A checkpoint is a ``torch.save`` file followed by a seal (a tag and the SHA-256 of everything before it). ``torch.load``
 reads it as it is; this module also notices a flipped bit, which torch does not.
 
-Only one worker writes them: the one that began last (``Ownership``).
+Only one worker writes them: the one that began last (``Ownership``). PyTorch is imported where a state is read or
+written: who only looks which checkpoints there are does not wait for it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from salt_ray.errors import SaltRayError
 from salt_ray.storage import StoragePath, read_tail, write_atomically
 from salt_ray.training.micro_batch import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 SEAL_TAG = b"salt-ray-sha256:"
 SEAL_LENGTH = len(SEAL_TAG) + 32
@@ -198,6 +200,8 @@ class Saver:
 
 def _on_host(value: Any) -> Any:
     """The same value with its tensors copied to the host."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -207,6 +211,8 @@ def _on_host(value: Any) -> Any:
 
 def seal(state: dict[str, Any]) -> bytes:
     """Serialise a state of tensors and plain values and append its seal; equal states give equal bytes."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(_canonical(state), buffer)
     with buffer.getbuffer() as content:
@@ -244,6 +250,8 @@ def read_checkpoint(path: StoragePath) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is damaged (its checksum does not fit): restore it, or delete its folder to train that stage again"
         )
+    import torch
+
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is sealed and yet no checkpoint

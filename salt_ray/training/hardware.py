@@ -7,11 +7,13 @@ import json
 import platform
 import re
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, write_atomically
+
+if TYPE_CHECKING:
+    import torch
 
 
 def processor_name() -> str:
@@ -25,6 +27,8 @@ def processor_name() -> str:
 
 def device_name(device: torch.device) -> str:
     """A GPU, or the processor with the threads that PyTorch takes; no name by which a machine could be reached."""
+    import torch  # here: a report, which only reads what is kept, does not wait for it
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

@@ -26,7 +26,7 @@ import torch
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Stage
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import TrainingFailed
 from salt_ray.model.acceleration import (
     CompilationFailed,
     compilation_watched,
@@ -55,10 +55,6 @@ MORE_MEMORY = (
     "give a fold more memory (another GPU or machine, or fewer folds on one: raise resources.gpus_per_fold or "
     "resources.cpus_per_fold), or take a smaller network.encoder or geometry.crop_px and another --run-dir"
 )
-
-
-class TrainingFailed(SaltRayError):
-    """A fold cannot be trained as asked; trying again would end the same way."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import torch
-
 from salt_ray.errors import SaltRayError
 from salt_ray.storage import StoragePath, write_atomically
 
@@ -51,6 +49,8 @@ class OutOfMemory(Exception):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception of torch or numpy means that memory was short."""
+    import torch  # here: a fold's controller, which only halves batches, does not wait for it
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)

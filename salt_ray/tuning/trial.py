@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-
-import torch
+from typing import TYPE_CHECKING
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, ExperimentError, Training
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.loop import train_fold
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def run_trial(
     Raises:
         SaltRayError: as ``train_fold``.
     """
+    from salt_ray.training.loop import train_fold  # PyTorch: who only names trials and steps does not wait for it
+
     scores: list[float] = []
     ends = fold_ends(tasks[0].experiment)
     for position, (task, end) in enumerate(zip(tasks, ends, strict=True)):

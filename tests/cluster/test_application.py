@@ -19,7 +19,8 @@ from salt_ray.cluster.application import Application
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import decide
-from salt_ray.inference.predict import Model, Probabilities
+from salt_ray.inference.predict import Model
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey import rle
 from salt_ray.survey.prepared import prepare_survey

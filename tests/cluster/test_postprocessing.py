@@ -22,7 +22,7 @@ from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment, Resources
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.predicted import positions

@@ -18,7 +18,7 @@ from salt_ray.cluster import prediction
 from salt_ray.cluster.prediction import RESTARTS, Workers, predict_chunk
 from salt_ray.cluster.restarts import Loss
 from salt_ray.cluster.session import ClusterError, slots
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 
 from ray.exceptions import ActorDiedError  # isort: skip
 

@@ -16,11 +16,11 @@ from salt_ray.cluster.folds import STARTS, Fits, FoldWork
 from salt_ray.cluster.restarts import GivenUp, Loss
 from salt_ray.cluster.trials import Obstacle, Places, StudyScheduler, TrialWork
 from salt_ray.config import Experiment, Resources
-from salt_ray.errors import RunError
+from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.object_store import StorageError
 from salt_ray.survey.folds import FoldTable
+from salt_ray.training import loop
 from salt_ray.training.checkpoint import CheckpointError, Superseded
-from salt_ray.training.loop import TrainingFailed
 from salt_ray.training.task import FoldTask
 
 import ray  # isort: skip
@@ -52,7 +52,7 @@ def fold(task: FoldTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     monkeypatch.setattr(folds.ray, "get", lambda reference: None)
 
     def end(error: Exception) -> dict[str, Any]:
-        monkeypatch.setattr(folds, "train_fold", raising(error))
+        monkeypatch.setattr(loop, "train_fold", raising(error))
         return folds._train_in_worker({"task": task, "work": work})
 
     return end

@@ -6,7 +6,7 @@ import pytest
 from salt_ray.config import Prediction
 from salt_ray.inference import ensemble
 from salt_ray.inference.ensemble import ModelPrediction, decide, decided_masks, mean_blocks
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import as_records
 
 RANDOM = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import pytest
 from salt_ray.config import Prediction
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import as_records
 from salt_ray.survey.folds import random_folds

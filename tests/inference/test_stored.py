@@ -11,7 +11,7 @@ from salt_ray.artifacts import Folder
 from salt_ray.errors import RunError
 from salt_ray.inference import stored
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, StoredRecords, write_chunk
 from salt_ray.storage import StoragePath, storage_path
 

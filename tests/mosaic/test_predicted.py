@@ -10,7 +10,7 @@ import pytest
 
 from salt_ray.config import Prediction
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import as_records
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view, positions, view
 from salt_ray.mosaic.table import MosaicTable

@@ -17,12 +17,13 @@ import torch
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
+from salt_ray.errors import TrainingFailed
 from salt_ray.experiment_file import override
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
 from salt_ray.training.checkpoint import Ownership, Superseded, read_checkpoint
-from salt_ray.training.loop import TrainingFailed, train_fold
+from salt_ray.training.loop import train_fold
 from salt_ray.training.micro_batch import MicroBatch
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask

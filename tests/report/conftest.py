@@ -14,7 +14,7 @@ import pytest
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.inference.predict import Probabilities
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores
 from salt_ray.inference.stored import as_records
 from salt_ray.mosaic.corrections import Corrections

@@ -150,7 +150,7 @@ def test_short_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def short(*arguments: object, **named: object) -> None:
         torch.empty(1 << 50)
 
-    monkeypatch.setattr(checkpoint.torch, "load", short)
+    monkeypatch.setattr(torch, "load", short)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         folder.newest(print)
 
