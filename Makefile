@@ -10,6 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 # These start Ray, kill processes or take memory away, one after the other; all others share the cores.
 ALONE := tests/cluster tests/reliability
 BESIDE := $(ALONE:%=--ignore=%)
+LONG := slow or cluster or browser
 
 .PHONY: install demo test test-all rehearsal lint audit clean
 
@@ -27,13 +28,13 @@ demo: install
 	@$(BIN)/python launch.py demo
 
 test: install
-	$(PYTEST) --numprocesses auto $(BESIDE) -m "not slow"
-	$(PYTEST) $(ALONE) -m "not slow and not cluster and not browser"
+	$(PYTEST) --numprocesses auto $(BESIDE) -m "not ($(LONG))"
+	$(PYTEST) $(ALONE) -m "not ($(LONG))"
 
 # What make test leaves out comes after it.
 test-all: test
-	$(PYTEST) --numprocesses auto $(BESIDE) -m slow
-	$(PYTEST) $(ALONE) -m "(slow or cluster or browser) and not machines"
+	$(PYTEST) --numprocesses auto $(BESIDE) -m "$(LONG)"
+	$(PYTEST) $(ALONE) -m "($(LONG)) and not machines"
 
 # Three machines of network namespaces, ray up, and what a cluster goes through: as root, on Linux, 10 to 20 minutes.
 rehearsal: install

@@ -100,10 +100,10 @@ class Pipeline:
         folder = Folder(self.run.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
         path = folder.path / "mosaics.csv"
         if folder.done is None:
-            folder.open()
-            self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
             from salt_ray.mosaic.assemble import assemble
 
+            folder.open()
+            self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
             images = np.asarray(survey.images)
             say = self.terminal.say
             table = assemble(images, survey.ids, survey.constant, settings, say, _device().type, survey.sections)
