@@ -174,7 +174,9 @@ class Pipeline:
         self.terminal.account(self.prepared)
         self.terminal.survey(self.data, self.prepared)
         if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
-            self._try_encoder(download=False)
+            from salt_ray.model.encoder import try_encoder
+
+            try_encoder(self.experiment.network, download=False)
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
@@ -213,7 +215,9 @@ class Pipeline:
             self.terminal.say(f"{skipped} of {len(self.tasks)} folds are trained already")
         if not unfinished:
             return
-        self._try_encoder(download=True)  # what is wrong with it is said here, not by K workers
+        from salt_ray.model.encoder import try_encoder
+
+        try_encoder(self.experiment.network, download=True)  # what is wrong with it is said here, not by K workers
         self.connect()
         with self.terminal.folds([task.name for task in unfinished]) as report:
             outcomes = train_folds(unfinished, self.prepared.training_tiles(), self.run, report, self.terminal.say)
@@ -377,23 +381,6 @@ class Pipeline:
         if not self._connected:
             self.terminal.dashboard(self._open.enter_context(connect(self._address)))
             self._connected = True
-
-    def _try_encoder(self, download: bool) -> None:
-        """Build the network's encoder once.
-
-        Raises:
-            ExperimentError: it, or its weights, cannot be used.
-        """
-        import torch
-
-        from salt_ray.model.encoder import build_encoder
-
-        network = self.experiment.network
-        pretrained = network.pretrained
-        if pretrained is True and not download:
-            pretrained = False
-        with torch.random.fork_rng(devices=[]):
-            build_encoder(network.encoder, pretrained)
 
     def _last_stage(self, task: FoldTask, key: str) -> Folder:
         return task.stage_folder(self.run, len(task.training.stages) - 1, key)

@@ -32,10 +32,10 @@ def search(road: Pipeline, trials: int | None = None) -> Summary:
     road.prepare()
     study = Study(road.experiment, road.run, road.study_folder)
     if study.left:
-        from salt_ray.model.encoder import build_encoder  # timm: a search that is done does not wait for it
+        from salt_ray.model.encoder import try_encoder  # timm: a search that is done does not wait for it
 
         for encoder in study.space.encoders():
-            build_encoder(encoder, road.experiment.network.pretrained)
+            try_encoder(road.experiment.network.replace(encoder=encoder), download=True)
         road.connect()
         wanted = trial_resources(road.experiment)
         identity = check_nodes_see(road.run)
