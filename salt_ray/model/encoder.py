@@ -118,7 +118,7 @@ def try_encoder(network: Network, *, download: bool) -> None:
     Raises:
         ExperimentError: as ``build_encoder``.
     """
-    pretrained = network.pretrained if download or network.pretrained is not True else False
+    pretrained = download if network.pretrained is True else network.pretrained
     with torch.random.fork_rng(devices=[]):
         build_encoder(network.encoder, pretrained)
 

@@ -174,7 +174,7 @@ def test_the_digest_of_a_file_does_not_depend_on_where_it_lies(bucket, tmp_path)
 
 
 @pytest.mark.parametrize("download", [False, True])
-def test_a_trial_downloads_only_when_told_and_moves_no_rng(monkeypatch, download):
+def test_an_encoder_is_tried_without_a_download_unless_told_and_moves_no_rng(monkeypatch, download):
     asked, create_model = [], timm.create_model
 
     def without_network(name, pretrained, **options):
