@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from salt_ray.config import RemovedField
 from salt_ray.errors import SaltRayError, incurable, refusal
 from salt_ray.experiment_file import load_experiment
 
@@ -221,10 +223,25 @@ def study(
     output.finish(run)
 
 
-@road_command(uses_ray=True)
-def predict(road: "Pipeline") -> None:
+@app.command()
+def predict(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where another model of a fold has predicted than is its best.")
+    ] = False,
+) -> None:
     """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
-    road.predict()
+    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
+        if again:
+            road.predict_again()
+        road.predict()
 
 
 @road_command(uses_ray=False)
@@ -447,6 +464,8 @@ def _go_on_as_job(address: str | None) -> None:
 def main() -> None:
     """Run a command; what a person can put right is one sentence on standard error."""
     debug = sys.argv[1:2] == ["--debug"]
+    warnings.filterwarnings("once", category=RemovedField)
+    warnings.showwarning = _show_note
     try:
         app()
     except SaltRayError as error:
@@ -461,6 +480,12 @@ def main() -> None:
         sentence = f"{obstacle}, then the same command goes on" if obstacle else refusal(error)
         print(f"error: {_printable(sentence)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+
+
+def _show_note(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+    """Warnings for people are one line; those of libraries are for whoever debugs them."""
+    if issubclass(category, RemovedField):
+        print(f"note: {_printable(str(message))}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:

@@ -25,6 +25,7 @@ from salt_ray.cluster.postprocessing import Postprocessing
 from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth
@@ -110,7 +111,7 @@ def _correct_and_draw(root: Path, folder: Path, first: int, step: int) -> list[C
     members, found = list(table.members()), []
     for number in range(first, table.count, step):
         tiles = MosaicTiles.gather(number, members[number], table, prepared)
-        corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), experiment.prediction)
+        corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), Decision.of(experiment.prediction))
         before, after = corrected.before, corrected.after
         picture = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after)
         write_png(picture_path(folder, number), picture)

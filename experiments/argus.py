@@ -16,6 +16,7 @@ def experiment() -> Experiment:
     return parent.replace(
         name="argus",
         trainings=(*parent.trainings, *mosaic_folds().trainings),
+        decision="argus",
         prediction=Prediction(mask_threshold=0.4, salt_threshold=0.5, flip=True),
         postprocessing=Postprocessing(rules="seed"),  # rules="evidence" keeps only those that help
     )

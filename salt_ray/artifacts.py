@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from salt_ray.compatibility import in_todays_fields
 from salt_ray.errors import RunError
 from salt_ray.lease import Lease
 from salt_ray.object_store import ObjectPath
-from salt_ray.storage import StoragePath, delete, fields_if_there, write_atomically
+from salt_ray.storage import StoragePath, delete, fields_if_there, remove_tree, write_atomically
 
 SHARE = "put the run directory on a folder that all nodes share, or in an object store (--run-dir s3://BUCKET/PREFIX)"
 
@@ -168,47 +169,65 @@ class RunDirectory:
 
 
 class Folder:
-    """A folder of results with the inputs that they depend on written first and a marker written last."""
+    """A folder of results with the inputs that they depend on written first and a marker written last.
 
-    def __init__(self, path: StoragePath, inputs: dict[str, Any]) -> None:
+    Args:
+        again: inputs that may change, because what depends on them is quickly made again; a change of any other one is
+            an error. None: all of them.
+    """
+
+    def __init__(self, path: StoragePath, inputs: dict[str, Any], again: frozenset[str] | None = frozenset()) -> None:
         self.path = path
         self.inputs = json.loads(json.dumps(inputs))
+        self._again = again
 
     @property
     def done(self) -> dict[str, Any] | None:
-        """The marker's content; None while the work is not finished.
+        """The marker's content; None while the work is not finished, or has to be done again.
 
         Raises:
-            RunError: what lies there was made from other inputs (the message names the differences), or is damaged.
+            RunError: what is there was made from other inputs (the message names the differences), or is damaged.
         """
-        self._check()
-        return self._read("done.json")
+        return None if self.outdated else self._read("done.json")
+
+    @property
+    def outdated(self) -> list[str]:
+        """What has changed since, in words, where the work has to be done again; empty otherwise.
+
+        Raises:
+            RunError: something has changed that must not, or the folder is damaged.
+        """
+        before = self._read("inputs.json")
+        if before is None:
+            return []
+        differences = self.differences(before)
+        fixed = [line for line in differences if self._again is not None and _top(line) not in self._again]
+        if fixed:
+            raise RunError(
+                f"{self.path} was made with other settings ({'; '.join(fixed[:4])}): "
+                "use another --run-dir, or delete that folder"
+            )
+        return differences
+
+    def differences(self, before: dict[str, Any]) -> list[str]:
+        """How inputs differ from this folder's, in words; those of an older version count as it meant them."""
+        return list(_differences(in_todays_fields(before, self.inputs), self.inputs))
 
     def open(self) -> None:
-        """Create the folder with its inputs, or go on in one that was made from the same inputs.
+        """Create the folder with its inputs, or go on in one that was made from the same; outdated results go.
 
         Raises:
             RunError: it was made from others.
         """
-        if not self._check():
+        if self.outdated:
+            remove_tree(self.path)
+        if self._read("inputs.json") is None:
             write_atomically(self.path / "inputs.json", json.dumps(self.inputs, indent=1))
 
     def reopen(self) -> None:
-        """``open``, to do the work anew: an earlier marker goes first, so that none stands beside half of the new."""
+        """``open``, to do the work again: an earlier marker goes first, so that none is beside half of the new."""
         self.open()
         delete(self.path / "done.json")
-
-    def _check(self) -> bool:
-        before = self._read("inputs.json")
-        if before is None:
-            return False
-        differences = list(_differences(before, self.inputs))
-        if differences:
-            raise RunError(
-                f"{self.path} was made with other settings ({'; '.join(differences[:4])}): "
-                "use another --run-dir, or delete that folder"
-            )
-        return True
 
     def _read(self, name: str) -> dict[str, Any] | None:
         return fields_if_there(self.path / name, self.path)
@@ -218,9 +237,14 @@ class Folder:
         write_atomically(self.path / "done.json", json.dumps(marker, indent=1))
 
 
+def _top(difference: str) -> str:
+    """The input that a difference is in."""
+    return difference.partition(":")[0].partition(".")[0]
+
+
 def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in before.keys() | now.keys():
+        for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{where}.{key}".lstrip("."))
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for i, (a, b) in enumerate(zip(before, now, strict=True)):

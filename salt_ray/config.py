@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -34,10 +35,26 @@ class ExperimentError(SaltRayError):
     """An experiment cannot be used; the message names the field, the value and what is allowed."""
 
 
+class RemovedField(UserWarning):
+    """An experiment of an older version has a field that does nothing today."""
+
+
 class Section(BaseModel):
     """A frozen part of an experiment; unknown fields and non-finite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    #: Fields that files of older versions may have, and why they have no effect any more.
+    removed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        for name in cls.removed.keys() & fields.keys():
+            warnings.warn(f"{name} has no effect any more: {cls.removed[name]}", RemovedField, stacklevel=2)
+        return {name: value for name, value in fields.items() if name not in cls.removed}
 
     def replace(self, **changes: Any) -> Self:
         """A validated copy in which the named fields differ."""
@@ -190,6 +207,8 @@ class Prediction(Section):
     #: A tile whose mean P(salt) is not above this is empty.
     salt_threshold: Fraction = 0.5
     flip: StrictBool = True
+    #: Which model of a fold predicts: the best checkpoint of all its stages, or that of the last one.
+    models: Literal["best", "last"] = "best"
     #: Tiles at once on a GPU; on CPUs 16 at the most (``model.acceleration``).
     batch_size: Annotated[StrictInt, Field(ge=1)] = 64
 
@@ -349,6 +368,9 @@ class Experiment(Section):
     #: bf16: mixed precision where the hardware has units for it (CUDA, CPUs with AMX), fp32 elsewhere.
     precision: Literal["bf16", "fp32"] = "bf16"
     trainings: tuple[Training, ...]
+    #: How validation decides, and so which epochs are best: as ``prediction`` does, or as the published baseline does
+    #: (probability above 0.5, without flip; method section 4). What a training began with stays.
+    decision: Literal["prediction", "argus"] = "prediction"
     prediction: Prediction = Prediction()
     mosaics: Mosaics = Mosaics()
     postprocessing: Postprocessing = Postprocessing()
@@ -415,15 +437,16 @@ def _section_at(kind: type[Section], location: tuple) -> type[Section] | None:
             section
             for c in candidates
             if step in c.model_fields
-            for section in _sections(c.model_fields[step].annotation)
+            for section in sections_in(c.model_fields[step].annotation)
         ]
     return candidates[0] if candidates else None
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The sections that a field's annotation names."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    return [section for argument in get_args(annotation) for section in _sections(argument)]
+    return [section for argument in get_args(annotation) for section in sections_in(argument)]
 
 
 def near(word: str, allowed: Iterable[str]) -> str:

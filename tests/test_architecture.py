@@ -12,7 +12,9 @@ FILES = sorted(p for folder in ("salt_ray", "experiments") for p in (ROOT / fold
 FILES.append(ROOT / "launch.py")
 CORE = {
     "artifacts",
+    "compatibility",
     "config",
+    "decision",
     "errors",
     "object_store",
     "storage",
@@ -26,9 +28,9 @@ CORE = {
 ALLOWED = {
     "survey": {"config", "errors", "storage"},
     "model": {"config", "errors", "storage", "torchvision_schemas"},
-    "training": {"artifacts", "config", "errors", "storage", "survey", "model"},
-    "inference": {"artifacts", "config", "errors", "storage", "survey", "model", "training"},
-    "mosaic": {"config", "errors", "storage", "survey", "model", "training", "inference"},
+    "training": {"artifacts", "compatibility", "config", "decision", "errors", "storage", "survey", "model"},
+    "inference": {"artifacts", "config", "decision", "errors", "storage", "survey", "model", "training"},
+    "mosaic": {"config", "decision", "errors", "storage", "survey", "model", "training", "inference"},
     "tuning": {
         "artifacts",
         "config",
@@ -42,7 +44,9 @@ ALLOWED = {
     },
     "report": CORE | {"experiment_file", "tuning"},
     "cluster": CORE | {"tuning", "report"},
-    "artifacts": {"errors", "lease", "object_store", "storage"},
+    "artifacts": {"compatibility", "errors", "lease", "object_store", "storage"},
+    "compatibility": {"config", "decision"},
+    "decision": {"config"},
     "storage": {"errors", "object_store"},
     "lease": {"errors", "object_store"},
     "object_store": {"errors"},

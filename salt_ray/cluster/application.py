@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import survey_masks
@@ -25,11 +26,9 @@ from salt_ray.survey.folds import load_folds
 from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
-from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.metrics import score, trivial_scores
+from salt_ray.training.models import FoldModel, fold_models, passed_over
 from salt_ray.training.task import decisive, fold_name
-
-StageKey = tuple[str, int, str]  # training, fold, stage
 
 
 class Application:
@@ -64,27 +63,32 @@ class Application:
     ) -> None:
         self._trained, self._experiment, self._to = trained, experiment.replace(holdout=None), to
         self._terminal, self._address = terminal, address
-        models = {key: _model(trained, experiment, *key) for key in _last_stages(experiment)}
+        models = _models(trained, experiment, terminal.say)
+        folders = [_folder(trained, experiment, model) for model in models]
         survey = load_survey(data, skip_bad=skip_bad, report=terminal.say)
-        if any(model.inputs["survey"] == survey.key for model in models.values()):
+        if any(folder.inputs["survey"] == survey.key for folder in folders):
             raise RunError(f"{trained.path} was trained on the tiles in {data}: predict and submit are for those")
         self._prepared = prepare_survey(survey, self._experiment, terminal.say)
         terminal.account(self._prepared, for_training=False)
         terminal.survey(data, self._prepared)
         self._known = _trained_ids(trained, experiment)
         tiles = np.flatnonzero(~survey.constant)
-        self._tasks = [self._task(key, model, tiles) for key, model in models.items()]
+        self._tasks = [self._task(*found, tiles) for found in zip(models, folders, strict=True)]
 
-    def _task(self, key: StageKey, model: Folder, tiles: np.ndarray) -> PredictionTask:
+    @property
+    def _decision(self) -> Decision:
+        return Decision.of(self._experiment.prediction)
+
+    def _task(self, model: FoldModel, folder: Folder, tiles: np.ndarray) -> PredictionTask:
         inputs = {
-            "model": model.inputs,
-            "trained": model.done,
+            "model": folder.inputs,
+            "trained": folder.done,
             "flip": self._experiment.prediction.flip,
             "survey": self._prepared.survey.key,
             "chunk": CHUNK,
         }
-        best = CheckpointFolder(model.path).best_path
-        return PredictionTask(best, tiles, Folder(self._to.prediction(*key), inputs))
+        path = self._to.prediction(model.training, model.fold, model.stage)
+        return PredictionTask(model.checkpoint, tiles, Folder(path, inputs, again=frozenset({"flip"})))
 
     def run(self) -> dict[str, Any]:
         """Predict what is missing, average, decide and write; returns the content of ``summary.json``.
@@ -98,7 +102,7 @@ class Application:
             self._predict()
             models = [ModelPrediction.load(task.folder.path, self._prepared.frame.tile_px) for task in self._tasks]
             survey = self._prepared.survey
-            masks = survey_masks(self._prepared, models, np.arange(len(survey.ids)), self._experiment.prediction)
+            masks = survey_masks(self._prepared, models, np.arange(len(survey.ids)), self._decision)
             write_submission(self._to.submission, survey.ids, masks, survey.ids)
             write_masks(self._to.masks, survey.ids, masks)
             summary = self._summary(masks)
@@ -156,13 +160,6 @@ class Application:
         return summary
 
 
-def _last_stages(experiment: Experiment) -> Iterator[StageKey]:
-    """Where the models of every fold are."""
-    for training in experiment.trainings:
-        for fold in range(training.folds.count):
-            yield training.name, fold, training.stages[-1].name
-
-
 def _trained_ids(trained: RunDirectory, experiment: Experiment) -> np.ndarray:
     """Ids (n,) str of the tiles that any of the models may have been trained on.
 
@@ -176,19 +173,38 @@ def _trained_ids(trained: RunDirectory, experiment: Experiment) -> np.ndarray:
     return np.concatenate([table.ids for table in tables])
 
 
-def _model(trained: RunDirectory, experiment: Experiment, training: str, fold: int, stage: str) -> Folder:
-    """The finished folder of a stage.
+def _models(trained: RunDirectory, experiment: Experiment, say: Callable[[str], None]) -> list[FoldModel]:
+    """The models of every fold, those that the run itself has predicted with.
 
     Raises:
-        RunError: it is not trained, is damaged, or was trained with another experiment.
+        RunError: a fold is not trained to its end, or a marker is damaged.
     """
-    path = trained.stage(training, fold, stage)
-    if not (path / "done.json").exists():
-        seeds = sorted(found.name for found in trained.path.glob("seed-*"))
-        if seeds:
-            raise RunError(f"{trained.path} holds a run for each seed: apply one of them, {trained.path / seeds[0]}")
-        raise RunError(f"{fold_name(training, fold)} is not trained in {trained.path}: finish that run with pipeline")
+    found = []
+    for training in experiment.trainings:
+        for fold in range(training.folds.count):
+            models = fold_models(trained, training, fold, experiment.prediction.models)
+            if not models:
+                seeds = sorted(path.name for path in trained.path.glob("seed-*"))
+                if seeds:
+                    one = trained.path / seeds[0]
+                    raise RunError(f"{trained.path} holds a run for each seed: apply one of them, {one}")
+                name = fold_name(training.name, fold)
+                raise RunError(f"{name} is not trained in {trained.path}: finish that run with pipeline")
+            line = passed_over(trained, training, fold, experiment.prediction.models)
+            if line is not None:
+                say(line)
+            found += models
+    return found
+
+
+def _folder(trained: RunDirectory, experiment: Experiment, model: FoldModel) -> Folder:
+    """The folder of the model's stage.
+
+    Raises:
+        RunError: it is damaged, or was trained with another experiment.
+    """
+    path = trained.stage(model.training, model.fold, model.stage)
     inputs = load_fields(path / "inputs.json", path, "experiment", "survey")
-    model = Folder(path, inputs | {"experiment": decisive(experiment)})
-    _ = model.done
-    return model
+    folder = Folder(path, inputs | {"experiment": decisive(experiment)})
+    _ = folder.done
+    return folder

@@ -21,7 +21,9 @@ from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.cluster.visibility import check_nodes_see
+from salt_ray.compatibility import ADDED
 from salt_ray.config import Experiment, Folds, Training
+from salt_ray.decision import Decision, validation_decision
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
@@ -34,15 +36,16 @@ from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.report.terminal import Terminal
-from salt_ray.storage import StoragePath, load_fields, readable, write_atomically
+from salt_ray.storage import StoragePath, fields_if_there, load_fields, readable, remove_tree, write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
-from salt_ray.training.checkpoint import CheckpointFolder, read_checkpoint
+from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.metrics import score
-from salt_ray.training.task import FoldTask, fold_name
+from salt_ray.training.models import Choice, FoldModel, fold_models, other_predictions, passed_over
+from salt_ray.training.task import FoldTask, begun_decision, fold_name
 from salt_ray.tuning.folder import study_folder
 
 if TYPE_CHECKING:
@@ -159,12 +162,26 @@ class Pipeline:
         coverage = survey.masks[trainable].mean(axis=(1, 2))
         return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
+    @property
+    def decision(self) -> Decision:
+        """How predictions become masks."""
+        return Decision.of(self.experiment.prediction)
+
+    @functools.cached_property
+    def validation(self) -> Decision:
+        """How validation decides: as the run's trainings began, or as the experiment says where none has begun."""
+        wanted = validation_decision(self.experiment)
+        begun = begun_decision(self.run, self.experiment)
+        if begun is not None and begun != wanted:
+            self.terminal.say(f"epochs are chosen as the run began: {begun.text}; predictions: {self.decision.text}")
+        return begun or wanted
+
     @functools.cached_property
     def tasks(self) -> list[FoldTask]:
         """Every fold of every training."""
         weights = weights_digest(self.experiment.network.pretrained)
         return [
-            FoldTask(self.experiment, training, fold, self.tables[training.name], weights)
+            FoldTask(self.experiment, training, fold, self.tables[training.name], weights, self.validation)
             for training in self.experiment.trainings
             for fold in range(training.folds.count)
         ]
@@ -180,7 +197,7 @@ class Pipeline:
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
-        if all(self._last_stage(task, self.prepared.survey.key).done for task in self.tasks):
+        if all(self._models(task) for task in self.tasks):
             _ = [prediction.folder.done for prediction in self._prediction_tasks]
             if self.experiment.postprocessing.rules != "none" and self.run.postprocessing.exists():
                 _ = self._postprocessing_folder.done
@@ -208,8 +225,7 @@ class Pipeline:
         Raises:
             TrainingFailed: naming every fold that failed, after the others have finished.
         """
-        key = self.prepared.survey.key
-        unfinished = [task for task in self.tasks if self._last_stage(task, key).done is None]
+        unfinished = [task for task in self.tasks if not self._models(task)]
         skipped = len(self.tasks) - len(unfinished)
         if skipped:
             self.terminal.say(f"{skipped} of {len(self.tasks)} folds are trained already")
@@ -226,16 +242,21 @@ class Pipeline:
             raise TrainingFailed("; ".join(failures))
 
     def predict(self, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
-        """Predict with every fold's best model: all unlabelled and held-out tiles, and those of its own fold.
+        """Predict with every fold's model: all unlabelled and held-out tiles, and those of its own fold.
 
         Args:
             arrived: called with positions of tiles that one model has predicted, also in an earlier run.
         """
         pending = []
         self._check_begun()
+        for task in self.tasks:
+            line = passed_over(self.run, task.training, task.fold, self.experiment.prediction.models)
+            if line is not None:
+                self.terminal.say(line)
         for task in self._prediction_tasks:
             if task.folder.done is None:
                 pending.append(task)
+                self._say_outdated(task.folder)
             else:
                 arrived(task.tiles)
         if len(pending) < len(self.tasks):
@@ -254,6 +275,17 @@ class Pipeline:
             predict_models(
                 pending, padded, self.prepared.frame, self.experiment, self.run, self._seen_by_nodes, follow, say
             )
+
+    def predict_again(self) -> None:
+        """Forget the predictions of other models than would be taken today, so that ``predict`` makes them again."""
+        for task in self.tasks:
+            for folder in other_predictions(self.run, task.training, task.fold, self.experiment.prediction.models):
+                self.terminal.say(f"{task.name}: predictions of stage {folder.name} are left behind")
+                remove_tree(folder)
+
+    def _say_outdated(self, folder: Folder) -> None:
+        if folder.outdated:
+            self.terminal.say(f"{folder.path} is made again ({'; '.join(folder.outdated[:4])})")
 
     def postprocess(self) -> None:
         """Let mosaic neighbours correct the predictions; needs all of them.
@@ -277,6 +309,7 @@ class Pipeline:
             self.predict()
             self.terminal.say(f"the masks are post-processed already: {folder.path}")
             return
+        self._say_outdated(folder)
         folder.reopen()
         missing = np.zeros(len(self.prepared.survey.ids), np.int64)
         for task in self._prediction_tasks:
@@ -287,14 +320,14 @@ class Pipeline:
             stored = StoredPrediction.open(task.folder, task.tiles)
             models.append(ModelPrediction.of(stored.tiles, StoredRecords(task.folder.path)))
         _ = self._seen_by_nodes
-        work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
+        work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, self.decision, folder)
         self.predict(work.arrived)
         self.terminal.rules(work.finish(), folder.path)
 
     def submit(self) -> Path:
         """Average, decide, correct and write ``submission.csv`` and ``masks.zip``."""
         unlabelled, survey = self.prepared.unlabelled, self.prepared.survey
-        masks = survey_masks(self.prepared, self._predictions.values(), unlabelled, self.experiment.prediction)
+        masks = survey_masks(self.prepared, self._predictions.values(), unlabelled, self.decision)
         masks = self._corrections.apply(unlabelled, masks)
         ids = survey.ids[unlabelled]
         left_out = np.setdiff1d(survey.submission_ids, ids) if self._skip_bad else ids[:0]
@@ -310,10 +343,10 @@ class Pipeline:
 
     def score(self) -> dict[str, Any]:
         """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
-        survey, settings = self.prepared.survey, self.experiment.prediction
+        survey, decision = self.prepared.survey, self.decision
         truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled])
         models, corrections = self._predictions, self._corrections
-        scores = run_scores(self.prepared, models, self.tables, settings, truth, corrections.apply)
+        scores = run_scores(self.prepared, models, self.tables, decision, truth, corrections.apply)
         if self.experiment.postprocessing.rules != "none":
             folder = self._postprocessing_folder.path
             rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
@@ -336,7 +369,17 @@ class Pipeline:
         models, scores = self._predictions, load_scores(self.run.scores)
         mosaics = self.mosaics if (self.run.mosaics / "mosaics.csv").exists() else None
         finished = FinishedRun(
-            self.run, self.experiment, self.prepared, models, self.tables, mosaics, self._corrections, scores, PROJECT
+            self.run,
+            self.experiment,
+            self.prepared,
+            models,
+            self.tables,
+            mosaics,
+            self._corrections,
+            scores,
+            PROJECT,
+            self.decision,
+            self.validation,
         )
         path = write_report(finished)
         self.terminal.say(f"report, to be opened in a browser: {path}")
@@ -344,14 +387,14 @@ class Pipeline:
 
     def _test_of_each_rule(self, truth: np.ndarray) -> dict[str, float]:
         """The score on a known test truth after each rule alone; nothing is chosen by it."""
-        prepared, settings = self.prepared, self.experiment.prediction
+        prepared, decision = self.prepared, self.decision
         models = list(self._predictions.values())
-        masks = survey_masks(prepared, models, prepared.unlabelled, settings)
+        masks = survey_masks(prepared, models, prepared.unlabelled, decision)
         mosaics = (
             PredictedMosaic.gather(MosaicTiles.gather(number, members, self.mosaics, prepared), models)
             for number, members in enumerate(self.mosaics.members())
         )
-        alone = correct_with_each(mosaics, settings, prepared.frame.tile_px)
+        alone = correct_with_each(mosaics, decision, prepared.frame.tile_px)
         return {name: score(truth, corrected.apply(prepared.unlabelled, masks)) for name, corrected in alone.items()}
 
     def all(self) -> dict[str, Any]:
@@ -382,8 +425,9 @@ class Pipeline:
             self.terminal.dashboard(self._open.enter_context(connect(self._address)))
             self._connected = True
 
-    def _last_stage(self, task: FoldTask, key: str) -> Folder:
-        return task.stage_folder(self.run, len(task.training.stages) - 1, key)
+    def _models(self, task: FoldTask) -> list[FoldModel]:
+        """What a fold predicts with; empty while it is not trained to its end."""
+        return fold_models(self.run, task.training, task.fold, self.experiment.prediction.models)
 
     @functools.cached_property
     def _prediction_tasks(self) -> list[PredictionTask]:
@@ -395,10 +439,11 @@ class Pipeline:
         return [self._prediction_task(task, priority) for task in self.tasks]
 
     def _prediction_task(self, task: FoldTask, priority: np.ndarray) -> PredictionTask:
-        key = self.prepared.survey.key
-        stage = self._last_stage(task, key)
-        if stage.done is None:
+        models = self._models(task)
+        if not models:
             raise RunError(f"{task.name} is not trained in {self.run.path}: run train first")
+        (model,) = models
+        stage = task.stage_folder(self.run, model.index, self.prepared.survey.key)
         labelled = self.prepared.survey.labelled
         _, own = task.folds.split(task.fold, self.prepared.survey.ids[:labelled])
         candidates = np.concatenate([own, np.flatnonzero(self.prepared.held_out), self.prepared.unlabelled])
@@ -410,9 +455,9 @@ class Pipeline:
             "tiles": len(tiles),
             "chunk": CHUNK,
         }
-        folder = Folder(self.run.prediction(task.training.name, task.fold, task.training.stages[-1].name), inputs)
+        path = self.run.prediction(task.training.name, task.fold, model.stage)
         tiles = tiles[np.argsort(priority[tiles], kind="stable")]
-        return PredictionTask(CheckpointFolder(stage.path).best_path, tiles, folder)
+        return PredictionTask(model.checkpoint, tiles, Folder(path, inputs, again=frozenset({"flip"})))
 
     @functools.cached_property
     def _seen_by_nodes(self) -> str:
@@ -430,7 +475,8 @@ class Pipeline:
         self._check_begun()
         for task, prediction in zip(self.tasks, self._prediction_tasks, strict=True):
             if prediction.folder.done is None:
-                raise RunError(f"{task.name} has not predicted in {self.run.path}: run predict first")
+                changed = _changed(prediction.folder)
+                raise RunError(f"{task.name} has not predicted{changed} in {self.run.path}: run predict first")
             folder = prediction.folder.path
             model = ModelPrediction.load(folder, self.prepared.frame.tile_px)
             with readable(folder / "tiles.npy", folder):
@@ -449,13 +495,24 @@ class Pipeline:
             if not (self.run.folds(training.name) / "inputs.json").exists():
                 raise RunError(f"{fold_name(training.name, 0)} is not trained in {self.run.path}: run train first")
 
+    @functools.cached_property
+    def trial_judgement(self) -> tuple[Decision, Choice]:
+        """How the trials of a search validate, and which of a fold's stages counts: as the search began."""
+        begun = fields_if_there(self.run.study / "inputs.json", self.run.study)
+        if begun is None:
+            return self.validation, self.experiment.prediction.models
+        return Decision(**begun.get("decision", ADDED["decision"])), begun.get("models", ADDED["models"])
+
     @property
     def study_folder(self) -> Folder:
-        """Where a search of this experiment lies in the run."""
+        """Where a search of this experiment is in the run."""
+        decision, models = self.trial_judgement
         inputs = {
             "survey": self.prepared.survey.key,
             "folds": {name: table.digest for name, table in self.tables.items()},
             "weights": weights_digest(self.experiment.network.pretrained),
+            "decision": decision.model_dump(mode="json"),
+            "models": models,
         }
         return study_folder(self.experiment, self.run, inputs)
 
@@ -465,10 +522,10 @@ class Pipeline:
             "predictions": [prediction.folder.inputs for prediction in self._prediction_tasks],
             "mosaics": self.mosaics.digest,
             "held out": int(self.prepared.held_out.sum()),
-            "prediction": self.experiment.prediction.model_dump(mode="json", exclude={"batch_size"}),
+            "prediction": self.decision.model_dump(mode="json"),
             "postprocessing": self.experiment.postprocessing.model_dump(mode="json"),
         }
-        return Folder(self.run.postprocessing, inputs)
+        return Folder(self.run.postprocessing, inputs, again=None)
 
     @property
     def _corrections(self) -> Corrections:
@@ -481,8 +538,14 @@ class Pipeline:
             return Corrections.none(self.prepared.frame.tile_px)
         folder = self._postprocessing_folder
         if folder.done is None:
-            raise RunError(f"the masks in {self.run.path} are not post-processed: run postprocess first")
+            changed = _changed(folder)
+            raise RunError(f"the masks in {self.run.path} are not post-processed{changed}: run postprocess first")
         return Corrections.load(folder.path)
+
+
+def _changed(folder: Folder) -> str:
+    """What makes results outdated, for the middle of a message; nothing where they are only missing."""
+    return f" with these settings ({'; '.join(folder.outdated[:4])})" if folder.outdated else ""
 
 
 def _device() -> torch.device:

@@ -39,7 +39,9 @@ def search(road: Pipeline, trials: int | None = None) -> Summary:
         road.connect()
         wanted = trial_resources(road.experiment)
         identity = check_nodes_see(road.run)
-        work = TrialWork(road.experiment, road.tables, road.run, identity, int(wanted["CPU"]), "GPU" in wanted)
+        decision, models = road.trial_judgement
+        experiment = road.experiment.replace(prediction=road.experiment.prediction.replace(models=models))
+        work = TrialWork(experiment, road.tables, road.run, decision, identity, int(wanted["CPU"]), "GPU" in wanted)
         with road.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
             run_trials(study, work, road.prepared.training_tiles(), wanted, view)
     else:

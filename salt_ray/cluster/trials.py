@@ -29,6 +29,7 @@ from salt_ray.cluster.lost_workers import CUT_OFF, WorkerInquiry, halve
 from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
 from salt_ray.config import Experiment, ExperimentError
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError, SaltRayError, TrainingFailed, incurable
 from salt_ray.model.weights import weights_digest
 from salt_ray.object_store import StorageError
@@ -38,6 +39,7 @@ from salt_ray.storage import remove_tree
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import Superseded
+from salt_ray.training.models import fold_models
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.study import STUDY_NAME, Study
@@ -54,6 +56,7 @@ class TrialWork:
     experiment: Experiment
     tables: Mapping[str, FoldTable]
     run: RunDirectory
+    decision: Decision
     identity: str
     threads: int
     gpu: bool
@@ -63,7 +66,7 @@ class TrialWork:
         effective = Space(self.experiment).effective(dict(values))
         weights = weights_digest(effective.network.pretrained)
         return [
-            FoldTask(effective, training, fold, self.tables[training.name], weights)
+            FoldTask(effective, training, fold, self.tables[training.name], weights, self.decision)
             for training, fold in folds_of(effective)
         ]
 
@@ -259,8 +262,7 @@ class StudyScheduler(_Unsaved, FIFOScheduler):
         """Smaller batches for the fold in which the trial was."""
         run = self._work.run.trial(trial.config["number"])
         for task in self._work.tasks(trial.config["values"]):
-            last = task.training.stages[-1].name
-            if not (run.stage(task.training.name, task.fold, last) / "done.json").exists():
+            if not fold_models(run, task.training, task.fold, "last"):
                 return halve(task, run, reason)
         return None
 

@@ -1,4 +1,4 @@
-"""Many models' probabilities made one, and probabilities made masks (method section 5).
+"""Many models' probabilities made one (method section 5).
 
 Letters: N tiles of the survey, n of them predicted by a model, S tile edge in px.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredRecords
 from salt_ray.storage import StoragePath, load_array
@@ -102,23 +102,12 @@ def _order_of_prediction(models: Sequence[ModelPrediction], tiles: np.ndarray) -
     return np.argsort(rank, kind="stable")
 
 
-def decide(probabilities: Probabilities, settings: Prediction) -> np.ndarray:
-    """Masks (n, S, S) bool: pixels above the threshold; empty where P(salt) is not above its own, or where all is salt.
-
-    No labelled tile of this survey type is completely salt (method section 1), so a full mask is always wrong.
-    """
-    masks = probabilities.masks > settings.mask_threshold
-    masks[probabilities.salt <= settings.salt_threshold] = False
-    masks[masks.all(axis=(1, 2))] = False
-    return masks
-
-
-def decided_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, settings: Prediction) -> np.ndarray:
-    """``decide`` on the mean of the models, for (n,) positions: (n, S, S) bool."""
+def decided_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, decision: Decision) -> np.ndarray:
+    """The masks that the mean of the models makes of the tiles at (n,) positions: (n, S, S) bool."""
     assert len(tiles), "nothing to decide on"
     masks: np.ndarray | None = None
     for block, probabilities in mean_blocks(models, tiles):
-        decided = decide(probabilities, settings)
+        decided = decision.masks(*probabilities)
         if masks is None:
             masks = np.empty((len(tiles), *decided.shape[1:]), bool)
         masks[block] = decided

@@ -1,4 +1,4 @@
-"""Probabilities of tiles by one model: the only place where logits become probabilities (method section 5).
+"""Probabilities of tiles by one model (method section 5).
 
 Letters: n tiles, B a batch, P padded and S tile edge in px.
 """
@@ -13,18 +13,17 @@ from torch import Tensor
 
 from salt_ray.config import Experiment
 from salt_ray.inference.probabilities import Probabilities
-from salt_ray.inference.tta import Identity, LeftRightFlip, transforms
 from salt_ray.model.acceleration import (
     CompilationFailed,
     compilation_watched,
     compiled,
-    forward,
     forward_batch,
     mixed_precision,
     tune_for_fixed_shapes,
     wants_compilation,
 )
 from salt_ray.model.network import SaltNet, build_network
+from salt_ray.model.views import View, logits_of_views, mean_probabilities, transforms
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.training.checkpoint import read_checkpoint
@@ -87,14 +86,7 @@ class Model:
 
 
 def _mean_over_views(
-    network: SaltNet, images: Tensor, views: Sequence[Identity | LeftRightFlip], amp: torch.autocast
+    network: SaltNet, images: Tensor, views: Sequence[View], amp: torch.autocast
 ) -> tuple[Tensor, Tensor]:
     """Mean probabilities (B, C, C) and (B,), float32, of (B, 1, C, C) images."""
-    groups = [views] if images.is_cuda else [[view] for view in views]  # one larger batch does not help a CPU
-    masks, salt = [], []
-    for group in groups:
-        logits = forward(network, torch.cat([view.apply(images) for view in group]), amp)
-        parts = logits.mask_logits.float().sigmoid().chunk(len(group))
-        masks += [view.undo(mask) for view, mask in zip(group, parts, strict=True)]
-        salt += logits.salt_logit.float().sigmoid().chunk(len(group))
-    return torch.stack(masks).mean(dim=0), torch.stack(salt).mean(dim=0)
+    return mean_probabilities(logits_of_views(network, images, views, amp), views)

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.survey.folds import FoldTable
@@ -28,7 +28,7 @@ def run_scores(
     prepared: PreparedSurvey,
     models: Mapping[tuple[str, int], ModelPrediction],
     tables: Mapping[str, FoldTable],
-    settings: Prediction,
+    decision: Decision,
     test_truth: np.ndarray | None,
     correct: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda positions, masks: masks,
 ) -> dict[str, Any]:
@@ -57,19 +57,19 @@ def run_scores(
             "restore truth/masks beside the tiles, or remove it"
         )
     tiles = prepared.trainable
-    oof = decided_masks(list(models.values()), tiles, settings)
+    oof = decided_masks(list(models.values()), tiles, decision)
     scores: dict[str, Any] = {"folds": {}}
     for (training, fold), model in models.items():
         validation = np.sort(tables[training].split(fold, prepared.survey.ids[: len(truth)])[1])
         name = f"{training}/{fold}" if len(tables) > 1 else str(fold)
-        scores["folds"][name] = score(truth[validation], decided_masks([model], validation, settings))
+        scores["folds"][name] = score(truth[validation], decided_masks([model], validation, decision))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
     held_out = np.flatnonzero(prepared.held_out)
     unseen = {"holdout": (held_out, truth[held_out]), "test": (prepared.unlabelled, test_truth)}
     scores["rules"] = {}
     for name, (positions, known) in unseen.items():
         if known is not None and len(known):
-            before = survey_masks(prepared, models.values(), positions, settings)
+            before = survey_masks(prepared, models.values(), positions, decision)
             after = score(known, correct(positions, before))
             scores[name], scores[f"{name}_tiles"] = after, len(positions)
             scores["rules"][name] = {"before": score(known, before), "after": after}
@@ -107,14 +107,14 @@ def spreads(runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
 
 
 def survey_masks(
-    prepared: PreparedSurvey, models: Sequence[ModelPrediction], positions: np.ndarray, settings: Prediction
+    prepared: PreparedSurvey, models: Sequence[ModelPrediction], positions: np.ndarray, decision: Decision
 ) -> np.ndarray:
     """Final masks (n, S, S) bool of the tiles at ``positions``; those of one colour are empty, not predicted."""
     edge = prepared.frame.tile_px
     masks = np.zeros((len(positions), edge, edge), bool)
     predicted = ~prepared.survey.constant[positions]
     if predicted.any():
-        masks[predicted] = decided_masks(list(models), positions[predicted], settings)
+        masks[predicted] = decided_masks(list(models), positions[predicted], decision)
     return masks
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.config import Prediction
-from salt_ray.inference.ensemble import ModelPrediction, decide
-from salt_ray.inference.probabilities import Probabilities
+from salt_ray.decision import Decision
+from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.rules import Mosaic
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.survey.prepared import PreparedSurvey
@@ -96,7 +95,7 @@ def positions(ids: np.ndarray, survey_ids: np.ndarray) -> np.ndarray:
     return found
 
 
-def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Prediction) -> Mosaic:
+def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> Mosaic:
     """The mosaic as if the ``hidden`` tiles had no label: predictions of ``models`` stand in their place.
 
     Args:
@@ -118,12 +117,12 @@ def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settin
         total_salt += mosaic.salt[k, predicted]
     count = np.float32(len(chosen))
     masks = tiles.labels.copy()
-    masks[predicted] = decide(Probabilities(total_mask / count, total_salt / count), settings)
+    masks[predicted] = decision.masks(total_mask / count, total_salt / count)
     labelled = tiles.labelled & ~hidden
     return Mosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool))
 
 
-def final_view(mosaic: PredictedMosaic, settings: Prediction) -> Mosaic:
+def final_view(mosaic: PredictedMosaic, decision: Decision) -> Mosaic:
     """The mosaic with all its labels, and the mean of all models elsewhere."""
     nothing, everyone = np.zeros(len(mosaic.tiles.tiles), bool), np.ones(len(mosaic.salt), bool)
-    return view(mosaic, nothing, everyone, settings)
+    return view(mosaic, nothing, everyone, decision)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.draw import draw_mosaic, encode_png
@@ -114,13 +114,13 @@ def mosaic_card(
     table: MosaicTable,
     prepared: PreparedSurvey,
     models: Sequence[ModelPrediction],
-    settings: Prediction,
+    decision: Decision,
     corrections: Corrections,
 ) -> MosaicCard:
     """A mosaic before and after."""
     members = list(table.members())[number]
     tiles = MosaicTiles.gather(number, members, table, prepared)
-    before = final_view(PredictedMosaic.gather(tiles, models), settings).masks
+    before = final_view(PredictedMosaic.gather(tiles, models), decision).masks
     after = corrections.apply(tiles.tiles, before)
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
     changed = int((after != before).any(axis=(1, 2)).sum())

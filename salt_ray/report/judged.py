@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.config import Prediction
-from salt_ray.inference.ensemble import ModelPrediction, decide, mean_blocks
-from salt_ray.inference.probabilities import Probabilities
+from salt_ray.decision import Decision
+from salt_ray.inference.ensemble import ModelPrediction, mean_blocks
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.metrics import tile_scores
 
@@ -60,7 +59,7 @@ class Judged:
         return self.truth.mean(axis=(1, 2))
 
 
-def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], settings: Prediction) -> Judged:
+def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decision: Decision) -> Judged:
     """Read the predictions of all labelled tiles that may judge, a block at a time."""
     tiles = prepared.trainable
     truth = np.asarray(prepared.survey.masks[tiles])
@@ -69,13 +68,13 @@ def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], settings:
     mask_sums = np.zeros(len(MASK_THRESHOLDS))
     for block, probabilities in mean_blocks(models, tiles):
         known = truth[block]
-        masks[block] = decide(probabilities, settings)
+        masks[block] = decision.masks(*probabilities)
         salt[block] = probabilities.salt
         doubt[block] = (4 * probabilities.masks * (1 - probabilities.masks)).mean(axis=(1, 2))
-        certain = Probabilities(probabilities.masks, np.full(len(block), np.inf, np.float32))
-        ungated[block] = tile_scores(known, decide(certain, settings))
+        certain = np.full(len(block), np.inf, np.float32)
+        ungated[block] = tile_scores(known, decision.masks(probabilities.masks, certain))
         for place, threshold in enumerate(MASK_THRESHOLDS):
-            decided = decide(probabilities, settings.replace(mask_threshold=float(threshold)))
+            decided = decision.replace(mask_threshold=float(threshold)).masks(*probabilities)
             mask_sums[place] += tile_scores(known, decided).sum()
     empty = tile_scores(truth, np.zeros_like(truth))
     # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.

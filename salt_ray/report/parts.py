@@ -23,6 +23,7 @@ from salt_ray.report.part import Absent, Part
 from salt_ray.report.trials import clock, short
 from salt_ray.storage import load_fields
 from salt_ray.training.hardware import trained_on
+from salt_ray.training.models import fold_models, trained_stages
 from salt_ray.training.task import fold_name
 
 MOSAIC_ROWS, SECTION_ROWS = 12, 12  # of the tables of mosaics and of sections
@@ -45,7 +46,12 @@ def learning(finished: FinishedRun) -> Part:
     for training in finished.experiment.trainings:
         curves = [_curve(finished, training.name, fold) for fold in range(training.folds.count)]
         trainings.append({"name": training.name, "charts": charts.learning_curves(training.name, curves)})
-    return {"trainings": trainings}
+    return {
+        "trainings": trainings,
+        "validation": finished.validation.text,
+        "prediction": finished.decision.text,
+        "same": finished.validation == finished.decision,
+    }
 
 
 def _curve(finished: FinishedRun, training: str, fold: int) -> charts.FoldCurve:
@@ -107,11 +113,8 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
         for fold in range(training.folds.count):
             _, own = finished.tables[training.name].split(fold, ids)
             name = finished.fold_name(training.name, fold)
-            markers = [
-                load_fields(folder / "done.json", folder, "epochs", "best_epoch")
-                for stage in training.stages
-                for folder in [finished.run.stage(training.name, fold, stage.name)]
-            ]
+            stages = trained_stages(finished.run, training, fold)
+            (model,) = fold_models(finished.run, training, fold, finished.experiment.prediction.models)
             seconds = provenance.training_seconds(finished.run.tensorboard / fold_name(training.name, fold))
             rows.append(
                 {
@@ -119,8 +122,8 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
                     "tiles": len(own),
                     "score": finished.scores["folds"][name],
                     "empty": float((~masks[np.sort(own)].any(axis=(1, 2))).mean()),
-                    "epochs": " + ".join(str(marker["epochs"]) for marker in markers),
-                    "best": markers[-1]["best_epoch"],
+                    "epochs": " + ".join(str(stage.marker["epochs"]) for stage in stages),
+                    "best": f"{model.stage}, epoch {model.marker['best_epoch']}",
                     "time": None if seconds is None else clock(seconds),
                 }
             )
@@ -135,15 +138,15 @@ def trust(finished: FinishedRun) -> Part:
 
 def thresholds(finished: FinishedRun) -> Part:
     """The score over both thresholds."""
-    judged, settings = finished.judged, finished.experiment.prediction
+    judged, decision = finished.judged, finished.decision
     return {
         "charts": [
             charts.threshold_curve(
-                "mask-threshold", "mask threshold", MASK_THRESHOLDS, judged.mask_curve, settings.mask_threshold,
+                "mask-threshold", "mask threshold", MASK_THRESHOLDS, judged.mask_curve, decision.mask_threshold,
                 judged.score,
             ),
             charts.threshold_curve(
-                "salt-threshold", "salt threshold", SALT_THRESHOLDS, judged.salt_curve, settings.salt_threshold,
+                "salt-threshold", "salt threshold", SALT_THRESHOLDS, judged.salt_curve, decision.salt_threshold,
                 judged.score,
             ),
         ]
@@ -208,10 +211,10 @@ def rules(finished: FinishedRun) -> Part:
             }
         )
     marker = load_fields(folder / "done.json", folder, "failed")
-    models, settings = list(finished.models.values()), finished.experiment.prediction
+    models, decision = list(finished.models.values()), finished.decision
     survey_ids = finished.prepared.survey.ids
     cards = [
-        gallery.mosaic_card(number, finished.mosaics, finished.prepared, models, settings, finished.corrections)
+        gallery.mosaic_card(number, finished.mosaics, finished.prepared, models, decision, finished.corrections)
         for number in gallery.changed_mosaics(finished.mosaics, finished.corrections, survey_ids)
     ]
     return {

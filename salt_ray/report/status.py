@@ -24,6 +24,7 @@ from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import chunk_count
 from salt_ray.storage import StoragePath, fields_if_there, load_array
 from salt_ray.training.checkpoint import CheckpointFolder
+from salt_ray.training.models import fold_models
 from salt_ray.training.task import fold_name
 
 State = Literal["done", "running", "begun", "waiting", "left out"]
@@ -124,7 +125,7 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
             yield _training(run, training, fold, running)
     for training in experiment.trainings:
         for fold in range(training.folds.count):
-            yield _prediction(run, training, fold)
+            yield _prediction(run, experiment, training, fold)
     done = _marker(run.postprocessing)
     if rules == "none":
         yield _step("postprocess", "left out", "postprocessing.rules is none")
@@ -179,15 +180,20 @@ def _training(run: RunDirectory, training: Training, fold: int, running: bool) -
     return _step(name, state, detail, folders[0].parent)
 
 
-def _prediction(run: RunDirectory, training: Training, fold: int) -> Step:
-    folder = run.prediction(training.name, fold, training.stages[-1].name)
-    name, done = f"predict {fold_name(training.name, fold)}", _marker(folder)
+def _prediction(run: RunDirectory, experiment: Experiment, training: Training, fold: int) -> Step:
+    name = f"predict {fold_name(training.name, fold)}"
+    models = fold_models(run, training, fold, experiment.prediction.models)
+    if not models:
+        return _step(name, "waiting", "")
+    folder = run.prediction(training.name, fold, models[0].stage)
+    done = _marker(folder)
     if done is not None:
-        return _step(name, "done", f"{done['tiles']:,} tiles", folder)
+        return _step(name, "done", f"{done['tiles']:,} tiles by stage {models[0].stage}", folder)
     if not (folder / "tiles.npy").exists():
-        return _step(name, "waiting", "", folder)
+        return _step(name, "waiting", f"by stage {models[0].stage}", folder)
     chunks, there = chunk_count(load_array(folder / "tiles.npy")), len(list((folder / "chunks").glob("*.npy")))
     return _step(name, "begun", f"{there} of {chunks} chunks", folder)
+
 
 
 def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> str:

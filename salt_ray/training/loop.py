@@ -26,6 +26,7 @@ import torch
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Stage
+from salt_ray.decision import Decision
 from salt_ray.errors import TrainingFailed
 from salt_ray.model.acceleration import (
     CompilationFailed,
@@ -37,7 +38,8 @@ from salt_ray.model.acceleration import (
     tune_for_fixed_shapes,
     wants_compilation,
 )
-from salt_ray.model.network import Logits, SaltNet, build_network
+from salt_ray.model.network import SaltNet, build_network
+from salt_ray.model.views import logits_of_views, mean_probabilities, transforms
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
@@ -161,7 +163,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
     schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
     history: list[dict[str, float]] = []
     if state is not None:
-        if state.get("inputs") != folder.inputs:
+        if folder.differences(state.get("inputs", {})):
             raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
@@ -199,7 +201,9 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
             mean_loss = torch.stack(losses).mean().item()
             trained = time.monotonic()
             with memory_watched("validation", validation_batch, validated_at_once, where):
-                validation_loss, epoch_score = validate(network, samples, validation, stage, amp, validated_at_once)
+                validation_loss, epoch_score = validate(
+                    network, samples, validation, stage, task.decision, amp, validated_at_once
+                )
             for name, value in (("loss", mean_loss), ("validation loss", validation_loss)):
                 if not math.isfinite(value):
                     raise TrainingFailed(
@@ -278,24 +282,26 @@ def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> It
 
 @torch.inference_mode()
 def validate(
-    network: SaltNet, samples: Samples, positions: np.ndarray, stage: Stage, amp: torch.autocast, at_once: int
+    network: SaltNet,
+    samples: Samples,
+    positions: np.ndarray,
+    stage: Stage,
+    decision: Decision,
+    amp: torch.autocast,
+    at_once: int,
 ) -> tuple[float, float]:
-    """Loss on the centre crops and score on the tiles: mask = logit > 0, emptied where P(salt) <= 0.5.
+    """Loss on the centre crops, and score on the tiles as prediction would decide them.
 
     ``at_once``: tiles in memory at a time; only rounding depends on it. The device is waited for once, at the end.
     """
     network.eval()
-    frame = samples.frame
     losses, predicted = [], []
+    views = transforms(decision.flip)
     for start in range(0, len(positions), at_once):
         batch = samples.centred(positions[start : start + at_once])
-        logits = forward(network, batch.images, amp)
-        losses.append(combined_loss(*logits, batch.masks, stage).double() * len(batch.masks))
-        predicted.append(centre(decide_at_zero(logits), frame))
+        logits = logits_of_views(network, batch.images, views, amp)
+        losses.append(combined_loss(*logits[0], batch.masks, stage).double() * len(batch.masks))
+        masks, salt = mean_probabilities(logits, views)
+        predicted.append(decision.masks(centre(masks, samples.frame), salt))
     total = torch.stack(losses).sum().item()
     return total / len(positions), score(samples.truth(positions), torch.cat(predicted).cpu().numpy())
-
-
-def decide_at_zero(logits: Logits) -> torch.Tensor:
-    """(B, C, C) bool: the masks at probability 0.5, empty where the empty head says so."""
-    return (logits.mask_logits > 0) & (logits.salt_logit > 0)[:, None, None]

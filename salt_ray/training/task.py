@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.compatibility import ADDED
 from salt_ray.config import Experiment, Training
+from salt_ray.decision import ARGUS, Decision
+from salt_ray.storage import fields_if_there
 from salt_ray.survey.folds import FoldTable
 
 
@@ -23,6 +26,23 @@ def decisive(experiment: Experiment) -> dict[str, Any]:
     return experiment.model_dump(mode="json", include={"seed", "geometry", "augmentation", "network", "precision"})
 
 
+def begun_decision(run: RunDirectory, experiment: Experiment) -> Decision | None:
+    """The decision that the run's trainings began with: all epochs of a run are compared by the same one.
+
+    None where nothing has begun.
+
+    Raises:
+        RunError: the inputs of a stage are damaged.
+    """
+    for training in experiment.trainings:
+        for fold in range(training.folds.count):
+            folder = run.stage(training.name, fold, training.stages[0].name)
+            inputs = fields_if_there(folder / "inputs.json", folder)
+            if inputs is not None:
+                return Decision(**inputs.get("decision", ADDED["decision"]))
+    return None
+
+
 @dataclass(frozen=True)
 class FoldTask:
     """One fold of one training: everything that decides its weights."""
@@ -33,6 +53,8 @@ class FoldTask:
     folds: FoldTable
     #: SHA-256 of the file that the encoder's first weights come from; None where there is no file.
     weights: str | None = None
+    #: How an epoch's validation masks are decided; epochs, learning rate and stopping follow their score.
+    decision: Decision = ARGUS
 
     @property
     def name(self) -> str:
@@ -47,6 +69,7 @@ class FoldTask:
             "folds": self.folds.digest,
             "survey": survey_key,
             "weights": self.weights,
+            "decision": self.decision.model_dump(mode="json"),
         }
 
     def stage_folder(self, run: RunDirectory, stage: int, survey_key: str) -> Folder:

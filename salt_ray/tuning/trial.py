@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, ExperimentError, Training
 from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.models import Choice, fold_models, trained_stages
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
 
@@ -27,7 +28,7 @@ class Step:
 
     #: Epochs, counted as if no fold before this one had stopped early.
     step: int
-    #: Mean over the folds so far of the best score in their last stage; of the present fold, in the stage it is in.
+    #: Mean over the folds so far of their model's score; of the present fold, of the model it would have by now.
     value: float
     #: Whether trials may be compared at this step.
     judged: bool
@@ -83,7 +84,7 @@ def run_trial(
         report: called after every epoch and at the end of every fold.
 
     Returns:
-        The mean of the folds' best scores.
+        The mean of the scores of the folds' models (``training.models``).
 
     Raises:
         SaltRayError: as ``train_fold``.
@@ -94,17 +95,27 @@ def run_trial(
     ends = fold_ends(tasks[0].experiment)
     for position, (task, end) in enumerate(zip(tasks, ends, strict=True)):
         begin = ends[position - 1] if position else 0
+        choice = task.experiment.prediction.models
         epochs_before, count = {}, 0
         for stage in task.training.stages:
             epochs_before[stage.name] = count
             count += stage.epochs
 
-        def follow(progress: Progress, begin: int = begin, before: dict[str, int] = epochs_before) -> None:
+        def follow(
+            progress: Progress,
+            begin: int = begin,
+            before: dict[str, int] = epochs_before,
+            task: FoldTask = task,
+            choice: Choice = choice,
+        ) -> None:
             step = begin + before[progress.stage] + progress.epoch
             first = begin == 0 and step < ends[0]  # its last epoch is its end, reported below
-            report(Step(step, fmean([*scores, progress.best_score]), first, progress))
+            stages = trained_stages(run, task.training, task.fold) if choice == "best" else []
+            value = max([*(stage.score for stage in stages), progress.best_score])
+            report(Step(step, fmean([*scores, value]), first, progress))
 
-        marker = train_fold(task, tiles, run, device, follow, say)
-        scores.append(marker["best_score"])
+        train_fold(task, tiles, run, device, follow, say)
+        (model,) = fold_models(run, task.training, task.fold, choice)
+        scores.append(model.score)
         report(Step(end, fmean(scores), True, None))
     return fmean(scores)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference import ensemble
-from salt_ray.inference.ensemble import ModelPrediction, decide, decided_masks, mean_blocks
+from salt_ray.inference.ensemble import ModelPrediction, decided_masks, mean_blocks
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import as_records
 
@@ -35,14 +36,15 @@ def test_the_mean_is_over_the_models_that_predicted_the_tile(monkeypatch: pytest
 
 def test_a_tile_that_no_model_predicted_is_an_error() -> None:
     with pytest.raises(ValueError, match="1 tiles were predicted by no model"):
-        decided_masks([model([0, 1])], np.array([0, 5]), Prediction())
+        decided_masks([model([0, 1])], np.array([0, 5]), Decision.of(Prediction()))
 
 
 def test_thresholds_are_strict_and_full_masks_become_empty() -> None:
     masks = np.full((4, 2, 2), 0.9, np.float32)
     masks[:, 0, 0] = [0.4, 0.41, 0.9, 0.3]
     salt = np.array([0.9, 0.9, 0.9, 0.5], np.float32)
-    decided = decide(Probabilities(masks, salt), Prediction(mask_threshold=np.float32(0.4).item(), salt_threshold=0.5))
+    decision = Decision.of(Prediction(mask_threshold=np.float32(0.4).item(), salt_threshold=0.5))
+    decided = decision.masks(masks, salt)
     assert decided.sum(axis=(1, 2)).tolist() == [
         3,
         0,

@@ -2,7 +2,7 @@
 
 import torch
 
-from salt_ray.inference.tta import transforms
+from salt_ray.model.views import transforms
 
 
 def test_round_trip() -> None:

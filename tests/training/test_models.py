@@ -1,0 +1,82 @@
+"""Which stage of a fold predicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment, Training
+from salt_ray.training.models import fold_models, other_predictions, passed_over, trained_stages
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path)
+
+
+@pytest.fixture
+def training(tiny: Experiment) -> Training:
+    """Two stages, plateau and cosine."""
+    return tiny.trainings[0]
+
+
+def finish(run: RunDirectory, **scores: float) -> None:
+    for stage, score in scores.items():
+        folder = run.stage("random", 0, stage)
+        folder.mkdir(parents=True)
+        (folder / "done.json").write_text(json.dumps({"epochs": 5, "best_epoch": 3, "best_score": score}))
+
+
+def predict(run: RunDirectory, stage: str) -> None:
+    folder = run.prediction("random", 0, stage)
+    folder.mkdir(parents=True)
+    (folder / "inputs.json").write_text("{}")
+
+
+def chosen(run: RunDirectory, training: Training, choice: str = "best") -> list[str]:
+    return [model.stage for model in fold_models(run, training, 0, choice)]
+
+
+@pytest.mark.parametrize(
+    ("plateau", "cosine", "best"), [(0.6014, 0.5942, "plateau"), (0.5, 0.6, "cosine"), (0.5, 0.5, "plateau")]
+)
+def test_the_best_stage_predicts(
+    plateau: float, cosine: float, best: str, run: RunDirectory, training: Training
+) -> None:
+    finish(run, plateau=plateau, cosine=cosine)
+    assert chosen(run, training) == [best]
+    assert chosen(run, training, "last") == ["cosine"]
+    (model,) = fold_models(run, training, 0, "best")
+    assert model.checkpoint == run.stage("random", 0, best) / "best.pt"
+    assert passed_over(run, training, 0, "best") is None
+
+
+def test_a_fold_has_no_model_before_its_last_stage_has_ended(run: RunDirectory, training: Training) -> None:
+    assert chosen(run, training) == []
+    finish(run, plateau=0.9)
+    assert [stage.stage for stage in trained_stages(run, training, 0)] == ["plateau"]
+    assert chosen(run, training) == []
+    assert passed_over(run, training, 0, "best") is None
+    assert other_predictions(run, training, 0, "best") == []
+
+
+def test_what_has_predicted_stays_until_it_is_asked_for_again(run: RunDirectory, training: Training) -> None:
+    finish(run, plateau=0.7, cosine=0.6)
+    predict(run, "cosine")
+    assert chosen(run, training) == ["cosine"]
+    assert "stage cosine (scored 0.6000 in epoch 3); best is plateau (scored 0.7000" in passed_over(
+        run, training, 0, "best"
+    )
+    (folder,) = other_predictions(run, training, 0, "best")
+    assert folder == run.prediction("random", 0, "cosine")
+    (folder / "inputs.json").unlink()
+    assert chosen(run, training) == ["plateau"]
+
+
+def test_a_later_stage_that_does_better_takes_over(run: RunDirectory, training: Training) -> None:
+    finish(run, plateau=0.5, cosine=0.6)
+    predict(run, "plateau")
+    assert chosen(run, training) == ["cosine"]
