@@ -212,10 +212,6 @@ def only_one(path: Path) -> Iterator[None]:
         yield
 
 
-class CacheError(SaltRayError):
-    """A cache cannot be written."""
-
-
 def cache_folder(kind: str) -> Path:
     """Where caches of one kind lie; the environment variable ``SALT_RAY_CACHE`` moves them all."""
     base = os.environ.get("SALT_RAY_CACHE")
