@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import platformdirs
 
-from salt_ray.errors import RunError, SaltRayError
+from salt_ray.errors import RunError
 from salt_ray.object_store import SCHEME, ObjectPath
 
 ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
