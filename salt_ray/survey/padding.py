@@ -3,7 +3,7 @@
 The fill is that of scikit-image's ``inpaint_biharmonic``. For one geometry it is a linear map of the known pixels
 within two pixels of the tile's edge, followed by a clip to the tile's own minimum and maximum. The equations are
 factorised once per geometry. Small tiles are then filled by a product with a matrix (792 -> 11,703 for 101 -> 148), a
-fraction of a millisecond each; for large ones, whose matrix would take gigabytes, the equations are solved a block of
+fraction of a millisecond each; for large ones, whose matrix would take gigabytes, the equations are solved for a few
 tiles at a time.
 
 Letters: N tiles, n of them at a time; S, P, C sides in pixels of tile, padded tile and crop (101, 148, 128); K known
@@ -42,8 +42,8 @@ _TILES_SOLVED = 4
 _BLOCK_VALUES = 1 << 21
 #: … and tiles that the steps after it are done for at a time, so that they stay in a core's cache.
 _TILES_IN_CACHE = 16
-#: Memory that equations and factors take at their peak, for each filled pixel (measured from 101 to 4,096 px).
-_BYTES_PER_FILLED = 4096
+#: Memory that equations and factors take at their peak, for each filled pixel (2,000 to 2,600 from 200 to 4,096 px).
+_BYTES_PER_FILLED = 3072
 
 Pixels = TypeVar("Pixels", np.ndarray, "torch.Tensor")
 
