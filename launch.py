@@ -473,6 +473,13 @@ def main() -> None:
             raise
         print(f"error: {_printable(str(error))}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+    except MemoryError as error:
+        if debug:
+            raise
+        from salt_ray.survey.memory import out_of_memory
+
+        print(f"error: {out_of_memory('this command', error)}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
     except OSError as error:
         if debug:
             raise

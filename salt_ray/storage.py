@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import platformdirs
 
-from salt_ray.errors import RunError, SaltRayError
+from salt_ray.errors import RunError
 from salt_ray.object_store import SCHEME, ObjectPath
 
 ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
@@ -210,10 +210,6 @@ def only_one(path: Path) -> Iterator[None]:
     with open(path.with_name(f".{path.name}.lock"), "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-class CacheError(SaltRayError):
-    """A cache cannot be written."""
 
 
 def cache_folder(kind: str) -> Path:

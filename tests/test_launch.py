@@ -56,6 +56,17 @@ def test_an_error_is_said_all_the_same(tmp_path: Path, capsys: pytest.CaptureFix
     assert (end.value.code, output) == (launch.EXIT_ERROR, "") and "there is no such folder" in message
 
 
+def test_memory_that_runs_out_is_an_error_too(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    def short() -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(launch, "app", short)
+    with pytest.raises(SystemExit) as end:
+        launch.main()
+    assert end.value.code == launch.EXIT_ERROR
+    assert "error: this command: out of memory (Unable to allocate 9 GiB)" in capsys.readouterr().err
+
+
 def test_mosaics_alone_begin_a_run_too(survey: Path, tmp_path: Path) -> None:
     words = ["mosaic", "--data", str(survey), "--run-dir", str(tmp_path / "run"), "--json"]
     result = CliRunner().invoke(launch.app, words)

@@ -31,7 +31,6 @@ from salt_ray.mosaic.predicted import positions
 from salt_ray.storage import load_array
 from salt_ray.survey import memory, source, zips
 from salt_ray.survey.memory import MAX_EDGE_PX
-from salt_ray.survey.padding import operator
 from salt_ray.survey.png import decode_grey
 from salt_ray.survey.prepared import held_out, prepare_survey
 from salt_ray.survey.tiles import SurveyError, load_survey
@@ -124,16 +123,6 @@ def test_caches_of_tiles_execute_nothing(
     again = prepare_survey(load_survey(survey, cache=cache, report=lines.append), tiny, lines.append, cache / "padded")
     np.testing.assert_array_equal(again.images, wanted, strict=True)
     assert sum("damaged" in line for line in lines) == 2
-    assert not trap.path.exists()
-
-
-@every_format
-def test_the_cache_of_the_padding_operator_executes_nothing(write: Callable, trap: Trap, cache: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, 12, 12), np.uint8)
-    wanted = operator(12, 16, cache).images(image)
-    (path,) = cache.rglob("*.npz")
-    write(path, trap)
-    np.testing.assert_array_equal(operator(12, 16, cache).images(image), wanted)
     assert not trap.path.exists()
 
 

@@ -91,11 +91,11 @@ def predict_chunk(model: Model, checkpoint: StoragePath, padded: np.ndarray, chu
     """Predict (n, P, P) padded tiles into a chunk's file.
 
     Raises:
-        ClusterError: the model's answer is no number.
+        ClusterError: the model's answers are no probabilities.
     """
     probabilities = model.predict(padded)
-    if not np.isfinite(probabilities.salt).all():
-        raise ClusterError(f"{checkpoint} predicts NaN: train this fold again")
+    if fault := probabilities.fault():
+        raise ClusterError(f"{checkpoint} predicts {fault}: delete {checkpoint.parent} and train this fold again")
     write_chunk(chunk, probabilities)
 
 

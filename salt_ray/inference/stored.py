@@ -131,21 +131,24 @@ def _read_rows(path: StoragePath, rows: np.ndarray, edge: int | None) -> np.ndar
     """Some records of a chunk. Not all of it is read for a few of them: tiles of a mosaic lie side by side."""
     with readable(path, path.parent.parent):  # the marker lies beside the folder of chunks
         if isinstance(path, Path):
-            return _records(np.load(path, mmap_mode="r", allow_pickle=False), edge)[rows]
+            return _records(np.load(path, mmap_mode="r", allow_pickle=False), rows, edge)
         first, last = int(rows.min()), int(rows.max())
         if 2 * (last - first + 1) > CHUNK:  # all of it is two requests, a part of it four
-            return _records(np.load(io.BytesIO(path.read_bytes()), allow_pickle=False), edge)[rows]
+            return _records(np.load(io.BytesIO(path.read_bytes()), allow_pickle=False), rows, edge)
         head = io.BytesIO(path.read_range(0, HEAD))
         np.lib.format.read_magic(head)
         _, _, dtype = np.lib.format.read_array_header_1_0(head)
         content = path.read_range(head.tell() + first * dtype.itemsize, (last - first + 1) * dtype.itemsize)
-        return np.frombuffer(content, dtype)[rows - first]
+        return _records(np.frombuffer(content, dtype), rows - first, edge)
 
 
-def _records(array: np.ndarray, edge: int | None) -> np.ndarray:
-    """The array itself, where it holds records."""
+def _records(array: np.ndarray, rows: np.ndarray, edge: int | None) -> np.ndarray:
+    """Rows of an array, where it holds records and these are of probabilities."""
     if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.names != ("salt", "mask"):
         raise ValueError("it holds no predictions")
-    if edge is not None and array.dtype != record_type(edge):
-        raise ValueError(f"it holds no predictions of tiles of {edge} px")
-    return array
+    if array.dtype != record_type(array.dtype["mask"].shape[0] if edge is None else edge):
+        raise ValueError("it holds no predictions" + ("" if edge is None else f" of tiles of {edge} px"))
+    records = array[rows]
+    if fault := Probabilities(records["mask"], records["salt"]).fault():
+        raise ValueError(f"it holds {fault}")
+    return records

@@ -15,8 +15,8 @@ from salt_ray.storage import StoragePath
 from salt_ray.training.hardware import processor_name
 
 PACKAGES = (
-    "salt-ray", "ray", "torch", "timm", "albumentations", "opencv-python-headless", "optuna", "numpy", "scikit-image",
-    "scipy", "pandas", "matplotlib",
+    "salt-ray", "ray", "torch", "timm", "albumentations", "opencv-python-headless", "optuna", "numpy", "scipy",
+    "pandas", "matplotlib",
 )  # fmt: skip
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 HEAD_BYTES = 12  # of an event: its length (uint64) and a checksum; four more bytes of checksum follow its content

@@ -1,28 +1,73 @@
-"""How much memory a survey may take."""
+"""How much memory a survey may take, and what is said where there is not enough."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+from salt_ray.errors import SaltRayError
 
 #: Longest edge of a tile that is decoded, in px: a few bytes may claim a picture that fills the memory. A PNG of this
 #: size takes 130 MB while it is decoded (four channels of 16 bits).
 MAX_EDGE_PX = 4096
 
+_REMEDY = (
+    "free memory, raise the limit (ulimit -v, or that of the container or batch job), use a larger machine, "
+    "or fewer or smaller tiles"
+)
+
+
+class NotEnoughMemory(SaltRayError):
+    """A step needs more memory than there is."""
+
+
+@contextlib.contextmanager
+def room(step: str, needed: int = 0) -> Iterator[None]:
+    """Do a step that takes about so many bytes of memory, or say that they are not there.
+
+    Args:
+        step: what is done, as a message begins: "padding tiles from 101 to 148 px".
+        needed: in bytes; 0 where it is not known.
+
+    Raises:
+        NotEnoughMemory: fewer bytes are free, or the memory ran out in the step.
+    """
+    free = free_bytes()
+    if needed > free:
+        raise NotEnoughMemory(f"{step} takes about {_mib(needed)} of memory, and {_mib(free)} are free: {_REMEDY}")
+    try:
+        yield
+    except MemoryError as error:
+        raise out_of_memory(step, error) from error
+
+
+def out_of_memory(step: str, error: MemoryError) -> NotEnoughMemory:
+    """What is said of a step in which the memory ran out."""
+    reason = f" ({error})" if str(error) else ""
+    return NotEnoughMemory(f"{step}: out of memory{reason}, {_mib(free_bytes())} are free: {_REMEDY}")
+
 
 class Memory:
     """What pictures and zips may take once they are unpacked: a few kilobytes of either can hold gigabytes.
 
-    A quarter of what this process may use, because the tiles are copied once and others need some too.
+    A quarter of what this process may use, because the tiles are copied once and others need some too; and no more than
+    a third of what is free now.
 
     Attributes:
         limit: in bytes.
     """
 
     def __init__(self) -> None:
-        self.limit = usable_bytes() // 4
+        quarter, third = usable_bytes() // 4, free_bytes() // 3
+        self.limit = min(quarter, third)
+        self._share = "a quarter of the memory of this machine or container"
+        if third < quarter:
+            self._share = "a third of the memory that is free"
         self._left = self.limit
         self._lock = threading.Lock()
 
@@ -35,37 +80,94 @@ class Memory:
             return True
 
     def __str__(self) -> str:
-        return f"{self.limit >> 20:,} MiB, a quarter of the memory of this machine or container"
+        return f"{_mib(self.limit)}, {self._share}"
+
+
+class _Group(NamedTuple):
+    """A control group with a limit, in bytes, and the file that tells what it uses."""
+
+    limit: int
+    usage: Path
 
 
 def usable_bytes(root: Path = Path("/")) -> int:
-    """The machine's memory, or what this process's control group leaves of it: a container's or a batch job's share.
+    """The machine's memory, or the smallest limit on it: of the control groups (a container, a batch job), ``ulimit``.
+
+    Args:
+        root: where proc and sys are.
+    """
+    limits = [_machine_bytes(), *(group.limit for group in _groups(root))]
+    if (address_space := _address_space()) is not None:
+        limits.append(address_space)
+    return min(limits)
+
+
+def free_bytes(root: Path = Path("/")) -> int:
+    """What this process can still take before the machine, a control group or ``ulimit -v`` has no more.
+
+    Memory that only caches files counts as free.
+
+    Args:
+        root: where proc and sys are.
+    """
+    free = [_machine_bytes()]
+    with contextlib.suppress(OSError):  # no Linux
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+        free += [group.limit - _used(group.usage) for group in _groups(root)]
+        if (address_space := _address_space()) is not None:
+            mapped = int((root / "proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            free.append(address_space - mapped)
+    return max(0, min(free))
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _address_space() -> int | None:
+    """The limit on what this process maps (``ulimit -v``), in bytes; None where there is none."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _groups(root: Path) -> Iterator[_Group]:
+    """The control groups of this process that have a limit.
 
     In a container the group may be named as the host names it, and lie at the top of what the container sees: each
     group above it counts too.
-
-    Args:
-        root: where proc and sys lie.
     """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with contextlib.suppress(OSError):  # no Linux
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if not controllers:
-                top, name = root / "sys/fs/cgroup", "memory.max"
+                top, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
             elif "memory" in controllers.split(","):
-                top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+                top, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
             else:
                 continue
             folder = top / group.lstrip("/")
             for place in (folder, *folder.parents):
-                if place.is_relative_to(top):
-                    limits += _limit(place / name)
-    return min(limits)
+                if place.is_relative_to(top) and (number := _number(place / limit)) is not None:
+                    yield _Group(number, place / usage)
 
 
-def _limit(path: Path) -> list[int]:
-    """The number in a file; none where there is no such file, or no limit ("max")."""
+def _used(usage: Path) -> int:
+    """Bytes that a control group uses, without those that only cache files."""
+    cached = 0
     with contextlib.suppress(OSError, ValueError):
-        return [int(path.read_text())]
-    return []
+        told = dict(line.split() for line in usage.with_name("memory.stat").read_text().splitlines())
+        for kind in ("active_file", "inactive_file"):
+            cached += int(told.get(f"total_{kind}", told.get(kind, 0)))  # total: with the groups below, in version 1
+    return max(0, (_number(usage) or 0) - cached)
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None where there is no such file, or no number ("max")."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 20:,} MiB"

@@ -1,50 +1,49 @@
-"""Biharmonic padding of tiles as a matrix product, and the frame of sizes that everything agrees on (method section 2).
+"""Biharmonic padding of tiles, and the frame of sizes that everything agrees on (method section 2).
 
-For a fixed geometry scikit-image's ``inpaint_biharmonic`` is a linear map of the known pixels within two pixels of the
-tile's edge (792 -> 11,703 for 101 -> 148), followed by a clip to the tile's own minimum and maximum. The matrix comes
-from scikit-image itself, once per geometry, and is kept on disk: a tile then costs a fraction of a millisecond.
+The fill is that of scikit-image's ``inpaint_biharmonic``. For one geometry it is a linear map of the known pixels
+within two pixels of the tile's edge, followed by a clip to the tile's own minimum and maximum. The equations are
+factorised once per geometry. Small tiles are then filled by a product with a matrix (792 -> 11,703 for 101 -> 148), a
+fraction of a millisecond each; for large ones, whose matrix would take gigabytes, the equations are solved for a few
+tiles at a time.
 
-Letters: N tiles; S, P, C sides in pixels of tile, padded tile and crop (101, 148, 128); K known pixels near the edge
-and F filled pixels, both of the triangle row <= column (398 and 5,875).
+Letters: N tiles, n of them at a time; S, P, C sides in pixels of tile, padded tile and crop (101, 148, 128); K known
+pixels near the edge and F filled pixels (792 and 11,703), of which k and f are in the triangle row <= column (398 and
+5,875).
 """
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import skimage
 
 from salt_ray.config import Geometry
 from salt_ray.errors import SaltRayError
-from salt_ray.storage import CacheError, atomic_file, cache_folder, only_one
+from salt_ray.survey.memory import room
 
 if TYPE_CHECKING:
     import torch
+    from scipy import sparse
 
 #: A filled pixel's equation reaches this far into the known ones (the biharmonic stencil is 5 x 5).
 _REACH_PX = 2
-#: The stencil's reach on both sides and two pixels between: see ``_from_skimage``.
+#: Known pixels on both sides of a tile, and two between them.
 _SMALLEST_TILE_PX = 2 * _REACH_PX + 2
-#: Increased whenever the meaning of a stored matrix changes.
+#: Increased whenever padded tiles change.
 _FORMAT = 1
-#: Filled values of a triangle held at a time (float64, four arrays of 16 MiB): enough rows for a fast matrix product …
+#: Largest pair of matrices that is made (62 MiB at 128 px): beyond, solving costs about as little as the product.
+_MATRIX_BYTES = 64 << 20
+#: Tiles that are solved for at a time: with more, BLAS starts threads for products that are too small for them, which
+#: took up to 20 times as long on two busy cores.
+_TILES_SOLVED = 4
+#: Filled values held at a time (float64, four arrays of 16 MiB): enough tiles for a fast matrix product …
 _BLOCK_VALUES = 1 << 21
 #: … and tiles that the steps after it are done for at a time, so that they stay in a core's cache.
 _TILES_IN_CACHE = 16
-#: Pixels times unit impulses that scikit-image is given at a time (float64, several copies: below 1 GiB).
-_SOLVE_VALUES = 1 << 25
-#: What numpy raises where there is no file or a damaged one: of the archive, its compression and the array's header.
-_UNREADABLE = (
-    *(OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
+#: Memory that equations and factors take at their peak, for each filled pixel (2,000 to 2,600 from 200 to 4,096 px).
+_BYTES_PER_FILLED = 3072
 
 Pixels = TypeVar("Pixels", np.ndarray, "torch.Tensor")
 
@@ -143,26 +142,17 @@ def _cut(array: Pixels, offset: int, side: int) -> Pixels:
 
 @dataclass(frozen=True, eq=False)
 class PaddingOperator:
-    """The biharmonic fill of one geometry; made by ``operator``.
-
-    The fill of a transposed tile is the transposed fill. So the sum of a tile and its transpose and their difference
-    are filled apart, each on the triangle row <= column alone: half the work of the whole matrix.
-
-    ``even`` and ``odd``, float64 (K, F): the fill of sum and difference, for known and filled pixels of that triangle
-    in row-major order. float64, because in float32 one filled pixel in 10,000 rounds to another grey value.
-    """
+    """The biharmonic fill of one geometry; made by ``operator``. ``fill`` is None where padding adds no pixel."""
 
     tile_px: int
     padded_px: int
-    even: np.ndarray
-    odd: np.ndarray
+    fill: _Equations | _Matrices | None
 
-    def images(self, tiles: np.ndarray, device: str | None = None) -> np.ndarray:
+    def images(self, tiles: np.ndarray) -> np.ndarray:
         """Padded tiles, equal to scikit-image's after rounding to the nearest grey value (halves to even).
 
         Args:
             tiles: uint8 (N, S, S).
-            device: where torch computes ("cuda"); None: numpy on the CPU.
 
         Returns:
             uint8 (N, P, P).
@@ -171,15 +161,14 @@ class PaddingOperator:
             TypeError: ``tiles`` is not uint8.
             ValueError: ``tiles`` is not (N, S, S).
         """
-        return self._padded(tiles, np.uint8, None, device)
+        return self._padded(tiles, np.uint8, None)
 
-    def masks(self, masks: np.ndarray, threshold: float = 0.7, device: str | None = None) -> np.ndarray:
+    def masks(self, masks: np.ndarray, threshold: float = 0.7) -> np.ndarray:
         """Padded masks: salt where the fill of 0 and 1 exceeds ``threshold`` (0.7: method section 2).
 
         Args:
             masks: bool (N, S, S).
             threshold: at least 0 and below 1.
-            device: where torch computes ("cuda"); None: numpy on the CPU.
 
         Returns:
             bool (N, P, P); an empty mask stays empty.
@@ -190,136 +179,173 @@ class PaddingOperator:
         """
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold = {threshold}: choose one from 0 up to, but not including, 1")
-        return self._padded(masks, np.bool_, threshold, device)
+        return self._padded(masks, np.bool_, threshold)
 
-    def _padded(self, tiles: np.ndarray, dtype: type, threshold: float | None, device: str | None) -> np.ndarray:
+    def _padded(self, tiles: np.ndarray, dtype: type, threshold: float | None) -> np.ndarray:
         side = self.tile_px
         if tiles.dtype != dtype:
             raise TypeError(f"expected {np.dtype(dtype)} tiles, not {tiles.dtype}")
         if tiles.ndim != 3 or tiles.shape[1:] != (side, side):
             raise ValueError(f"expected tiles (N, {side}, {side}), not {tiles.shape}")
+        if self.fill is None:
+            return np.array(tiles)
         padded = np.empty((len(tiles), self.padded_px**2), dtype=np.uint8)
-        fill = self._fill_numpy if device is None else self._fill_torch(device)
-        block = max(1, _BLOCK_VALUES // max(1, self.even.shape[1]))
-        for first in range(0, len(tiles), block):
-            flat = np.ascontiguousarray(tiles[first : first + block]).reshape(-1, side * side).view(np.uint8)
-            fill(flat, threshold, padded[first : first + block])
+        for first in range(0, len(tiles), self.fill.block):
+            flat = np.ascontiguousarray(tiles[first : first + self.fill.block]).reshape(-1, side * side).view(np.uint8)
+            _fill_block(self.fill, flat, threshold, padded[first : first + self.fill.block])
         return padded.view(dtype).reshape(-1, self.padded_px, self.padded_px)
 
-    def _fill_numpy(self, flat: np.ndarray, threshold: float | None, padded: np.ndarray) -> None:
-        """Write the padded tiles, uint8 (N, P * P), of uint8 (N, S * S); rounded, or above ``threshold``."""
-        known, mirrored = _triangle(_near_edge(self.tile_px))
-        source = _source(self.tile_px, self.padded_px)
-        low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-        upper, lower = flat[:, known].astype(np.float64), flat[:, mirrored].astype(np.float64)
-        sums, differences = (upper + lower) @ self.even, (upper - lower) @ self.odd
-        for start in range(0, len(flat), _TILES_IN_CACHE):
-            few = slice(start, start + _TILES_IN_CACHE)
-            filled = np.concatenate((sums[few] + differences[few], sums[few] - differences[few]), axis=1)
-            np.clip(filled, low[few], high[few], out=filled)
-            values = np.rint(filled, out=filled).astype(np.uint8) if threshold is None else filled > threshold
-            parts = np.concatenate((flat[few], values.view(np.uint8)), axis=1)
-            np.take(parts, source, axis=1, out=padded[few], mode="clip")  # "clip": no buffer; all places are inside
 
-    def _fill_torch(self, device: str) -> Callable[[np.ndarray, float | None, np.ndarray], None]:
-        """``_fill_numpy`` on a torch device, to which the matrices are moved once."""
-        import torch
-
-        def there(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(array).to(device)
-
-        even, odd, source = there(self.even), there(self.odd), there(_source(self.tile_px, self.padded_px))
-        known, mirrored = map(there, _triangle(_near_edge(self.tile_px)))
-
-        def fill(flat: np.ndarray, threshold: float | None, padded: np.ndarray) -> None:
-            tiles = there(flat)
-            upper, lower = tiles[:, known].double(), tiles[:, mirrored].double()
-            sums, differences = (upper + lower) @ even, (upper - lower) @ odd
-            filled = torch.cat((sums + differences, sums - differences), dim=1)
-            filled = filled.clamp(tiles.amin(1, keepdim=True).double(), tiles.amax(1, keepdim=True).double())
-            values = filled.round() if threshold is None else filled > threshold
-            padded[:] = torch.cat((tiles, values.to(torch.uint8)), dim=1)[:, source].cpu().numpy()
-
-        return fill
+def _fill_block(fill: _Equations | _Matrices, flat: np.ndarray, threshold: float | None, padded: np.ndarray) -> None:
+    """Write the padded tiles, uint8 (n, P * P), of uint8 (n, S * S); rounded, or above ``threshold``."""
+    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+    start = 0
+    for filled in fill(flat):
+        few = slice(start, start := start + len(filled))
+        np.clip(filled, low[few], high[few], out=filled)
+        values = np.rint(filled, out=filled).astype(np.uint8) if threshold is None else filled > threshold
+        parts = np.concatenate((flat[few], values.view(np.uint8)), axis=1)
+        np.take(parts, fill.source, axis=1, out=padded[few], mode="clip")  # "clip": no buffer; all places are inside
 
 
 def operator_name(tile_px: int, padded_px: int) -> str:
-    """The name under which an operator, and what was padded by it, are cached: whatever changes its values is in it."""
-    return f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}-skimage-{skimage.__version__}"
+    """The name under which what an operator has padded is cached: whatever changes its values is in it."""
+    return f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}"
 
 
-def operator(tile_px: int, padded_px: int, cache: Path | None = None) -> PaddingOperator:
-    """The padding operator of a geometry, from the cache or else built (seconds) and put there.
+def operator(tile_px: int, padded_px: int) -> PaddingOperator:
+    """The padding operator of a geometry; it takes a second to make.
 
     Args:
         tile_px: S, at least 6.
         padded_px: P, at least S.
-        cache: folder of operators; None: ``padding`` in the folder named by the environment variable SALT_RAY_CACHE, or
-            else in the user's cache folder. A damaged file in it is replaced.
 
     Raises:
         GeometryError: a side is too small.
-        CacheError: the folder cannot be written; the message names it and SALT_RAY_CACHE.
+        NotEnoughMemory: for its equations or matrices.
     """
     if tile_px < _SMALLEST_TILE_PX:
         raise GeometryError(f"tile_px = {tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
     if padded_px < tile_px:
         raise GeometryError(f"padded_px = {padded_px} is below the tile's {tile_px} px: set geometry.padded_px higher")
-    shape = (2, len(_triangle(_near_edge(tile_px))[0]), len(_triangle(_outside(tile_px, padded_px))[0]))
-    path = (cache or cache_folder("padding")) / f"{operator_name(tile_px, padded_px)}.npz"
-    halves = _stored(path, shape)
-    if halves is None:
-        try:
-            with only_one(path):
-                halves = _stored(path, shape)
-                if halves is None:
-                    halves = _from_skimage(tile_px, padded_px)
-                    with atomic_file(path) as file:
-                        np.savez(file, halves=halves)
-        except OSError as error:
-            raise CacheError(f"cannot keep {path} ({error}): let SALT_RAY_CACHE name a writable folder") from error
-    return PaddingOperator(tile_px, padded_px, *halves)
+    if padded_px == tile_px:
+        return PaddingOperator(tile_px, padded_px, None)
+    filled = padded_px**2 - tile_px**2
+    matrices = _Matrices.size(tile_px, padded_px)
+    needed = filled * _BYTES_PER_FILLED + (matrices if matrices <= _MATRIX_BYTES else 0)
+    with room(f"padding tiles from {tile_px} to {padded_px} px", needed):
+        fill = _Equations(tile_px, padded_px)
+        if matrices <= _MATRIX_BYTES:
+            fill = _Matrices(fill, tile_px, padded_px)
+        return PaddingOperator(tile_px, padded_px, fill)
 
 
-def _stored(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
-    """The matrices in a file; None when there is no file or a damaged one (a zip archive carries a checksum)."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            halves = archive["halves"]
-    except _UNREADABLE:
-        return None
-    return halves if halves.shape == shape and halves.dtype == np.float64 and np.isfinite(halves).all() else None
+class _Equations:
+    """The fill by solving the biharmonic equations: time and memory of a tile grow with its edge, not with its area.
 
-
-def _from_skimage(tile_px: int, padded_px: int) -> np.ndarray:
-    """``even`` and ``odd`` of an operator, float64 (2, K, F), from the fills of unit impulses.
-
-    The impulses are channels of one image, so that scikit-image factorises its system once for many. It clips to the
-    smallest and largest known value: two pixels in the tile's middle, beyond the stencil's reach, are set to +-1000 so
-    that the clip leaves the answers alone (at 101 -> 148 the largest weight is 4.9).
+    Attributes:
+        source: int (P * P): for every pixel of the padded tile its place in (tile, filled pixels), both in row-major
+            order.
+        block: tiles that are solved for at a time.
     """
-    from skimage.restoration import inpaint_biharmonic  # 0.6 s that no command waits for once there is an operator
 
-    known, mirrored_known = _triangle(_near_edge(tile_px))
-    outside = _outside(tile_px, padded_px)
-    filled, mirrored_filled = _triangle(outside)
-    if not len(filled):
-        return np.empty((2, len(known), 0))
-    before = (padded_px - tile_px) // 2
-    rows, columns = np.divmod(known, tile_px)
-    direct, mirrored = np.empty((len(known), len(filled))), np.empty((len(known), len(filled)))
-    chunk = max(1, _SOLVE_VALUES // padded_px**2)
-    for first in range(0, len(known), chunk):
-        impulses = np.arange(first, min(first + chunk, len(known)))
-        image = np.zeros((padded_px, padded_px, len(impulses)))
-        image[before + rows[impulses], before + columns[impulses], np.arange(len(impulses))] = 1
-        image[before + _REACH_PX, before + _REACH_PX] = 1000
-        image[before + _REACH_PX, before + _REACH_PX + 1] = -1000
-        answers = inpaint_biharmonic(image, outside, channel_axis=-1).reshape(padded_px**2, -1)
-        direct[impulses], mirrored[impulses] = answers[filled].T, answers[mirrored_filled].T
-    # A pixel on the diagonal is its own mirror image and comes twice in the sum.
-    share = np.where(known == mirrored_known, 0.25, 0.5)[:, None]
-    return np.stack(((direct + mirrored) * share, (direct - mirrored) * share))
+    def __init__(self, tile_px: int, padded_px: int) -> None:
+        from scipy.sparse.linalg import splu  # here and below: most commands pad nothing
+
+        outside = _outside(tile_px, padded_px)
+        rows = _biharmonic(outside)
+        places = np.flatnonzero(~outside)  # of the tile's pixels in the padded tile
+        self._known = np.flatnonzero(_near_edge(tile_px))
+        self._influence = -rows[:, places[self._known]]
+        # Symmetric and positive definite: no pivots, and the ordering that fills least.
+        square = rows[:, np.flatnonzero(outside)].tocsc()
+        self._factors = splu(square, "MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
+        self.source = np.empty(padded_px**2, dtype=np.intp)
+        self.source[places] = np.arange(len(places))
+        self.source[outside.reshape(-1)] = np.arange(len(places), padded_px**2)
+        self.block = _TILES_SOLVED
+
+    def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
+        """Filled values of tiles, uint8 (n, S * S), all at once: float64 (n, F)."""
+        yield self.solve(flat[:, self._known].astype(np.float64))
+
+    def solve(self, known: np.ndarray) -> np.ndarray:
+        """Filled values, float64 (n, F), of known pixels near the edge, float64 (n, K)."""
+        return self._factors.solve(np.asfortranarray(self._influence @ known.T)).T
+
+
+class _Matrices:
+    """The fill as a matrix product.
+
+    The fill of a transposed tile is the transposed fill. So the sum of a tile and its transpose and their difference
+    are filled apart, each on the triangle row <= column alone: half the work of the whole matrix.
+
+    ``even`` and ``odd``, float64 (k, f): the fill of sum and difference, for known and filled pixels of that triangle
+    in row-major order. float64, because in float32 one filled pixel in 10,000 rounds to another grey value.
+
+    Attributes:
+        source: int (P * P): for every pixel of the padded tile its place in (tile, filled triangle, mirrored triangle).
+        block: tiles that are multiplied at a time.
+    """
+
+    def __init__(self, equations: _Equations, tile_px: int, padded_px: int) -> None:
+        near, outside = _near_edge(tile_px), _outside(tile_px, padded_px)
+        self._known, self._mirrored = _triangle(near)
+        filled, mirrored = _triangle(outside)
+        self.even, self.odd = (np.empty((len(self._known), len(filled))) for _ in range(2))
+        self.block = max(1, _BLOCK_VALUES // len(filled))
+        places = np.searchsorted(np.flatnonzero(near), self._known)
+        direct, transposed = (np.searchsorted(np.flatnonzero(outside), pixels) for pixels in (filled, mirrored))
+        # A pixel on the diagonal is its own mirror image and comes twice in the sum.
+        share = np.where(self._known == self._mirrored, 0.25, 0.5)[:, None]
+        for start in range(0, len(places), equations.block):
+            few = slice(start, start + equations.block)
+            impulses = np.zeros((len(places[few]), np.count_nonzero(near)))
+            impulses[np.arange(len(impulses)), places[few]] = 1
+            answers = equations.solve(impulses)
+            self.even[few] = (answers[:, direct] + answers[:, transposed]) * share[few]
+            self.odd[few] = (answers[:, direct] - answers[:, transposed]) * share[few]
+        self.source = equations.source.copy()
+        self.source[filled] = tile_px**2 + np.arange(len(filled))
+        below = filled != mirrored
+        self.source[mirrored[below]] = tile_px**2 + len(filled) + np.flatnonzero(below)
+
+    @staticmethod
+    def size(tile_px: int, padded_px: int) -> int:
+        """Bytes of ``even`` and ``odd``."""
+        known, filled = (len(_triangle(where)[0]) for where in (_near_edge(tile_px), _outside(tile_px, padded_px)))
+        return 2 * 8 * known * filled
+
+    def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
+        """Filled values of tiles, uint8 (n, S * S), a few tiles at a time: float64 (few, 2 * f)."""
+        upper, lower = flat[:, self._known].astype(np.float64), flat[:, self._mirrored].astype(np.float64)
+        sums, differences = (upper + lower) @ self.even, (upper - lower) @ self.odd
+        for start in range(0, len(flat), _TILES_IN_CACHE):
+            few = slice(start, start + _TILES_IN_CACHE)
+            yield np.concatenate((sums[few] + differences[few], sums[few] - differences[few]), axis=1)
+
+
+def _biharmonic(outside: np.ndarray) -> sparse.csr_array:
+    """The equations of the filled pixels, (F, P * P): the Laplacian of the Laplacian is zero.
+
+    As in scikit-image, a neighbour beyond the padded tile's edge is the pixel itself.
+
+    Args:
+        outside: bool (P, P), where pixels are filled.
+    """
+    from scipy import sparse
+    from scipy.ndimage import binary_dilation
+
+    side = len(outside)
+    rows, columns = np.nonzero(binary_dilation(outside))  # beyond the direct neighbours no Laplacian is asked for
+    pixels = rows * side + columns
+    around = [
+        np.clip(rows + down, 0, side - 1) * side + np.clip(columns + right, 0, side - 1)
+        for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1))
+    ]
+    weights = np.repeat([1.0, 1.0, 1.0, 1.0, -4.0], len(pixels))
+    laplacian = sparse.csr_array((weights, (np.tile(pixels, 5), np.concatenate([*around, pixels]))), (side**2, side**2))
+    return laplacian[np.flatnonzero(outside)] @ laplacian
 
 
 def _near_edge(tile_px: int) -> np.ndarray:
@@ -341,15 +367,3 @@ def _triangle(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flat places with row <= column of a symmetric bool (A, A), and those of their mirror images."""
     rows, columns = np.nonzero(np.triu(where))
     return rows * len(where) + columns, columns * len(where) + rows
-
-
-def _source(tile_px: int, padded_px: int) -> np.ndarray:
-    """For every pixel of the padded tile, its place in (tile, filled triangle, mirrored triangle): int (P * P)."""
-    outside = _outside(tile_px, padded_px)
-    filled, mirrored = _triangle(outside)
-    sources = np.empty(padded_px**2, dtype=np.intp)
-    sources[~outside.reshape(-1)] = np.arange(tile_px**2)
-    sources[filled] = tile_px**2 + np.arange(len(filled))
-    below = filled != mirrored
-    sources[mirrored[below]] = tile_px**2 + len(filled) + np.flatnonzero(below)
-    return sources

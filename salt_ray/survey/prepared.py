@@ -15,12 +15,16 @@ import pandas as pd
 
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
-from salt_ray.storage import atomic_folder, cache_folder, only_one
+from salt_ray.storage import atomic_file, atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
 from salt_ray.survey.folds import FoldTable, load_folds, random_folds, section_folds
+from salt_ray.survey.memory import room
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
 from salt_ray.survey.problems import shown
 from salt_ray.survey.tiles import Survey
+
+#: Bytes of padded tiles held at a time, on their way to the disk: all of them may take more than the memory.
+_BLOCK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ def prepare_survey(
         RunError: the hold-out list cannot be read or names tiles that are not labelled; or the padded tiles cannot be
             read back.
         GeometryError: the geometry does not fit the tile.
+        NotEnoughMemory: to pad tiles of this size.
     """
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame.tile_px, frame.padded_px)}"
@@ -160,9 +165,19 @@ def _mapped(survey: Survey, frame: Frame, folder: Path) -> tuple[np.ndarray, np.
 def _pad(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> None:
     report(f"padding {len(survey.ids):,} tiles from {frame.tile_px} to {frame.padded_px} px")
     padding = operator(frame.tile_px, frame.padded_px)
-    with atomic_folder(folder) as temporary:
-        np.save(temporary / "images.npy", padding.images(survey.images))
-        np.save(temporary / "masks.npy", padding.masks(survey.masks))
+    with room("padding the tiles"), atomic_folder(folder) as temporary:
+        _save(temporary / "images.npy", survey.images, padding.images, frame.padded_px)
+        _save(temporary / "masks.npy", survey.masks, padding.masks, frame.padded_px)
+
+
+def _save(path: Path, tiles: np.ndarray, pad: Callable[[np.ndarray], np.ndarray], padded_px: int) -> None:
+    """``np.save`` of ``pad(tiles)``, of which a block at a time is in memory."""
+    header = {"descr": tiles.dtype.str, "fortran_order": False, "shape": (len(tiles), padded_px, padded_px)}
+    block = max(1, _BLOCK_BYTES // padded_px**2)
+    with atomic_file(path) as file:  # names the file where the disk is full
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(tiles), block):
+            file.write(pad(tiles[start : start + block]))
 
 
 def held_out(survey: Survey, path: Path | None) -> np.ndarray:

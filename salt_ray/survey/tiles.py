@@ -16,6 +16,7 @@ import numpy as np
 from salt_ray.storage import cache_folder, only_one
 from salt_ray.survey import cache as survey_cache
 from salt_ray.survey.ingest import read_survey
+from salt_ray.survey.memory import room
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
 
@@ -88,6 +89,7 @@ def load_survey(
     Raises:
         SurveyError: all that is wrong, one line each; with ``skip_bad`` only what concerns no single tile, or when no
             tile is left. Also when the cache cannot be written.
+        NotEnoughMemory: while the tiles are read.
     """
     source = Source(directory)
     store = cache or cache_folder("surveys")
@@ -99,7 +101,7 @@ def load_survey(
         return survey
 
     try:
-        with only_one(store / "index" / entry):
+        with room(f"reading the tiles in {directory}"), only_one(store / "index" / entry):
             other = survey_cache.recall(store, entry)  # another process may have read the survey meanwhile
             if other is None or other == key:
                 report(f"reading and checking the tiles in {directory}")

@@ -23,18 +23,21 @@ from salt_ray.inference.probabilities import Probabilities
 from ray.exceptions import ActorDiedError  # isort: skip
 
 
-class Broken:
-    """A model whose weights have run away."""
-
-    def predict(self, padded: np.ndarray) -> Probabilities:
-        salt = np.full(len(padded), 0.5, np.float32)
-        salt[1] = np.nan
-        return Probabilities(np.zeros((len(padded), 5, 5), np.float16), salt)
-
-
-def test_a_model_that_answers_nan_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"best\.pt predicts NaN"):
-        predict_chunk(Broken(), tmp_path / "best.pt", np.zeros((3, 7, 7), np.uint8), tmp_path / "00000.npy")
+@pytest.mark.parametrize("part", ["masks", "salt"])
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [(np.nan, "NaN or infinity"), (-np.inf, "NaN or infinity"), (1.01, "values outside"), (-0.01, "values outside")],
+)
+def test_a_model_that_answers_no_probabilities_is_named_and_nothing_is_written(
+    part: str, value: float, fault: str, tmp_path: Path
+) -> None:
+    answer = Probabilities(np.zeros((3, 5, 5), np.float16), np.ones(3, np.float32))
+    getattr(answer, part).flat[-1] = value
+    model = SimpleNamespace(predict=lambda padded: answer)
+    with pytest.raises(
+        ClusterError, match=rf"best\.pt predicts {fault}.*: delete {tmp_path} and train this fold again"
+    ):
+        predict_chunk(model, tmp_path / "best.pt", np.zeros((3, 7, 7), np.uint8), tmp_path / "00000.npy")
     assert not list(tmp_path.iterdir())
 
 

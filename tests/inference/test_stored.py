@@ -13,7 +13,7 @@ from salt_ray.inference import stored
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, StoredRecords, write_chunk
-from salt_ray.storage import StoragePath, storage_path
+from salt_ray.storage import StoragePath, load_array, save_array, storage_path
 
 SIDE = 5
 TILES = np.random.default_rng(0).permutation(10) * 3
@@ -83,6 +83,27 @@ def test_a_damaged_chunk_in_an_object_store_is_one_sentence(bucket: str, tmp_pat
         path.write_bytes(content)
         with pytest.raises(RunError, match=rf"00000\.npy is damaged.*delete {place}, "):
             StoredRecords(place)[np.array(rows)]
+
+
+@pytest.mark.parametrize("rows", [[1], [0, 1, 2, 3]], ids=["a part", "all"])
+@pytest.mark.parametrize("part", ["mask", "salt"])
+@pytest.mark.parametrize(
+    ("value", "fault"), [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (1.01, "values"), (-0.01, "values")]
+)
+def test_stored_values_that_are_no_probabilities_are_refused(
+    value: float, fault: str, part: str, rows: list[int], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Decided on, they would be empty tiles, also in the mean of all models."""
+    places = [tmp_path, storage_path(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")]
+    for place in places if value is np.nan else places[:1]:
+        store(place, TILES)
+        path = place / "chunks" / "00000.npy"
+        records = load_array(path)
+        records[part][1] = value
+        save_array(path, records)
+        with pytest.raises(RunError, match=rf"00000\.npy is damaged \(it holds {fault}.*delete {place}, "):
+            StoredRecords(place)[np.array(rows)]
+        assert (StoredRecords(place)[np.array([0, 2])]["salt"] == answer(TILES[[0, 2]]).salt).all()
 
 
 def test_a_row_that_is_not_there_yet_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Padding: equality with scikit-image, the round trip, the frame's arithmetic, and the cache."""
+"""Padding: equality with scikit-image in both ways of filling, the round trip, the frame's arithmetic, memory."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,18 +13,31 @@ from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
 from salt_ray.config import Geometry
-from salt_ray.storage import CacheError
-from salt_ray.survey import padding
-from salt_ray.survey.padding import Frame
+from salt_ray.survey import memory, padding
+from salt_ray.survey.memory import NotEnoughMemory
+from salt_ray.survey.padding import Frame, PaddingOperator
 
 SEED_FRAME = Frame(101, 148, 128)
 SIZES = [(33, 52), (64, 80), (101, 148)]
 
 
 @pytest.fixture(scope="session")
-def operators(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("padding")
-    return {sizes: padding.operator(*sizes, cache=folder) for sizes in SIZES}
+def solvers():
+    """Those that solve the equations for each tile, as for large ones."""
+    return {sizes: PaddingOperator(*sizes, padding._Equations(*sizes)) for sizes in SIZES}
+
+
+@pytest.fixture(scope="session")
+def operators():
+    """Those that multiply by matrices."""
+    made = {sizes: padding.operator(*sizes) for sizes in SIZES}
+    assert all(isinstance(operator.fill, padding._Matrices) for operator in made.values())
+    return made
+
+
+@pytest.fixture(params=["operators", "solvers"])
+def both(request):
+    return request.getfixturevalue(request.param)
 
 
 def _tiles(side: int) -> np.ndarray:
@@ -47,9 +64,9 @@ def _reference(tiles: np.ndarray, padded_px: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_images_equal_those_of_skimage_in_every_pixel(operators, sizes):
+def test_images_equal_those_of_skimage_in_every_pixel(both, sizes):
     tiles = _tiles(sizes[0])
-    padded = operators[sizes].images(tiles)
+    padded = both[sizes].images(tiles)
     assert padded.dtype == np.uint8
     assert np.array_equal(padded, np.rint(_reference(tiles, sizes[1]) * 255).astype(np.uint8))
 
@@ -62,11 +79,11 @@ def test_one_tile_alone_equals_skimage_without_channels(operators):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_masks_equal_those_of_skimage_above_the_threshold(operators, sizes):
+def test_masks_equal_those_of_skimage_above_the_threshold(both, sizes):
     masks = _tiles(sizes[0]) > 127
     expected = _reference(masks.astype(float), sizes[1])
     for threshold in (0.3, 0.7):
-        padded = operators[sizes].masks(masks, threshold)
+        padded = both[sizes].masks(masks, threshold)
         assert padded.dtype == np.bool_
         assert np.array_equal(padded, expected > threshold)
 
@@ -85,11 +102,51 @@ def test_grey_values_stay_within_those_of_the_tile(operators):
     assert np.array_equal(padded.max(axis=(1, 2)), tiles.max(axis=(1, 2)))
 
 
-def test_torch_fills_alike(operators):
-    tiles = _tiles(64)
-    assert np.array_equal(operators[64, 80].images(tiles, device="cpu"), operators[64, 80].images(tiles))
-    masks = tiles > 127
-    assert np.array_equal(operators[64, 80].masks(masks, device="cpu"), operators[64, 80].masks(masks))
+@pytest.mark.parametrize("sizes", [(6, 7), (7, 40), (33, 34)])
+def test_narrow_and_wide_frames_equal_skimage(sizes):
+    tiles = _tiles(sizes[0])
+    expected = np.rint(_reference(tiles, sizes[1]) * 255)
+    for fill in (padding.operator(*sizes).fill, padding._Equations(*sizes)):
+        assert np.array_equal(PaddingOperator(*sizes, fill).images(tiles), expected)
+
+
+@pytest.mark.slow
+def test_large_tiles_equal_skimage():
+    tiles = np.stack([ndimage.zoom(tile, 512 / 64, order=1) for tile in _tiles(64)[[0, 5, 12]]])
+    operator = padding.operator(512, 564)
+    assert isinstance(operator.fill, padding._Equations)
+    assert np.array_equal(operator.images(tiles), np.rint(_reference(tiles, 564) * 255))
+    assert np.array_equal(operator.masks(tiles > 127), _reference((tiles > 127).astype(float), 564) > 0.7)
+
+
+LITTLE_MEMORY = """
+import resource
+import numpy, scipy.ndimage, scipy.sparse.linalg
+from salt_ray.survey import padding
+
+mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + (400 << 20),) * 2)
+print(padding.operator(512, 564).images(numpy.zeros((8, 512, 512), numpy.uint8)).shape)
+"""
+
+
+def test_large_tiles_are_padded_in_little_memory():
+    """The matrices of this size would take 0.9 GiB, and three times as much while they are made."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread maps memory of its own
+    words = [sys.executable, "-c", LITTLE_MEMORY]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "(8, 564, 564)\n", done.stderr
+
+
+@pytest.mark.parametrize(("sizes", "needed"), [((512, 564), 163), ((101, 148), 69)])
+def test_too_little_memory_is_said_before_it_is_taken(sizes, needed, monkeypatch):
+    monkeypatch.setattr(padding, "_Equations", None)  # nothing is made
+    monkeypatch.setattr(memory, "free_bytes", lambda: 50 << 20)
+    message = (
+        rf"padding tiles from {sizes[0]} to {sizes[1]} px takes about {needed} MiB of memory, and 50 MiB are free: "
+    )
+    with pytest.raises(NotEnoughMemory, match=message + r"free memory, raise the limit \(ulimit -v"):
+        padding.operator(*sizes)
 
 
 def test_a_tile_does_not_depend_on_its_neighbours_in_the_survey(operators):
@@ -99,9 +156,9 @@ def test_a_tile_does_not_depend_on_its_neighbours_in_the_survey(operators):
     assert operators[101, 148].images(tiles[:0]).shape == (0, 148, 148)
 
 
-def test_without_room_nothing_changes(tmp_path):
+def test_where_no_pixel_is_added_nothing_changes():
     tiles = _tiles(64)
-    operator = padding.operator(64, 64, cache=tmp_path)
+    operator = padding.operator(64, 64)
     assert np.array_equal(operator.images(tiles), tiles)
     assert np.array_equal(operator.masks(tiles > 127), tiles > 127)
 
@@ -156,37 +213,6 @@ def test_given_sizes_are_kept_or_refused_with_the_remedy():
         padding.frame_for(101, Geometry(crop_px=96))
     with pytest.raises(ValueError, match=r"geometry\.padded_px = 120 is below the crop of 128 px: set it to 128"):
         padding.frame_for(101, Geometry(padded_px=120))
-
-
-def test_the_cache_is_used_and_a_damaged_file_rebuilt(tmp_path, monkeypatch):
-    first = padding.operator(16, 24, cache=tmp_path)
-    (path,) = tmp_path.glob("*.npz")
-    whole = path.read_bytes()
-    built = []
-    from_skimage = padding._from_skimage
-    monkeypatch.setattr(padding, "_from_skimage", lambda *sizes: built.append(sizes) or from_skimage(*sizes))
-    assert np.array_equal(padding.operator(16, 24, cache=tmp_path).even, first.even)
-    assert built == []
-    middle = len(whole) // 2
-    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
-    for damage, content in enumerate((b"", b"no archive", whole[:-100], flipped), start=1):
-        path.write_bytes(content)
-        again = padding.operator(16, 24, cache=tmp_path)
-        assert len(built) == damage
-        assert np.array_equal(again.even, first.even)
-        assert np.array_equal(again.odd, first.odd)
-        assert path.read_bytes()[:2] == b"PK"
-
-
-def test_the_environment_names_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SALT_RAY_CACHE", str(tmp_path / "elsewhere"))
-    padding.operator(16, 20)
-    (path,) = (tmp_path / "elsewhere" / "padding").glob("*.npz")
-    assert path.name.startswith("biharmonic-16-20-v1-skimage-")
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SALT_RAY_CACHE", str(tmp_path / "file"))
-    with pytest.raises(CacheError, match="SALT_RAY_CACHE"):
-        padding.operator(16, 20)
 
 
 def test_wrong_arguments_are_named(operators):

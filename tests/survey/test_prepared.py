@@ -11,8 +11,10 @@ import pytest
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.storage import only_one
+from salt_ray.survey import prepared as prepared_survey
 from salt_ray.survey.folds import FoldError
-from salt_ray.survey.padding import centre
+from salt_ray.survey.memory import NotEnoughMemory
+from salt_ray.survey.padding import PaddingOperator, centre
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import Survey, load_survey
@@ -51,6 +53,36 @@ def test_the_second_time_nothing_is_padded_and_damage_is_mended(
     assert "damaged" in lines[1] and (again.images == wanted).all()
 
 
+def test_padded_tiles_go_to_the_disk_a_block_at_a_time(
+    survey: Survey, tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: PreparedSurvey
+) -> None:
+    """All of them at once may take more than the memory; the bytes are those of one np.save."""
+    asked: list[int] = []
+    images = PaddingOperator.images
+    monkeypatch.setattr(PaddingOperator, "images", lambda *words: asked.append(len(words[1])) or images(*words))
+    monkeypatch.setattr(prepared_survey, "_BLOCK_BYTES", 7 * prepared.frame.padded_px**2)
+    prepare_survey(survey, tiny, cache=tmp_path)
+    assert asked == [7] * 8 + [4]
+    for name, array in (("images", prepared.images), ("masks", prepared.masks)):
+        (path,) = tmp_path.rglob(f"{name}.npy")
+        np.save(tmp_path / "whole.npy", array)
+        assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_memory_that_runs_out_is_one_error_and_leaves_nothing(
+    survey: Survey, tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*words: object) -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(PaddingOperator, "masks", short)
+    with pytest.raises(
+        NotEnoughMemory, match=r"padding the tiles: out of memory \(Unable to allocate 9 GiB\).* are free: "
+    ):
+        prepare_survey(survey, tiny, cache=tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
 def damaged(survey: Survey, tiny: Experiment, cache: Path) -> Path:
     """The folder of padded tiles, with most of its images gone."""
     prepare_survey(survey, tiny, cache=cache)
@@ -76,7 +108,7 @@ def test_damage_that_stays_is_one_sentence(
     survey: Survey, tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged(survey, tiny, tmp_path)
-    monkeypatch.setattr(np, "save", lambda path, array: path.write_bytes(b"half"))
+    monkeypatch.setattr(prepared_survey, "_save", lambda path, *tiles: path.write_bytes(b"half"))
     lines: list[str] = []
     with pytest.raises(RunError, match=r"cannot be read back .* set SALT_RAY_CACHE to a folder on another disk"):
         prepare_survey(survey, tiny, lines.append, tmp_path)
