@@ -216,12 +216,8 @@ RuleName = Literal[
 class Postprocessing(Section):
     """Which rules correct predictions from their neighbours in a mosaic (method section 6)."""
 
-    #: evidence: those that raise the score of hidden labels by more than its spread; seed: all seven; none; or a list.
+    #: evidence: those whose gain on hidden labels is more than chance; seed: all seven; none; or a list.
     rules: Literal["evidence", "seed", "none"] | tuple[RuleName, ...] = "evidence"
-    #: Share of the labelled tiles in mosaics that a repeat hides, to try rules on them (one fold's at a time).
-    hidden_share: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.25
-    #: How often another random share is hidden.
-    repeats: Annotated[StrictInt, Field(ge=2)] = 10
 
 
 class Resources(Section):

@@ -245,10 +245,13 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         tiny, prepared, table, models, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {})
     )
     rules = work.finish()
-    assert set(rules["alone"]) and rules["hidden_tiles_per_repeat"] > 0
+    trainable = prepared.survey.ids[prepared.trainable]
+    assert rules["hidden_tiles"] == np.isin(table.ids, trainable).sum()  # each once
+    assert rules["hidden_mosaics"] == len(np.unique(table.mosaics[np.isin(table.ids, trainable)]))
     for name, evidence in rules["alone"].items():
         assert evidence["after"] - evidence["before"] == pytest.approx(evidence["gain"]), name
-        assert (name in rules["kept"]) <= (evidence["gain"] > evidence["spread"])
+        assert (evidence["p"] is None) == (evidence["mosaics"] < 10)
+        assert (name in rules["kept"]) <= (evidence["p"] is not None and evidence["p"] <= 0.05)
     assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
 
