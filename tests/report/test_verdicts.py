@@ -67,6 +67,11 @@ def test_a_run_of_an_older_version_is_shown_with_its_spread() -> None:
     assert in_words("empty_below_closed", OLD) == ("+0.0103 ± 0.0058", "–", "–", "yes")
     assert gain_text(OLD["together"]) == "+0.0103 ± 0.0058"
     assert "146 labels" in method_text(OLD) and "10 times over" in method_text(OLD)
+    stream = io.StringIO()
+    scores = {"folds": {}, "oof": 0.5, "oof_tiles": 1, "trivial": {"all_empty": 0.3, "best_constant": 0.1}}
+    Terminal(Console(file=stream, width=160)).scores(scores | {"rules": OLD})
+    (row,) = [line for line in stream.getvalue().splitlines() if "empty_below_closed" in line]
+    assert "+0.0103 ± 0.0058" in row and "yes" in row
 
 
 def test_how_rules_were_chosen_is_said() -> None:
