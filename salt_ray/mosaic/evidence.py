@@ -152,9 +152,12 @@ def report(
         "hidden_tiles": sum(trial.tiles for trial in trials),
         "hidden_mosaics": len(trials),
         "alone": {
-            name: dataclasses.asdict(evidence)
-            | {"kept": name in kept, "reason": None if name in kept else evidence.reason}
+            name: _fields(evidence) | {"kept": name in kept, "reason": None if name in kept else evidence.reason}
             for name, evidence in alone.items()
         },
-        "together": None if together is None else dataclasses.asdict(together),
+        "together": None if together is None else _fields(together),
     }
+
+
+def _fields(evidence: Evidence) -> dict[str, Any]:
+    return dataclasses.asdict(evidence) | {"interval": list(evidence.interval)}

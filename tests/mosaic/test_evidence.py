@@ -213,7 +213,8 @@ def test_only_a_rule_that_convinced_alone_takes_the_place_of_several_that_do_not
 
 def test_the_file_says_of_every_rule_whether_it_is_kept_and_why_not() -> None:
     trials = trials_that_gain([[0.1]], others=2)
-    written = json.loads(json.dumps(report(ALONE, ALONE["fill_corners"], ("fill_corners",), Postprocessing(), trials)))
+    written = report(ALONE, ALONE["fill_corners"], ("fill_corners",), Postprocessing(), trials)
+    assert json.loads(json.dumps(written)) == written
     assert (written["kept"], written["hidden_tiles"], written["hidden_mosaics"]) == (["fill_corners"], 12, 3)
     reasons = {name: one["reason"] for name, one in written["alone"].items() if not one["kept"]}
     assert reasons == {
