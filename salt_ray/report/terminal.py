@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
@@ -200,18 +200,19 @@ class Terminal:
 
 def _rule_table(rules: Mapping[str, Any]) -> Table:
     """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
-    headings = ["mosaic rule", "hidden labels: gain", "p", "tiles in mosaics", "kept"]
-    table = Table(*headings, title="what each rule alone adds to the score")
+    names = Column("mosaic rule", no_wrap=True)
+    table = Table(names, "hidden labels", "p", "kept", title="what each rule alone adds to the score")
     before, each = rules.get("test", {}).get("before"), rules.get("test_of_each", {})
     if each:
         table.add_column("test truth")
     for name in rules["alone"] or each:
-        cells = list(in_words(name, rules))
+        words = in_words(name, rules)
+        cells = [words.gain, words.chance, words.kept]
         if each:
             cells.append(f"{each[name] - before:+.4f}")
         table.add_row(name, *cells)
     together = rules["together"]
-    cells = [gain_text(together) if together else "", "", "", ""]
+    cells = [gain_text(together) if together else "", "", ""]
     if each:
         cells.append(f"{rules['test']['after'] - before:+.4f}")
     table.add_section()

@@ -19,7 +19,7 @@ def gain_text(evidence: Mapping[str, Any]) -> str:
 
 
 class RuleInWords(NamedTuple):
-    """What hidden labels say of a rule, in the order in which tables show it; a dash for what was not measured.
+    """What hidden labels say of a rule; a dash for what was not measured.
 
     Attributes:
         gain: as ``gain_text``.

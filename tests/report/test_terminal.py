@@ -100,7 +100,7 @@ def test_every_rule_is_shown_with_its_evidence() -> None:
     assert "-0.0021 (-0.0061 … +0.0019)" in holes and "-0.0015" in holes and "gain not shown" in holes
     (copies,) = [line for line in lines if "copy_down" in line]
     assert "+0.0123 (+0.0083 … +0.0163)" in copies and "+0.0200" in copies and "yes" in copies
-    assert "0.031" in copies and "1,034 in 12" in copies
+    assert "0.031" in copies
     assert any("together" in line and "+0.0200" in line for line in lines)
 
 
