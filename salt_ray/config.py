@@ -53,7 +53,8 @@ class Section(BaseModel):
         if not isinstance(fields, dict):
             return fields
         for name in cls.removed.keys() & fields.keys():
-            warnings.warn(f"{name} has no effect any more: {cls.removed[name]}", RemovedField, stacklevel=2)
+            where = f"{cls.__name__.lower()}.{name}"
+            warnings.warn(f"{where} has no effect any more: {cls.removed[name]}", RemovedField, stacklevel=2)
         return {name: value for name, value in fields.items() if name not in cls.removed}
 
     def replace(self, **changes: Any) -> Self:
@@ -235,12 +236,13 @@ RuleName = Literal[
 class Postprocessing(Section):
     """Which rules correct predictions from their neighbours in a mosaic (method section 6)."""
 
-    #: evidence: those that raise the score of hidden labels by more than its spread; seed: all seven; none; or a list.
+    #: evidence: those whose gain on hidden labels is more than chance; seed: all seven; none; or a list.
     rules: Literal["evidence", "seed", "none"] | tuple[RuleName, ...] = "evidence"
-    #: Share of the labelled tiles in mosaics that a repeat hides, to try rules on them (one fold's at a time).
-    hidden_share: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.25
-    #: How often another random share is hidden.
-    repeats: Annotated[StrictInt, Field(ge=2)] = 10
+
+    removed: ClassVar[Mapping[str, str]] = {
+        "hidden_share": "every label is hidden once when mosaic rules are tried",
+        "repeats": "every label is hidden once when mosaic rules are tried",
+    }
 
 
 class Resources(Section):

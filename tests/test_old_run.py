@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.application import Application
 from salt_ray.cluster.pipeline import Pipeline
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, RemovedField
 from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment, override
@@ -34,7 +34,10 @@ from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.loop import train_fold
 from salt_ray.training.models import fold_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore::salt_ray.config.RemovedField"),
+]
 
 ARCHIVE = Path(__file__).parent / "old_run" / "40f033d.tar.xz"
 CPU = torch.device("cpu")
@@ -187,5 +190,6 @@ def test_an_interrupted_run_ends_as_it_would_have(old: Path) -> None:
     assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5) for name in theirs)
 
 
-def test_its_experiment_is_read_without_a_word(old: Path, recwarn: pytest.WarningsRecorder) -> None:
-    assert isinstance(load_experiment(old / "finished" / "experiment.json"), Experiment)
+def test_its_experiment_is_read_and_a_line_names_the_fields_that_have_gone(old: Path) -> None:
+    with pytest.warns(RemovedField, match=r"postprocessing\.repeats has no effect any more: every label"):
+        assert isinstance(load_experiment(old / "finished" / "experiment.json"), Experiment)

@@ -19,9 +19,9 @@ from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import correct, gather, save_changes
 from salt_ray.mosaic.draw import draw_mosaic, write_png
+from salt_ray.mosaic.evidence import report
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.mosaic.rules import RULES
-from salt_ray.mosaic.selection import report
 from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import write_atomically
@@ -92,7 +92,7 @@ def _postprocess(road: Pipeline) -> None:
         corrected.append(mosaic)
     gather(corrected, prepared.frame.tile_px).save(folder.path)
     save_changes(folder.path / "changes.csv", corrected, prepared.survey.ids)
-    rules = report({}, None, tuple(RULES), road.experiment.postprocessing, 0)
+    rules = report({}, None, tuple(RULES), road.experiment.postprocessing)
     write_atomically(folder.path / "rules.json", json.dumps(rules, indent=1))
     write_sheets(folder.path, corrected, prepared.survey.ids)
     folder.finish(failed={})

@@ -24,9 +24,10 @@ from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
 from salt_ray.mosaic.draw import draw_mosaic, write_png
+from salt_ray.mosaic.evidence import Evidence, choose, report, settle, weigh
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.rules import MIN_TILES, RULES
-from salt_ray.mosaic.selection import Evidence, LeakError, Trial, choose, hidden_tiles, report, try_rules, weigh
+from salt_ray.mosaic.selection import LeakError, Trial, hidden_groups, try_rules
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.storage import StoragePath, write_atomically
@@ -55,10 +56,10 @@ def try_in_mosaics(
     candidates: Sequence[Sequence[RuleName]],
     settings: Decision,
 ) -> list[Trial | Failed]:
-    """``try_rules`` on a worker, with the ``hidden`` tiles of each mosaic."""
+    """``try_rules`` on a worker, with the groups of each mosaic's tiles."""
 
-    def attempt(tiles: MosaicTiles, models: Sequence[ModelPrediction], hidden: np.ndarray) -> Trial:
-        return try_rules(PredictedMosaic.gather(tiles, models), hidden, candidates, settings)
+    def attempt(tiles: MosaicTiles, models: Sequence[ModelPrediction], groups: np.ndarray) -> Trial:
+        return try_rules(PredictedMosaic.gather(tiles, models), groups, candidates, settings)
 
     return _one_by_one(attempt, mosaics)
 
@@ -200,7 +201,7 @@ class Postprocessing:
         settings = experiment.postprocessing
         large = tiles[np.bincount(table.mosaics, minlength=table.count)[table.mosaics] >= MIN_TILES]
         judged = np.isin(np.arange(len(missing)), np.intersect1d(large, prepared.trainable))
-        self._hidden = hidden_tiles(judged, settings, experiment.seed)
+        self._groups = hidden_groups(self._mosaic_of, judged, experiment.seed)
         self._alone: dict[RuleName, Evidence] = {}
         self._together: Evidence | None = None
         self._trials: dict[int, Trial] = {}
@@ -210,7 +211,7 @@ class Postprocessing:
             settings.rules, settings.rules
         )
         if self._rules is None:
-            self._untried = set(np.unique(self._mosaic_of[self._hidden.any(axis=0)]).tolist())
+            self._untried = set(self._mosaic_of[judged].tolist())
             self._candidates: list[tuple[RuleName, ...]] = [(name,) for name in RULES]
             if not self._untried:
                 self._rules = ()
@@ -240,11 +241,7 @@ class Postprocessing:
         gather(mosaics, self._prepared.frame.tile_px).save(path)
         save_changes(path / "changes.csv", mosaics, self._prepared.survey.ids)
         rules = report(
-            self._alone,
-            self._together,
-            self._rules,
-            self._experiment.postprocessing,
-            int(self._hidden[0].sum()) if self._alone else 0,
+            self._alone, self._together, self._rules, self._experiment.postprocessing, list(self._trials.values())
         )
         write_atomically(path / "rules.json", json.dumps(rules, indent=1))
         write_sheets(path, mosaics, self._prepared.survey.ids)
@@ -263,8 +260,8 @@ class Postprocessing:
         settings = self._decision
         mosaics = [(tiles, [model.part(tiles.tiles) for model in self._models]) for tiles in map(self._tiles, numbers)]
         if self._rules is None:
-            hidden = [(*mosaic, self._hidden[:, mosaic[0].tiles]) for mosaic in mosaics]
-            return try_in_mosaics.remote(hidden, self._candidates, settings)
+            grouped = [(*mosaic, self._groups[mosaic[0].tiles]) for mosaic in mosaics]
+            return try_in_mosaics.remote(grouped, self._candidates, settings)
         drawn = [(*mosaic, picture_path(self._folder.path, mosaic[0].number)) for mosaic in mosaics]
         return correct_mosaics.remote(drawn, self._rules, settings)
 
@@ -289,23 +286,20 @@ class Postprocessing:
 
     def _decide(self) -> None:
         """All trials of a round have answered: first those of each rule alone, then those of the kept ones together."""
-        evidence = weigh([self._trials[number] for number in sorted(self._trials)])
-        if not self._alone:
-            self._alone = dict(zip(RULES, evidence, strict=bool(evidence)))
-            kept = choose(self._alone)
-            if len(kept) > 1:
-                self._candidates, self._untried = [kept], set(self._trials)
+        evidence = weigh([self._trials[number] for number in sorted(self._trials)], self._experiment.seed)
+        if not evidence:  # the mosaics that hid labels have failed
+            self._rules = ()
+        elif not self._alone:
+            self._alone = dict(zip(RULES, evidence, strict=True))
+            chosen = choose(self._alone)
+            if len(chosen) > 1:
+                self._candidates, self._untried = [chosen], set(self._trials)
                 self._trials = {}
             else:
-                self._rules, self._together = kept, self._alone[kept[0]] if kept else None
-        elif not evidence:  # the mosaics that hid labels have failed
-            self._rules = ()
+                self._rules, self._together = chosen, self._alone[chosen[0]] if chosen else None
         else:
-            (self._together,) = evidence
-            (self._rules,) = self._candidates
-            if not self._together.convincing:  # they undo each other's gains: keep the best one
-                best = max(self._alone, key=lambda name: self._alone[name].gain)
-                self._rules, self._together = (best,), self._alone[best]
+            (together,) = evidence
+            self._rules, self._together = settle(self._alone, together)
         held, self._held = self._held, []
         for number in held:
             self._begin(number)

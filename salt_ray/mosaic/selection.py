@@ -1,41 +1,50 @@
-"""Which rules earn their place: each is tried on labels that it cannot see (method section 6).
+"""What each rule does to labels that it cannot see (method section 6).
 
-In every repeat a random share of the labelled tiles is hidden. A hidden tile takes the prediction of the models that
-were not trained on it, and so does every tile around it that has no label: nothing in the mosaic then knows the hidden
-label. The rule is applied, and the hidden tiles are scored before and after.
+Every labelled tile is hidden once, together with those of its group. A hidden tile takes the prediction of the models
+that were not trained on it, and so does every tile around it that has no label: nothing in the mosaic then knows the
+hidden label. The rule is applied, and the hidden tiles are scored before and after.
 
-Letters: n tiles of a mosaic, R repeats, C candidates (sets of rules), L labelled tiles.
+Letters: N tiles of the survey, n of a mosaic, C candidates (sets of rules).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from salt_ray.config import Postprocessing, RuleName
+from salt_ray.config import RuleName
 from salt_ray.decision import Decision
 from salt_ray.mosaic.predicted import PredictedMosaic, view
-from salt_ray.mosaic.rules import RULES, apply_rules
+from salt_ray.mosaic.rules import Mosaic, apply_rules
 from salt_ray.training.metrics import tile_scores
+
+#: Groups of a mosaic's labels: three quarters stay visible around a hidden tile, which is near to what a tile without a
+#: label has.
+GROUPS = 4
 
 
 class LeakError(AssertionError):
     """A rule could see the label of a tile that it is scored on."""
 
 
-def hidden_tiles(labelled: np.ndarray, settings: Postprocessing, seed: int) -> np.ndarray:
-    """Which tiles are hidden in each repeat, bool (R, N): each time the same share of ``labelled``, bool (N,)."""
-    random = np.random.default_rng([seed, 6])  # 6: not the stream of anything else
-    candidates = np.flatnonzero(labelled)
-    size = round(len(candidates) * settings.hidden_share)
-    hidden = np.zeros((settings.repeats, len(labelled)), bool)
-    for row in hidden:
-        row[random.permutation(candidates)[:size]] = True
-    return hidden
+def hidden_groups(mosaics: np.ndarray, judged: np.ndarray, seed: int) -> np.ndarray:
+    """The group in which each tile is hidden, (N,) int64: 0 … GROUPS - 1 within its mosaic; -1 for tiles never hidden.
+
+    Args:
+        mosaics: (N,) int64, the mosaic of each tile; any number where it has none.
+        judged: (N,) bool, the tiles whose labels are hidden.
+        seed: nothing else decides who is hidden with whom, least of all the folds.
+    """
+    draw = np.random.default_rng([seed, 6]).random(len(judged))  # 6: not the stream of anything else
+    groups = np.full(len(judged), -1)
+    tiles = np.flatnonzero(judged)
+    tiles = tiles[np.lexsort((draw[tiles], mosaics[tiles]))]
+    sizes = np.unique(mosaics[tiles], return_counts=True)[1]
+    groups[tiles] = (np.arange(len(tiles)) - np.repeat(np.cumsum(sizes) - sizes, sizes)) % GROUPS
+    return groups
 
 
 @dataclass(frozen=True)
@@ -43,120 +52,54 @@ class Trial:
     """What one mosaic says about each candidate.
 
     Attributes:
-        scores: (1 + C, R) float64: summed scores of its hidden tiles, first as predicted, then after each candidate.
-        tiles: (R,) int64: how many tiles were hidden.
+        tiles: how many were hidden.
+        before: their summed score as predicted.
+        after: (C,) float64, their summed score after each candidate.
+        changed: (C,) int64, how many of them each candidate changed.
     """
 
-    scores: np.ndarray
-    tiles: np.ndarray
+    tiles: int
+    before: float
+    after: np.ndarray
+    changed: np.ndarray
 
 
 def try_rules(
-    mosaic: PredictedMosaic, hidden: np.ndarray, candidates: Sequence[Sequence[RuleName]], settings: Decision
+    mosaic: PredictedMosaic, groups: np.ndarray, candidates: Sequence[Sequence[RuleName]], settings: Decision
 ) -> Trial:
     """Score a mosaic's hidden tiles without rules and after each candidate.
 
-    Hidden tiles that different models may judge are tried one group after the other, the rest of the labels visible.
+    Tiles of a group that different models may judge are hidden one after the other.
 
     Args:
-        hidden: (R, n) bool, labelled tiles to hide in each repeat.
+        groups: (n,) int64 of ``hidden_groups``.
 
     Raises:
         LeakError: what the rules are given depends on a hidden label.
     """
-    scores = np.zeros((1 + len(candidates), len(hidden)))
-    groups, group_of = np.unique(mosaic.blind, axis=0, return_inverse=True)
-    cache: dict[bytes, np.ndarray] = {}  # repeats often hide the same few tiles of a mosaic
-    for repeat, chosen in enumerate(hidden):
-        for group, models in enumerate(groups):
-            now = chosen & (group_of.reshape(-1) == group)
-            if not now.any():
-                continue
-            if now.tobytes() not in cache:
-                cache[now.tobytes()] = _scores(mosaic, now, models, candidates, settings)
-            scores[:, repeat] += cache[now.tobytes()]
-    return Trial(scores, hidden.sum(axis=1))
+    hidden = np.flatnonzero(groups >= 0)
+    passes, pass_of = np.unique(np.column_stack([groups, mosaic.blind])[hidden], axis=0, return_inverse=True)
+    before, after, changed = 0.0, np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
+    for number, (_, *models) in enumerate(passes):
+        now = np.zeros(len(groups), bool)
+        now[hidden[pass_of.reshape(-1) == number]] = True
+        seen = _without_labels(mosaic, now, np.array(models, bool), settings)
+        truth = mosaic.tiles.labels[now]
+        before += tile_scores(truth, seen.masks[now]).sum()
+        for candidate, rules in enumerate(candidates):
+            masks = apply_rules(seen, rules)[0][now]
+            after[candidate] += tile_scores(truth, masks).sum()
+            changed[candidate] += np.count_nonzero((masks != seen.masks[now]).any(axis=(1, 2)))
+    return Trial(len(hidden), float(before), after, changed)
 
 
-def _scores(
-    mosaic: PredictedMosaic,
-    hidden: np.ndarray,
-    models: np.ndarray,
-    candidates: Sequence[Sequence[RuleName]],
-    settings: Decision,
-) -> np.ndarray:
-    """Summed scores (1 + C,) of the hidden tiles."""
+def _without_labels(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
+    """``view``, of which nothing may change when the hidden labels are inverted."""
     seen = view(mosaic, hidden, models, settings)
     labels = mosaic.tiles.labels.copy()
     labels[hidden] = ~labels[hidden]
-    relabelled = dataclasses.replace(mosaic, tiles=dataclasses.replace(mosaic.tiles, labels=labels))
-    other = view(relabelled, hidden, models, settings)
+    inverted = dataclasses.replace(mosaic, tiles=dataclasses.replace(mosaic.tiles, labels=labels))
+    other = view(inverted, hidden, models, settings)
     if not np.array_equal(seen.masks, other.masks) or (seen.labelled & hidden).any():
         raise LeakError(f"mosaic {mosaic.tiles.number}: a hidden label shows in what the rules are given")
-    results = [seen.masks, *(apply_rules(seen, rules)[0] for rules in candidates)]
-    truth = mosaic.tiles.labels[hidden]
-    return np.array([tile_scores(truth, masks[hidden]).sum() for masks in results])
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Before and after of one candidate, mean over the hidden tiles of a repeat.
-
-    Attributes:
-        before, after: mean over repeats.
-        gain: mean over repeats of the difference.
-        spread: its standard deviation over repeats.
-    """
-
-    before: float
-    after: float
-    gain: float
-    spread: float
-
-    @property
-    def convincing(self) -> bool:
-        """Whether the score rises by more than its spread."""
-        return self.gain > self.spread
-
-
-def weigh(trials: Sequence[Trial]) -> list[Evidence]:
-    """What all mosaics together say about each candidate; nothing where no tile was hidden."""
-    tiles = sum((trial.tiles for trial in trials), np.zeros(1, np.int64))
-    if not np.all(tiles > 0):
-        return []
-    scores = sum((trial.scores for trial in trials), np.zeros((1, 1))) / tiles
-    gains = scores[1:] - scores[0]
-    before = float(scores[0].mean())
-    return [
-        Evidence(before, float(after.mean()), float(gain.mean()), float(gain.std(ddof=1)))
-        for after, gain in zip(scores[1:], gains, strict=True)
-    ]
-
-
-def choose(alone: Mapping[RuleName, Evidence]) -> tuple[RuleName, ...]:
-    """The rules that convince alone, in the order in which they are applied."""
-    return tuple(name for name in RULES if name in alone and alone[name].convincing)
-
-
-def report(
-    alone: Mapping[RuleName, Evidence],
-    together: Evidence | None,
-    kept: Sequence[RuleName],
-    settings: Postprocessing,
-    tiles: int,
-) -> dict[str, Any]:
-    """``rules.json``: what was measured, on how much, and what was kept.
-
-    Args:
-        together: the kept rules, all applied; None where none is kept.
-        tiles: hidden per repeat.
-    """
-    return {
-        "rules": settings.rules,
-        "kept": list(kept),
-        "repeats": settings.repeats,
-        "hidden_share": settings.hidden_share,
-        "hidden_tiles_per_repeat": tiles,
-        "alone": {name: dataclasses.asdict(evidence) | {"kept": name in kept} for name, evidence in alone.items()},
-        "together": None if together is None else dataclasses.asdict(together),
-    }
+    return seen

@@ -70,6 +70,7 @@ def _environment() -> Environment:
         "run_score": lambda value: _number(value, ".4f"),
         "score": lambda value: _number(value, ".3f"),
         "gain": lambda value: _number(value, "+.4f"),
+        "minus": lambda text: text.replace("-", "−"),
         "percent": lambda value: _number(value, ".0%"),
         "count": lambda value: f"{value:,}",
     }

@@ -21,6 +21,7 @@ from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.part import Absent, Part
 from salt_ray.report.trials import clock, short
+from salt_ray.report.verdicts import gain_text, in_words, method_text
 from salt_ray.storage import load_fields
 from salt_ray.training.hardware import trained_on
 from salt_ray.training.models import fold_models, trained_stages
@@ -202,8 +203,8 @@ def rules(finished: FinishedRun) -> Part:
             {
                 "name": name,
                 "text": RULE_TEXTS[name],
-                "alone": evidence["alone"].get(name),
                 "kept": name in evidence["kept"],
+                "hidden": in_words(name, evidence),
                 "test": each[name] - before if name in each else None,
                 "tiles": changed["id"].nunique(),
                 "added": int(changed["added"].sum()),
@@ -219,6 +220,8 @@ def rules(finished: FinishedRun) -> Part:
     ]
     return {
         "evidence": evidence,
+        "method": method_text(evidence),
+        "together": gain_text(evidence["together"]) if evidence["together"] else None,
         "rows": rows,
         "cards": cards,
         "count": finished.mosaics.count,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
+from salt_ray.report.verdicts import gain_text, in_words
 from salt_ray.storage import StoragePath
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.progress import Progress as FoldProgress
@@ -161,7 +163,9 @@ class Terminal:
         """What post-processing chose, and where it lies."""
         kept = ", ".join(rules["kept"]) or "none"
         tried = f" of {len(rules['alone'])} tried on hidden labels" if rules["alone"] else ""
-        self.say(f"mosaic rules kept: {kept}{tried}; pictures and changes: {folder}")
+        reasons = Counter(in_words(name, rules).kept for name in rules["alone"] if name not in rules["kept"])
+        others = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        self.say(f"mosaic rules kept: {kept}{tried}{others and f' ({others})'}; pictures and changes: {folder}")
 
     def scores(self, scores: Mapping[str, Any]) -> None:
         """The table at the end of a run."""
@@ -196,19 +200,19 @@ class Terminal:
 
 def _rule_table(rules: Mapping[str, Any]) -> Table:
     """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
-    table = Table("mosaic rule", "hidden labels", "kept", title="what each rule alone adds to the score")
+    names = Column("mosaic rule", no_wrap=True)
+    table = Table(names, "hidden labels", "p", "kept", title="what each rule alone adds to the score")
     before, each = rules.get("test", {}).get("before"), rules.get("test_of_each", {})
     if each:
         table.add_column("test truth")
     for name in rules["alone"] or each:
-        evidence = rules["alone"].get(name)
-        cells = [f"{evidence['gain']:+.4f} ± {evidence['spread']:.4f}" if evidence else "not tried"]
-        cells.append("yes" if name in rules["kept"] else "")
+        words = in_words(name, rules)
+        cells = [words.gain, words.chance, words.kept]
         if each:
             cells.append(f"{each[name] - before:+.4f}")
         table.add_row(name, *cells)
     together = rules["together"]
-    cells = [f"{together['gain']:+.4f} ± {together['spread']:.4f}" if together else "", ""]
+    cells = [gain_text(together) if together else "", "", ""]
     if each:
         cells.append(f"{rules['test']['after'] - before:+.4f}")
     table.add_section()

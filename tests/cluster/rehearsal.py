@@ -30,7 +30,6 @@ from salt_ray.config import (
     Folds,
     Network,
     Plateau,
-    Postprocessing,
     Prediction,
     Stage,
     Training,
@@ -82,7 +81,6 @@ def small_experiment() -> Experiment:
         ),
         trainings=(Training(name="random", folds=Folds(count=len(FOLDS)), stages=stages),),
         prediction=Prediction(batch_size=1),  # slower, so that more than one machine has a part in it
-        postprocessing=Postprocessing(repeats=300),  # the same
         tune=Tune(parameters=(lr,), trials=3, startup_trials=1, grace_epochs=2),
     )
 

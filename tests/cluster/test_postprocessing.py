@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from scipy import ndimage
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster import postprocessing, session
-from salt_ray.cluster.postprocessing import Postprocessing
+from salt_ray.cluster.postprocessing import Failed, Postprocessing
 from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment, Resources
 from salt_ray.config import Postprocessing as Settings
@@ -26,6 +27,7 @@ from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.predicted import positions
+from salt_ray.mosaic.selection import Trial
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
@@ -245,12 +247,71 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         tiny, prepared, table, models, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {})
     )
     rules = work.finish()
-    assert set(rules["alone"]) and rules["hidden_tiles_per_repeat"] > 0
+    trainable = prepared.survey.ids[prepared.trainable]
+    assert rules["hidden_tiles"] == np.isin(table.ids, trainable).sum()  # each once
+    assert rules["hidden_mosaics"] == len(np.unique(table.mosaics[np.isin(table.ids, trainable)]))
     for name, evidence in rules["alone"].items():
         assert evidence["after"] - evidence["before"] == pytest.approx(evidence["gain"]), name
-        assert (name in rules["kept"]) <= (evidence["gain"] > evidence["spread"])
+        assert (evidence["p"] is None) == (evidence["mosaics"] < 10)
+        assert (name in rules["kept"]) <= (evidence["p"] is not None and evidence["p"] <= 0.05)
     assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
+
+
+class AtOnce:
+    """In place of ``_Calls``: every mosaic is answered in this process."""
+
+    def __init__(self, submit: Callable[[list[int]], list], beside: Resources) -> None:
+        self._submit, self._waiting = submit, []
+
+    def add(self, number: int) -> None:
+        self._waiting.append(number)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def answers(self, timeout: float | None) -> Iterator[tuple[int, object]]:
+        waiting, self._waiting = self._waiting, []
+        for number in waiting:
+            yield number, *self._submit([number])
+
+
+@pytest.mark.parametrize(
+    ("together", "kept"), [(0.5, ["fill_holes", "fill_corners"]), (0.0, ["fill_corners"]), (None, [])]
+)
+def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convinced_alone(
+    together: float | None,
+    kept: list[str],
+    prepared: PreparedSurvey,
+    table: MosaicTable,
+    tiny: Experiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The largest gain of all is that of a rule that failed, because it comes from one mosaic. None: all fail then."""
+    rounds = []
+
+    def answer(mosaics: list[tuple], candidates: list[tuple], settings: object) -> list[Trial | Failed]:
+        ((tiles, _, groups),) = mosaics
+        rounds.append(candidates)
+        if len(candidates) == 1:
+            gains = [0.0 if together is None else together]
+        else:
+            gains = [{"fill_holes": 0.4, "fill_corners": 0.5}.get(name, 0.0) for (name,) in candidates]
+            gains[-1] = 20.0 * (tiles.number == 0)
+        count = int((groups >= 0).sum())
+        trial = Trial(count, 0.5 * count, 0.5 * count + np.array(gains), np.ones(len(gains), int))
+        return [Failed("lost") if len(candidates) == 1 and together is None else trial]
+
+    monkeypatch.setattr(postprocessing, "_Calls", AtOnce)
+    monkeypatch.setattr(postprocessing, "try_in_mosaics", SimpleNamespace(remote=answer))
+    lost = SimpleNamespace(remote=lambda mosaics, rules, settings: [Failed("not drawn")])
+    monkeypatch.setattr(postprocessing, "correct_mosaics", lost)
+    missing = np.zeros(len(prepared.survey.ids), np.int64)
+    rules = Postprocessing(tiny, prepared, table, [], missing, Folder(tmp_path / "out", {})).finish()
+    assert rules["kept"] == kept and rules["alone"]["empty_below_closed"]["gain"] > 0.3
+    assert rounds[-1] == [("fill_holes", "fill_corners")]
+    assert (rules["together"] is None) == (together is None)
 
 
 def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(

@@ -19,8 +19,9 @@ from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores
 from salt_ray.inference.stored import as_records
 from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.evidence import Evidence, choose, report
 from salt_ray.mosaic.rules import RULES
-from salt_ray.mosaic.selection import Evidence, choose, report
+from salt_ray.mosaic.selection import Trial
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.finished import FinishedRun
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
@@ -86,9 +87,11 @@ def made_run(
     pd.DataFrame(changes).to_csv(run.postprocessing / "changes.csv", index=False)
 
     alone = {
-        name: Evidence(0.5, 0.5 + gain, gain, 0.01) for name, gain in zip(RULES, (0, 0, 0.02, 0, 0, 0, 0), strict=True)
+        name: Evidence(0.5, 0.5 + gain, gain, (gain - 0.01, gain + 0.01), chance, 12, 34)
+        for name, gain, chance in zip(RULES, (0, 0, 0.02, 0, 0, 0, 0), (1, 1, 0.0004, 1, 1, None, 1), strict=True)
     }
-    evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, 9)
+    trial = Trial(9, 4.5, np.full(len(RULES), 4.5), np.zeros(len(RULES), int))
+    evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, [trial])
     tables = {"random": table}
     decision = Decision.of(tiny.prediction)
     scores = run_scores(prepared, models, tables, decision, truth[prepared.unlabelled], corrections.apply)

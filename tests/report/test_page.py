@@ -64,7 +64,18 @@ def test_it_says_what_the_run_scored(text: str, made_run: FinishedRun) -> None:
     rules = section(text, "rules")
     for name in RULES:
         assert name in rules and RULE_TEXTS[name] in rules
-    assert "+0.0200 ± 0.0100" in rules and "+0.0000 ± 0.0100" in rules  # adopted or not
+    assert "+0.0200 (+0.0100 … +0.0300)" in rules and "+0.0000 (−0.0100 … +0.0100)" in rules  # kept or not
+    for words in ("Each of 9 labels in 1 mosaics", "34 in 12", "&lt; 0.001", "gain not shown", "too little evidence"):
+        assert words in rules
+
+
+def test_the_rules_of_an_older_version_are_shown_as_it_chose_them(made_run: FinishedRun) -> None:
+    alone = {name: {"before": 0.5, "after": 0.5, "gain": 0.0, "spread": 0.01, "kept": False} for name in RULES}
+    alone["copy_down"] |= {"after": 0.52, "gain": 0.02, "kept": True}
+    old = {"repeats": 10, "hidden_share": 0.25, "hidden_tiles_per_repeat": 146, "alone": alone}
+    scores = made_run.scores | {"rules": made_run.scores["rules"] | old | {"together": alone["copy_down"]}}
+    rules = section(render(dataclasses.replace(made_run, scores=scores)), "rules")
+    assert "146 labels" in rules and rules.count("+0.0200 ± 0.0100") == 2 and "+0.0000 ± 0.0100" in rules
 
 
 def test_the_configuration_in_it_makes_the_same_experiment(reader: PageReader, made_run: FinishedRun) -> None:

@@ -79,7 +79,9 @@ def test_the_table_shows_every_score_and_says_when_there_is_none() -> None:
 
 
 def evidence(gain: float, kept: bool) -> dict:
-    return {"before": 0.5, "after": 0.5 + gain, "gain": gain, "spread": 0.004, "kept": kept}
+    words = {"kept": kept, "reason": None if kept else "gain not shown"}
+    found = {"before": 0.5, "after": 0.5 + gain, "gain": gain, "interval": [gain - 0.004, gain + 0.004]}
+    return found | {"p": 0.0312, "mosaics": 12, "tiles": 1034} | words
 
 
 def test_every_rule_is_shown_with_its_evidence() -> None:
@@ -95,9 +97,10 @@ def test_every_rule_is_shown_with_its_evidence() -> None:
     shown.scores(scores | {"test": 0.52, "test_tiles": 9, "rules": rules})
     lines = stream.getvalue().splitlines()
     (holes,) = [line for line in lines if "fill_holes" in line]
-    assert "-0.0021 ± 0.0040" in holes and "-0.0015" in holes and "yes" not in holes
+    assert "-0.0021 (-0.0061 … +0.0019)" in holes and "-0.0015" in holes and "gain not shown" in holes
     (copies,) = [line for line in lines if "copy_down" in line]
-    assert "+0.0123 ± 0.0040" in copies and "+0.0200" in copies and "yes" in copies
+    assert "+0.0123 (+0.0083 … +0.0163)" in copies and "+0.0200" in copies and "yes" in copies
+    assert "0.031" in copies
     assert any("together" in line and "+0.0200" in line for line in lines)
 
 

@@ -1,0 +1,66 @@
+"""The evidence for mosaic rules in words, from ``rules.json`` as it is today and as older versions wrote it.
+
+Older ones hold the spread of the gain over repeats that hid different labels, and no test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+def gain_text(evidence: Mapping[str, Any]) -> str:
+    """The gain on hidden labels with its 95 % interval, or with its spread."""
+    gain = f"{evidence['gain']:+.4f}"
+    if "spread" in evidence:
+        return f"{gain} ± {evidence['spread']:.4f}"
+    low, high = evidence["interval"]
+    return f"{gain} ({low:+.4f} … {high:+.4f})"
+
+
+class RuleInWords(NamedTuple):
+    """What hidden labels say of a rule; a dash for what was not measured.
+
+    Attributes:
+        gain: as ``gain_text``.
+        chance: of such a gain where a rule gains nothing.
+        changed: hidden tiles that it changed, and their mosaics.
+        kept: "yes", or why not.
+    """
+
+    gain: str
+    chance: str
+    changed: str
+    kept: str
+
+
+def in_words(name: str, rules: Mapping[str, Any]) -> RuleInWords:
+    """One rule of ``rules.json``."""
+    evidence = rules["alone"].get(name)
+    if evidence is None:
+        return RuleInWords("not tried", "–", "–", "yes" if name in rules["kept"] else "no")
+    chance = evidence.get("p")
+    return RuleInWords(
+        gain_text(evidence),
+        "–" if chance is None else "< 0.001" if chance < 0.001 else f"{chance:.3f}",
+        f"{evidence['tiles']:,} in {evidence['mosaics']:,}" if "tiles" in evidence else "–",
+        "yes" if evidence["kept"] else evidence.get("reason", "no"),
+    )
+
+
+def method_text(rules: Mapping[str, Any]) -> str:
+    """How the rules came to be kept."""
+    if not rules["alone"]:
+        if rules["rules"] == "evidence":
+            return "There is no evidence for a rule: no mosaic of three tiles or more has a label to hide."
+        return "The rules were named by the experiment (postprocessing.rules), not chosen by evidence."
+    if "repeats" in rules:
+        return (
+            f"Each rule was tried on {rules['hidden_tiles_per_repeat']:,} labels hidden from it, {rules['repeats']} "
+            "times over, and kept where the score rose by more than its spread: the test of an older version."
+        )
+    return (
+        f"Each of {rules['hidden_tiles']:,} labels in {rules['hidden_mosaics']:,} mosaics was hidden once. A rule is "
+        "kept where it changed hidden tiles of ten mosaics or more, and chance alone would give such a gain in at most "
+        "5 % of surveys (p, adjusted for the number of rules)."
+    )

@@ -1,0 +1,91 @@
+"""Evidence for rules in words, of every version of ``rules.json``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from salt_ray.report.terminal import Terminal
+from salt_ray.report.verdicts import gain_text, in_words, method_text
+
+TODAY = {
+    "rules": "evidence",
+    "kept": ["copy_down"],
+    "hidden_tiles": 836,
+    "hidden_mosaics": 301,
+    "alone": {
+        "copy_down": {
+            "before": 0.5,
+            "after": 0.52,
+            "gain": 0.02,
+            "interval": [0.01, 0.03],
+            "p": 0.0004,
+            "mosaics": 40,
+            "tiles": 50,
+            "kept": True,
+            "reason": None,
+        },
+        "copy_up": {
+            "before": 0.5,
+            "after": 0.501,
+            "gain": 0.001,
+            "interval": [0, 0.002],
+            "p": None,
+            "mosaics": 3,
+            "tiles": 3,
+            "kept": False,
+            "reason": "too little evidence",
+        },
+    },
+    "together": None,
+}
+#: As versions up to 40f033d wrote it.
+OLD = {
+    "rules": "evidence",
+    "kept": ["empty_below_closed"],
+    "repeats": 10,
+    "hidden_share": 0.25,
+    "hidden_tiles_per_repeat": 146,
+    "alone": {
+        "copy_up": {"before": 0.623, "after": 0.624, "gain": 0.0003, "spread": 0.0004, "kept": False},
+        "empty_below_closed": {"before": 0.623, "after": 0.633, "gain": 0.0103, "spread": 0.0058, "kept": True},
+    },
+    "together": {"before": 0.623, "after": 0.633, "gain": 0.0103, "spread": 0.0058},
+}
+
+
+def test_a_rule_is_shown_with_what_was_measured() -> None:
+    assert in_words("copy_down", TODAY) == ("+0.0200 (+0.0100 … +0.0300)", "< 0.001", "50 in 40", "yes")
+    assert in_words("copy_up", TODAY) == ("+0.0010 (+0.0000 … +0.0020)", "–", "3 in 3", "too little evidence")
+    assert in_words("fill_holes", {"alone": {}, "kept": ["fill_holes"]}) == ("not tried", "–", "–", "yes")
+
+
+def test_a_run_of_an_older_version_is_shown_with_its_spread() -> None:
+    assert in_words("copy_up", OLD) == ("+0.0003 ± 0.0004", "–", "–", "no")
+    assert in_words("empty_below_closed", OLD) == ("+0.0103 ± 0.0058", "–", "–", "yes")
+    assert gain_text(OLD["together"]) == "+0.0103 ± 0.0058"
+    assert "146 labels" in method_text(OLD) and "10 times over" in method_text(OLD)
+    stream = io.StringIO()
+    scores = {"folds": {}, "oof": 0.5, "oof_tiles": 1, "trivial": {"all_empty": 0.3, "best_constant": 0.1}}
+    Terminal(Console(file=stream, width=160)).scores(scores | {"rules": OLD})
+    (row,) = [line for line in stream.getvalue().splitlines() if "empty_below_closed" in line]
+    assert "+0.0103 ± 0.0058" in row and "yes" in row
+
+
+def test_how_rules_were_chosen_is_said() -> None:
+    assert "836 labels in 301 mosaics" in method_text(TODAY)
+    assert "named by the experiment" in method_text({"rules": "seed", "alone": {}})
+    assert "no evidence" in method_text({"rules": "evidence", "alone": {}})
+
+
+def test_the_line_at_the_end_counts_reasons() -> None:
+    stream = io.StringIO()
+    shown = Terminal(Console(file=stream, width=160))
+    shown.rules(TODAY, Path("post"))
+    shown.rules(OLD, Path("post"))
+    assert stream.getvalue().splitlines() == [
+        "mosaic rules kept: copy_down of 2 tried on hidden labels (1 too little evidence); pictures and changes: post",
+        "mosaic rules kept: empty_below_closed of 2 tried on hidden labels (1 no); pictures and changes: post",
+    ]
