@@ -67,6 +67,17 @@ def _stored(value: Any) -> StoragePath:
 Stored = Annotated[StoragePath, PlainValidator(_stored), PlainSerializer(str, when_used="json")]
 
 
+#: A prediction that fills its tile: wrong where the inside of salt is labelled empty, as in TGS; right elsewhere.
+FullTiles = Literal["empty", "salt"]
+
+
+class Labels(Section):
+    """What the survey's labels mean."""
+
+    #: What a prediction that is salt all over becomes; None: derived from the trainable labels, or asked for.
+    full_tiles: FullTiles | None = None
+
+
 class Geometry(Section):
     """Sizes in pixels. ``None``: derived from the tile (101 -> padded 148, crop 128; see ``survey.padding``)."""
 
@@ -343,6 +354,7 @@ class Experiment(Section):
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
     #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
     holdout: Path | None = None
+    labels: Labels = Labels()
     geometry: Geometry = Geometry()
     augmentation: Augmentation = Augmentation()
     network: Network = Network()

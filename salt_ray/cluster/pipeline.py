@@ -32,6 +32,7 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.record import RunRecord
 from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, load_fields, readable, write_atomically
@@ -189,6 +190,7 @@ class Pipeline:
         for name, table in self.tables.items():
             path = self.run.folds(name) / "folds.csv"
             self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
+        RunRecord.of(self.prepared.survey, self.experiment.labels.full_tiles).save(self.run.record)
         write_atomically(self.run.experiment, self.experiment.model_dump_json(indent=1))
 
     def assemble(self) -> None:

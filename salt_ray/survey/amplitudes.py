@@ -21,10 +21,32 @@ class GreyRange:
     low: float
     high: float
 
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
     def greys(self, tile: np.ndarray) -> np.ndarray:
         """uint8 (S, S) of a tile of any type."""
         inside = np.clip(tile.astype(np.float64), self.low, self.high)
-        return np.rint((inside - self.low) / (self.high - self.low) * 255).astype(np.uint8)
+        return np.rint((inside - self.low) / self.width * 255).astype(np.uint8)
+
+    def __str__(self) -> str:
+        return f"{self.low:.6g} to {self.high:.6g}"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the amplitudes of a survey became greys.
+
+    Attributes:
+        used: the range that became 0 … 255.
+        own: the one that the survey's own amplitudes have, by ``common_range``; mostly the same.
+        outside: share of the amplitudes (of tiles of several values) beyond the range that was used, from 0 to 1.
+    """
+
+    used: GreyRange
+    own: GreyRange
+    outside: float
 
 
 def common_range(tiles: Sequence[np.ndarray]) -> GreyRange:

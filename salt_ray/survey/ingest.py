@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from salt_ray.survey.account import account
-from salt_ray.survey.amplitudes import common_range
+from salt_ray.survey.amplitudes import Scaling, common_range
 from salt_ray.survey.decoding import decode
 from salt_ray.survey.formats import decode_image, decode_mask
 from salt_ray.survey.labels import labels_of
@@ -40,6 +40,7 @@ class Reading:
         account: what was found and assumed, one line each.
         digest: sha256 hex of the names and bytes of every file of the survey; and of the range of greys, where
             amplitudes were brought to one.
+        samples, scaling: as in ``tiles.Survey``.
     """
 
     arrays: dict[str, np.ndarray]
@@ -47,6 +48,8 @@ class Reading:
     notes: list[str]
     account: list[str]
     digest: str
+    samples: str = "uint8"
+    scaling: Scaling | None = None
 
 
 def read_survey(source: Source, *, skip_bad: bool) -> Reading:
@@ -122,7 +125,8 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
         sections=[sections[i] for i in ids] if sections else [],
         greys=greys,
     )
-    return Reading(arrays, problems, _notes(arrays, tables, train, test), told, digest)
+    scaling = None if greys is None else Scaling(greys, greys, 0.0)
+    return Reading(arrays, problems, _notes(arrays, tables, train, test), told, digest, str(dtype), scaling)
 
 
 def _usual_format(folders: tuple[str, ...], entries: dict[str, Entry]) -> str | None:

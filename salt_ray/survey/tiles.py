@@ -15,6 +15,7 @@ import numpy as np
 
 from salt_ray.storage import cache_folder, only_one
 from salt_ray.survey import cache as survey_cache
+from salt_ray.survey.amplitudes import Scaling
 from salt_ray.survey.ingest import read_survey
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
@@ -37,6 +38,8 @@ class Survey:
         key: sha256 hex of the content of all files (of the list of problems too, where tiles were left out).
         remarks: what was left out, and what is odd but allowed; a line each.
         account: what the files are and what was assumed of them; a line each.
+        samples: type of the images' values in their files, as numpy names it: 'uint8', 'float32', …
+        scaling: how amplitudes became greys; None where they were greys of 8 bits (samples 'uint8').
         sections: str (N,), the section that each tile was cut from; None where the survey has no folders of sections.
     """
 
@@ -49,6 +52,8 @@ class Survey:
     key: str
     remarks: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
+    samples: str = "uint8"
+    scaling: Scaling | None = None
     sections: np.ndarray | None = None
 
     @property
@@ -126,7 +131,8 @@ def _read(source: Source, skip_bad: bool, store: Path) -> str:
     key = reading.digest
     if reading.problems:
         key = hashlib.sha256("\n".join([key, *lines]).encode()).hexdigest()
-    survey_cache.store(store, key, survey_cache.CachedSurvey(reading.arrays, lines, reading.account))
+    content = survey_cache.CachedSurvey(reading.arrays, lines, reading.account, reading.samples, reading.scaling)
+    survey_cache.store(store, key, content)
     return key
 
 
@@ -141,4 +147,11 @@ def _from_cache(store: Path, key: str, report: Callable[[str], None]) -> Survey 
         return None
     for line in cached.lines:
         report(line)
-    return Survey(**cached.arrays, key=key, remarks=tuple(cached.lines), account=tuple(cached.account))
+    return Survey(
+        **cached.arrays,
+        key=key,
+        remarks=tuple(cached.lines),
+        account=tuple(cached.account),
+        samples=cached.samples,
+        scaling=cached.scaling,
+    )
