@@ -72,10 +72,28 @@ FullTiles = Literal["empty", "salt"]
 
 
 class Labels(Section):
-    """What the survey's labels mean."""
+    """What the survey's masks mean. Without ``salt`` they hold 0 and one other value, which is salt."""
 
+    #: The value that means salt; every other one but ``ignore`` is background.
+    salt: StrictInt | None = None
+    #: The value of pixels of which it is not known what they are; tiles that have some are left out.
+    ignore: StrictInt | None = None
     #: What a prediction that is salt all over becomes; None: derived from the trainable labels, or asked for.
     full_tiles: FullTiles | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if self.salt is not None and self.salt == self.ignore:
+            raise ValueError(f"salt and ignore are both {self.salt}: one value cannot mean both")
+        return self
+
+
+class Amplitudes(Section):
+    """What the survey's amplitudes mean."""
+
+    #: The value of pixels that hold no data (-9999, -999.25): they are left out of the range of greys, and become the
+    #: middle grey. None: what a GeoTIFF says.
+    nodata: StrictFloat | None = None
 
 
 class Geometry(Section):
@@ -355,6 +373,7 @@ class Experiment(Section):
     #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
     holdout: Path | None = None
     labels: Labels = Labels()
+    amplitudes: Amplitudes = Amplitudes()
     geometry: Geometry = Geometry()
     augmentation: Augmentation = Augmentation()
     network: Network = Network()

@@ -37,6 +37,7 @@ from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, load_fields, readable, write_atomically
 from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
 from salt_ray.survey.submission import write_masks, write_submission
@@ -91,7 +92,8 @@ class Pipeline:
 
     @functools.cached_property
     def prepared(self) -> PreparedSurvey:
-        survey = load_survey(self.data, skip_bad=self._skip_bad, report=self.terminal.say)
+        meaning = Meaning.of(self.experiment)
+        survey = load_survey(self.data, meaning, skip_bad=self._skip_bad, report=self.terminal.say)
         return prepare_survey(survey, self.experiment, self.terminal.say)
 
     @functools.cached_property
@@ -313,7 +315,7 @@ class Pipeline:
     def score(self) -> dict[str, Any]:
         """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
         survey, settings = self.prepared.survey, self.experiment.prediction
-        truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled])
+        truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled], Meaning.of(self.experiment))
         models, corrections = self._predictions, self._corrections
         scores = run_scores(self.prepared, models, self.tables, settings, truth, corrections.apply)
         if self.experiment.postprocessing.rules != "none":

@@ -17,6 +17,7 @@ from salt_ray.storage import cache_folder, only_one
 from salt_ray.survey import cache as survey_cache
 from salt_ray.survey.amplitudes import Scaling
 from salt_ray.survey.ingest import read_survey
+from salt_ray.survey.meaning import AS_FOUND, Meaning
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
 
@@ -74,6 +75,7 @@ class Survey:
 
 def load_survey(
     directory: Path,
+    meaning: Meaning = AS_FOUND,
     *,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -86,6 +88,7 @@ def load_survey(
 
     Args:
         directory: folder in Kaggle's layout, folder of its zips, or the zip of everything.
+        meaning: what is known of the files' values; otherwise they say it themselves, or the survey is refused.
         skip_bad: leave bad tiles out and report them, instead of raising.
         cache: folder for the arrays; otherwise 'surveys' in the user's cache, or in that of SALT_RAY_CACHE.
         report: takes one line of text at a time: what is done, what is odd, what was left out.
@@ -98,6 +101,8 @@ def load_survey(
     store = cache or cache_folder("surveys")
     # Strict and lenient loads have separate entries: a folder with problems must raise whatever skip_bad has cached.
     entry = f"{source.fingerprint}-{'lenient' if skip_bad else 'strict'}"
+    if meaning != AS_FOUND:
+        entry += f"-{hashlib.sha256(f'{meaning.settings} {meaning.greys!r}'.encode()).hexdigest()[:32]}"
     key = survey_cache.recall(store, entry)
     survey = _from_cache(store, key, report) if key else None
     if survey is not None:
@@ -108,7 +113,7 @@ def load_survey(
             other = survey_cache.recall(store, entry)  # another process may have read the survey meanwhile
             if other is None or other == key:
                 report(f"reading and checking the tiles in {directory}")
-                other = _read(source, skip_bad, store)
+                other = _read(source, meaning, skip_bad, store)
                 survey_cache.remember(store, entry, other)
     except OSError as error:
         what = f"cannot keep the survey's arrays here ({error.strerror or error})"
@@ -122,9 +127,9 @@ def load_survey(
     return survey
 
 
-def _read(source: Source, skip_bad: bool, store: Path) -> str:
+def _read(source: Source, meaning: Meaning, skip_bad: bool, store: Path) -> str:
     """Read a survey into the cache; returns its key there."""
-    reading = read_survey(source, skip_bad=skip_bad)
+    reading = read_survey(source, meaning, skip_bad=skip_bad)
     if not reading.arrays:
         raise SurveyError(reading.problems)
     lines = [f"left out: {problem}" for problem in reading.problems] + reading.notes

@@ -17,6 +17,7 @@ from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import as_records
 from salt_ray.survey.folds import random_folds
 from salt_ray.survey.padding import Frame
+from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.survey.tiles import Survey
 from salt_ray.training.metrics import score
@@ -107,6 +108,19 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "truth" / "masks" / f"{name}.png"), np.zeros((side, SIDE), np.uint8))
     with pytest.raises(RunError, match=r"c\.png is 9 x 10 px, the other masks there 9 x 9: restore it, or remove"):
         read_test_truth(tmp_path, np.array(["a", "b", "c"]))
+
+
+def test_a_test_truth_is_coded_as_the_masks_are(tmp_path: Path) -> None:
+    (tmp_path / "truth" / "masks").mkdir(parents=True)
+    pixels = np.resize(np.array([1, 2, 3], np.uint16), (SIDE, SIDE))
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / "truth" / "masks" / f"{name}.png"), pixels)
+    ids = np.array(["a", "b"])
+    with pytest.raises(RunError, match=r"^truth/masks: masks of a survey hold 0 and .* 1 in 2 .*labels.salt=VALUE"):
+        read_test_truth(tmp_path, ids)
+    np.testing.assert_array_equal(read_test_truth(tmp_path, ids, Meaning(salt=2)), [pixels == 2] * 2)
+    with pytest.raises(RunError, match=r"2 masks in .* hold pixels of labels.ignore = 3 .*: remove "):
+        read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
 
 
 def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:
