@@ -158,7 +158,7 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
         raise RunError(str(problems[0]))
     if unknown:
         raise RunError(
-            f"{len(unknown)} masks in {folder} hold pixels of labels.ignore = {meaning.ignore} (first: {unknown[0]}.png), "
-            f"and cannot be scored: remove {folder}"
+            f"{len(unknown)} masks in {folder} hold pixels of labels.ignore = {meaning.ignore} (first: "
+            f"{unknown[0]}.png), and cannot be scored: remove {folder}"
         )
     return np.stack([truth[tile] for tile in files])
