@@ -85,7 +85,7 @@ def _postprocess(road: Pipeline) -> None:
     corrected = []
     for number, members in enumerate(road.mosaics.members()):
         tiles = MosaicTiles.gather(number, members, road.mosaics, prepared)
-        mosaic = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), road.experiment.prediction)
+        mosaic = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), road.decision)
         picture = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, mosaic.before, mosaic.after)
         write_png(picture_path(folder.path, number), picture)
         corrected.append(mosaic)

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 import numpy as np
 
+from salt_ray import __version__
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.config import Experiment, Folds, Training
+from salt_ray.config import Experiment, Folds, FullTiles, Training
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
@@ -32,11 +35,12 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
-from salt_ray.record import RunRecord
+from salt_ray.record import RunRecord, is_older
 from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, load_fields, readable, write_atomically
 from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.labels import full_tiles
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
@@ -95,6 +99,28 @@ class Pipeline:
         meaning = Meaning.of(self.experiment)
         survey = load_survey(self.data, meaning, skip_bad=self._skip_bad, report=self.terminal.say)
         return prepare_survey(survey, self.experiment, self.terminal.say)
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run has noted of itself."""
+        return RunRecord.load(self.run.record)
+
+    @functools.cached_property
+    def full_tiles(self) -> FullTiles:
+        """What a prediction that fills its tile becomes: as set, as the run has it, or as its labels say.
+
+        Raises:
+            RunError: there are too few labels to say.
+        """
+        noted = self.experiment.labels.full_tiles or self.record.full_tiles
+        if noted is None and is_older(self.run):
+            return "empty"
+        return noted or full_tiles(self.prepared.survey.masks[self.prepared.trainable])
+
+    @functools.cached_property
+    def decision(self) -> Decision:
+        """What makes masks of the run's predictions."""
+        return Decision.of(self.experiment.prediction, self.full_tiles)
 
     @functools.cached_property
     def mosaics(self) -> MosaicTable:
@@ -176,6 +202,7 @@ class Pipeline:
         """Check, cache and pad the tiles, and save the folds."""
         self.terminal.account(self.prepared)
         self.terminal.survey(self.data, self.prepared)
+        self.terminal.full_tiles(self.full_tiles, self.prepared)
         if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
             from salt_ray.model.encoder import try_encoder
 
@@ -192,7 +219,12 @@ class Pipeline:
         for name, table in self.tables.items():
             path = self.run.folds(name) / "folds.csv"
             self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
-        RunRecord.of(self.prepared.survey, self.experiment.labels.full_tiles).save(self.run.record)
+        version = None if is_older(self.run) else __version__
+        if self.run.record.exists():  # of what made the run, not of what goes on with it
+            version = self.record.version
+        record = RunRecord.of(self.prepared.survey, self.full_tiles, version)
+        if record != self.record:
+            record.save(self.run.record)
         write_atomically(self.run.experiment, self.experiment.model_dump_json(indent=1))
 
     def assemble(self) -> None:
@@ -291,14 +323,14 @@ class Pipeline:
             stored = StoredPrediction.open(task.folder, task.tiles)
             models.append(ModelPrediction.of(stored.tiles, StoredRecords(task.folder.path)))
         _ = self._seen_by_nodes
-        work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder)
+        work = Postprocessing(self.experiment, self.prepared, self.mosaics, models, missing, folder, self.decision)
         self.predict(work.arrived)
         self.terminal.rules(work.finish(), folder.path)
 
     def submit(self) -> Path:
         """Average, decide, correct and write ``submission.csv`` and ``masks.zip``."""
         unlabelled, survey = self.prepared.unlabelled, self.prepared.survey
-        masks = survey_masks(self.prepared, self._predictions.values(), unlabelled, self.experiment.prediction)
+        masks = survey_masks(self.prepared, self._predictions.values(), unlabelled, self.decision)
         masks = self._corrections.apply(unlabelled, masks)
         ids = survey.ids[unlabelled]
         left_out = np.setdiff1d(survey.submission_ids, ids) if self._skip_bad else ids[:0]
@@ -314,7 +346,7 @@ class Pipeline:
 
     def score(self) -> dict[str, Any]:
         """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
-        survey, settings = self.prepared.survey, self.experiment.prediction
+        survey, settings = self.prepared.survey, self.decision
         truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled], Meaning.of(self.experiment))
         models, corrections = self._predictions, self._corrections
         scores = run_scores(self.prepared, models, self.tables, settings, truth, corrections.apply)
@@ -340,7 +372,16 @@ class Pipeline:
         models, scores = self._predictions, load_scores(self.run.scores)
         mosaics = self.mosaics if (self.run.mosaics / "mosaics.csv").exists() else None
         finished = FinishedRun(
-            self.run, self.experiment, self.prepared, models, self.tables, mosaics, self._corrections, scores, PROJECT
+            self.run,
+            self.experiment,
+            self.prepared,
+            models,
+            self.tables,
+            mosaics,
+            self._corrections,
+            scores,
+            PROJECT,
+            self.decision,
         )
         path = write_report(finished)
         self.terminal.say(f"report, to be opened in a browser: {path}")
@@ -348,7 +389,7 @@ class Pipeline:
 
     def _test_of_each_rule(self, truth: np.ndarray) -> dict[str, float]:
         """The score on a known test truth after each rule alone; nothing is chosen by it."""
-        prepared, settings = self.prepared, self.experiment.prediction
+        prepared, settings = self.prepared, self.decision
         models = list(self._predictions.values())
         masks = survey_masks(prepared, models, prepared.unlabelled, settings)
         mosaics = (
@@ -469,7 +510,7 @@ class Pipeline:
             "predictions": [prediction.folder.inputs for prediction in self._prediction_tasks],
             "mosaics": self.mosaics.digest,
             "held out": int(self.prepared.held_out.sum()),
-            "prediction": self.experiment.prediction.model_dump(mode="json", exclude={"batch_size"}),
+            "prediction": asdict(self.decision),
             "postprocessing": self.experiment.postprocessing.model_dump(mode="json"),
         }
         return Folder(self.run.postprocessing, inputs)

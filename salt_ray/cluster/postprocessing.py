@@ -19,7 +19,8 @@ import numpy as np
 import ray
 
 from salt_ray.artifacts import Folder
-from salt_ray.config import Experiment, Prediction, Resources, RuleName
+from salt_ray.config import Experiment, Resources, RuleName
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
 from salt_ray.mosaic.draw import draw_mosaic, write_png
@@ -52,7 +53,7 @@ class Failed:
 def try_in_mosaics(
     mosaics: Sequence[tuple[MosaicTiles, Sequence[ModelPrediction], np.ndarray]],
     candidates: Sequence[Sequence[RuleName]],
-    settings: Prediction,
+    settings: Decision,
 ) -> list[Trial | Failed]:
     """``try_rules`` on a worker, with the ``hidden`` tiles of each mosaic."""
 
@@ -66,7 +67,7 @@ def try_in_mosaics(
 def correct_mosaics(
     mosaics: Sequence[tuple[MosaicTiles, Sequence[ModelPrediction], StoragePath]],
     rules: Sequence[RuleName],
-    settings: Prediction,
+    settings: Decision,
 ) -> list[CorrectedMosaic | Failed]:
     """``correct`` on a worker, which also draws each mosaic, to its own path."""
 
@@ -172,6 +173,7 @@ class Postprocessing:
         models: all models' predictions, in a place that every worker sees; they may still be growing.
         missing: (N,) int64: how many models have yet to predict each tile of the survey.
         folder: where the results go; whole once it has its marker.
+        decision: makes masks of the predictions.
     """
 
     def __init__(
@@ -182,8 +184,10 @@ class Postprocessing:
         models: Sequence[ModelPrediction],
         missing: np.ndarray,
         folder: Folder,
+        decision: Decision,
     ) -> None:
         self._experiment, self._prepared, self._table = experiment, prepared, table
+        self._decision = decision
         self._models, self._folder = models, folder
         self._members = list(table.members())
         tiles = positions(table.ids, prepared.survey.ids)
@@ -257,7 +261,7 @@ class Postprocessing:
 
     def _submit(self, numbers: list[int]) -> ray.ObjectRef:
         """Send mosaics that are complete to a worker. While rules are tried no mosaic waits for anything else."""
-        settings = self._experiment.prediction
+        settings = self._decision
         mosaics = [(tiles, [model.part(tiles.tiles) for model in self._models]) for tiles in map(self._tiles, numbers)]
         if self._rules is None:
             hidden = [(*mosaic, self._hidden[:, mosaic[0].tiles]) for mosaic in mosaics]

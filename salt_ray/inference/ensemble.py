@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredRecords
 from salt_ray.storage import StoragePath, load_array
@@ -102,18 +102,19 @@ def _order_of_prediction(models: Sequence[ModelPrediction], tiles: np.ndarray) -
     return np.argsort(rank, kind="stable")
 
 
-def decide(probabilities: Probabilities, settings: Prediction) -> np.ndarray:
-    """Masks (n, S, S) bool: pixels above the threshold; empty where P(salt) is not above its own, or where all is salt.
+def decide(probabilities: Probabilities, settings: Decision) -> np.ndarray:
+    """Masks (n, S, S) bool: pixels above the threshold; empty where P(salt) is not above its own.
 
-    No labelled tile of this survey type is completely salt (method section 1), so a full mask is always wrong.
+    Where the inside of salt is labelled empty (method section 1) a mask that fills its tile is empty too.
     """
     masks = probabilities.masks > settings.mask_threshold
     masks[probabilities.salt <= settings.salt_threshold] = False
-    masks[masks.all(axis=(1, 2))] = False
+    if settings.full_tiles == "empty":
+        masks[masks.all(axis=(1, 2))] = False
     return masks
 
 
-def decided_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, settings: Prediction) -> np.ndarray:
+def decided_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, settings: Decision) -> np.ndarray:
     """``decide`` on the mean of the models, for (n,) positions: (n, S, S) bool."""
     assert len(tiles), "nothing to decide on"
     masks: np.ndarray | None = None

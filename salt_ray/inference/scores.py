@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.survey.coding import decoded
@@ -33,7 +33,7 @@ def run_scores(
     prepared: PreparedSurvey,
     models: Mapping[tuple[str, int], ModelPrediction],
     tables: Mapping[str, FoldTable],
-    settings: Prediction,
+    settings: Decision,
     test_truth: np.ndarray | None,
     correct: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda positions, masks: masks,
 ) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def spreads(runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
 
 
 def survey_masks(
-    prepared: PreparedSurvey, models: Sequence[ModelPrediction], positions: np.ndarray, settings: Prediction
+    prepared: PreparedSurvey, models: Sequence[ModelPrediction], positions: np.ndarray, settings: Decision
 ) -> np.ndarray:
     """Final masks (n, S, S) bool of the tiles at ``positions``; those of one colour are empty, not predicted."""
     edge = prepared.frame.tile_px

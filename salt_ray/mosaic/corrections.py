@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from salt_ray.config import Prediction, RuleName
+from salt_ray.config import RuleName
+from salt_ray.decision import Decision
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
 from salt_ray.storage import StoragePath, load_array, readable, save_array, write_atomically
@@ -96,13 +97,13 @@ class CorrectedMosaic:
         return Corrections(self.tiles.tiles[order], self.after[order])
 
 
-def correct(mosaic: PredictedMosaic, rules: Sequence[RuleName], settings: Prediction) -> CorrectedMosaic:
+def correct(mosaic: PredictedMosaic, rules: Sequence[RuleName], settings: Decision) -> CorrectedMosaic:
     """Apply rules to a mosaic with all its labels."""
     return _apply(mosaic.tiles, final_view(mosaic, settings), rules)
 
 
 def correct_with_each(
-    mosaics: Iterable[PredictedMosaic], settings: Prediction, tile_px: int
+    mosaics: Iterable[PredictedMosaic], settings: Decision, tile_px: int
 ) -> dict[RuleName, Corrections]:
     """What each rule does alone. Mosaics are taken one at a time, and only changed tiles are kept of them."""
     found: dict[RuleName, list[Corrections]] = {name: [] for name in RULES}

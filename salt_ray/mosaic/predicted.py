@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction, decide
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.mosaic.rules import Mosaic
@@ -96,7 +96,7 @@ def positions(ids: np.ndarray, survey_ids: np.ndarray) -> np.ndarray:
     return found
 
 
-def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Prediction) -> Mosaic:
+def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
     """The mosaic as if the ``hidden`` tiles had no label: predictions of ``models`` stand in their place.
 
     Args:
@@ -120,10 +120,10 @@ def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settin
     masks = tiles.labels.copy()
     masks[predicted] = decide(Probabilities(total_mask / count, total_salt / count), settings)
     labelled = tiles.labelled & ~hidden
-    return Mosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool))
+    return Mosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool), settings.full_tiles)
 
 
-def final_view(mosaic: PredictedMosaic, settings: Prediction) -> Mosaic:
+def final_view(mosaic: PredictedMosaic, settings: Decision) -> Mosaic:
     """The mosaic with all its labels, and the mean of all models elsewhere."""
     nothing, everyone = np.zeros(len(mosaic.tiles.tiles), bool), np.ones(len(mosaic.salt), bool)
     return view(mosaic, nothing, everyone, settings)

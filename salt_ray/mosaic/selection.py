@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from salt_ray.config import Postprocessing, Prediction, RuleName
+from salt_ray.config import Postprocessing, RuleName
+from salt_ray.decision import Decision
 from salt_ray.mosaic.predicted import PredictedMosaic, view
 from salt_ray.mosaic.rules import RULES, apply_rules
 from salt_ray.training.metrics import tile_scores
@@ -51,7 +52,7 @@ class Trial:
 
 
 def try_rules(
-    mosaic: PredictedMosaic, hidden: np.ndarray, candidates: Sequence[Sequence[RuleName]], settings: Prediction
+    mosaic: PredictedMosaic, hidden: np.ndarray, candidates: Sequence[Sequence[RuleName]], settings: Decision
 ) -> Trial:
     """Score a mosaic's hidden tiles without rules and after each candidate.
 
@@ -82,7 +83,7 @@ def _scores(
     hidden: np.ndarray,
     models: np.ndarray,
     candidates: Sequence[Sequence[RuleName]],
-    settings: Prediction,
+    settings: Decision,
 ) -> np.ndarray:
     """Summed scores (1 + C,) of the hidden tiles."""
     seen = view(mosaic, hidden, models, settings)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import Corrections
@@ -81,6 +82,7 @@ class FinishedRun:
         mosaics: where tiles lie; None where the run needed no mosaics.
         scores: the content of ``scores.json``.
         project: the folder of the project's code.
+        decision: made the masks of the predictions.
     """
 
     run: RunDirectory
@@ -92,6 +94,7 @@ class FinishedRun:
     corrections: Corrections
     scores: Mapping[str, Any]
     project: Path
+    decision: Decision
 
     @cached_property
     def judged(self) -> Judged:
@@ -100,7 +103,7 @@ class FinishedRun:
         Raises:
             RunError: they do not score what ``scores.json`` says.
         """
-        judged = judge(self.prepared, list(self.models.values()), self.experiment.prediction)
+        judged = judge(self.prepared, list(self.models.values()), self.decision)
         if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
             raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
         return judged

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.draw import draw_mosaic, encode_png
@@ -114,7 +114,7 @@ def mosaic_card(
     table: MosaicTable,
     prepared: PreparedSurvey,
     models: Sequence[ModelPrediction],
-    settings: Prediction,
+    settings: Decision,
     corrections: Corrections,
 ) -> MosaicCard:
     """A mosaic before and after."""

@@ -6,11 +6,11 @@ Letters: n judged tiles, T thresholds, S tile edge in px.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction, decide, mean_blocks
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.survey.prepared import PreparedSurvey
@@ -60,7 +60,7 @@ class Judged:
         return self.truth.mean(axis=(1, 2))
 
 
-def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], settings: Prediction) -> Judged:
+def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], settings: Decision) -> Judged:
     """Read the predictions of all labelled tiles that may judge, a block at a time."""
     tiles = prepared.trainable
     truth = np.asarray(prepared.survey.masks[tiles])
@@ -75,7 +75,7 @@ def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], settings:
         certain = Probabilities(probabilities.masks, np.full(len(block), np.inf, np.float32))
         ungated[block] = tile_scores(known, decide(certain, settings))
         for place, threshold in enumerate(MASK_THRESHOLDS):
-            decided = decide(probabilities, settings.replace(mask_threshold=float(threshold)))
+            decided = decide(probabilities, replace(settings, mask_threshold=float(threshold)))
             mask_sums[place] += tile_scores(known, decided).sum()
     empty = tile_scores(truth, np.zeros_like(truth))
     # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.

@@ -135,7 +135,7 @@ def trust(finished: FinishedRun) -> Part:
 
 def thresholds(finished: FinishedRun) -> Part:
     """The score over both thresholds."""
-    judged, settings = finished.judged, finished.experiment.prediction
+    judged, settings = finished.judged, finished.decision
     return {
         "charts": [
             charts.threshold_curve(
@@ -208,7 +208,7 @@ def rules(finished: FinishedRun) -> Part:
             }
         )
     marker = load_fields(folder / "done.json", folder, "failed")
-    models, settings = list(finished.models.values()), finished.experiment.prediction
+    models, settings = list(finished.models.values()), finished.decision
     survey_ids = finished.prepared.survey.ids
     cards = [
         gallery.mosaic_card(number, finished.mosaics, finished.prepared, models, settings, finished.corrections)

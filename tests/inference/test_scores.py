@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
@@ -23,6 +24,7 @@ from salt_ray.survey.tiles import Survey
 from salt_ray.training.metrics import score
 
 SIDE, LABELLED, TOTAL = 9, 12, 20
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_perfect_predictions_score_one_everywhere(prepared: PreparedSurvey) -> N
     test_truth[3] = False  # position 15 has one colour
     truth = np.concatenate([prepared.survey.masks, test_truth])
     models, tables = models_of(prepared, truth)
-    scores = run_scores(prepared, models, tables, Prediction(), test_truth)
+    scores = run_scores(prepared, models, tables, SETTINGS, test_truth)
     assert scores["folds"] == {"0": 1.0, "1": 1.0, "2": 1.0}
     assert (scores["oof"], scores["holdout"], scores["test"]) == (1.0, 1.0, 1.0)
     assert (scores["oof_tiles"], scores["holdout_tiles"], scores["test_tiles"]) == (9, 2, 8)
@@ -76,7 +78,7 @@ def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: Prep
     records = wrong.records.copy()
     records["mask"][np.isin(wrong.tiles, own)] = 1 - records["mask"][np.isin(wrong.tiles, own)]
     models["random", 1] = dataclasses.replace(wrong, records=records)
-    scores = run_scores(prepared, models, tables, Prediction(), None)
+    scores = run_scores(prepared, models, tables, SETTINGS, None)
     assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
     assert scores["folds"]["1"] < 0.5
     sizes = np.bincount(tables["random"].folds)
@@ -89,7 +91,7 @@ def test_tiles_of_one_colour_are_empty_without_a_prediction(prepared: PreparedSu
     truth = np.ones((TOTAL, SIDE, SIDE), bool)
     truth[:, 0, 0] = False
     models, _ = models_of(prepared, truth)
-    masks = survey_masks(prepared, models.values(), prepared.unlabelled, Prediction())
+    masks = survey_masks(prepared, models.values(), prepared.unlabelled, SETTINGS)
     assert not masks[15 - LABELLED].any()
     assert masks.any(axis=(1, 2)).sum() == TOTAL - LABELLED - 1
 
@@ -125,4 +127,4 @@ def test_a_test_truth_is_coded_as_the_masks_are(tmp_path: Path) -> None:
 
 def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:
     with pytest.raises(RunError, match="the test truth are 8 x 8 px, the tiles 9 x 9 px"):
-        run_scores(prepared, {}, {}, Prediction(), np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))
+        run_scores(prepared, {}, {}, SETTINGS, np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))

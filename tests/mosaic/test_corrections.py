@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from sketch import by_lot
 
 from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.mosaic.corrections import Corrections, correct, correct_with_each, gather
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.mosaic.rules import RULES
 
 SIDE, MODELS = 16, 3
-SETTINGS = Prediction()
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 def mosaics_by_lot(seed: int, count: int) -> list[PredictedMosaic]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Prediction
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import as_records
@@ -20,7 +21,7 @@ from salt_ray.survey.tiles import Survey
 
 SIDE, LABELLED, TOTAL = 7, 6, 10
 HELD_OUT = 5
-SETTINGS = Prediction()
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Postprocessing, Prediction
+from salt_ray.decision import Decision
 from salt_ray.mosaic import selection
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, view
 from salt_ray.mosaic.rules import RULES, Mosaic
@@ -13,7 +14,7 @@ from salt_ray.mosaic.selection import Evidence, LeakError, Trial, choose, hidden
 from salt_ray.training.metrics import tile_scores
 
 SIDE = 12
-SETTINGS = Prediction()
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 def column_of_salt(seed: int, height: int = 5) -> PredictedMosaic:
@@ -67,7 +68,7 @@ def test_scores_agree_with_a_direct_computation() -> None:
 def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """What rules are given must not depend on a hidden label: here somebody leaves the labels where they are."""
 
-    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Prediction) -> Mosaic:
+    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
         seen = view(mosaic, hidden, models, settings)
         return Mosaic(seen.rows, seen.cols, mosaic.tiles.labels.copy(), seen.labelled, seen.corrected)
 
@@ -79,7 +80,7 @@ def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_hidden_tile_that_still_counts_as_labelled_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Prediction) -> Mosaic:
+    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
         seen = view(mosaic, hidden, models, settings)
         return Mosaic(seen.rows, seen.cols, seen.masks, mosaic.tiles.labelled, seen.corrected)
 

@@ -13,6 +13,7 @@ import pytest
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores
@@ -88,13 +89,13 @@ def made_run(
         name: Evidence(0.5, 0.5 + gain, gain, 0.01) for name, gain in zip(RULES, (0, 0, 0.02, 0, 0, 0, 0), strict=True)
     }
     evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, 9)
-    tables = {"random": table}
-    scores = run_scores(prepared, models, tables, tiny.prediction, truth[prepared.unlabelled], corrections.apply)
+    tables, decision = {"random": table}, Decision.of(tiny.prediction, "empty")
+    scores = run_scores(prepared, models, tables, decision, truth[prepared.unlabelled], corrections.apply)
     scores["rules"] |= evidence | {"changed_tiles": 2, "test_of_each": dict.fromkeys(RULES, 0.5)}
     run.experiment.write_text(tiny.model_dump_json())
     run.scores.write_text(json.dumps(scores))
     scores = json.loads(run.scores.read_text())
-    return FinishedRun(run, tiny, prepared, models, tables, mosaics, corrections, scores, run.path)
+    return FinishedRun(run, tiny, prepared, models, tables, mosaics, corrections, scores, run.path, decision)
 
 
 @pytest.fixture

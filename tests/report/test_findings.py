@@ -18,7 +18,7 @@ from salt_ray.training.metrics import score, tile_scores
 
 @pytest.fixture(scope="module")
 def judged(made_run: FinishedRun) -> Judged:
-    return judge(made_run.prepared, list(made_run.models.values()), made_run.experiment.prediction)
+    return judge(made_run.prepared, list(made_run.models.values()), made_run.decision)
 
 
 def with_scores(truth: np.ndarray, salt: np.ndarray, masks: np.ndarray | None = None) -> Judged:
@@ -38,7 +38,7 @@ def test_a_tile_is_judged_by_models_that_never_saw_it_and_as_the_run_was_scored(
     for fold in range(2):
         own = made_run.tables["random"].split(fold, ids[: made_run.prepared.survey.labelled])[1]
         places = np.flatnonzero(np.isin(judged.tiles, own))
-        alone = decided_masks([made_run.models["random", fold]], judged.tiles[places], made_run.experiment.prediction)
+        alone = decided_masks([made_run.models["random", fold]], judged.tiles[places], made_run.decision)
         assert np.array_equal(judged.masks[places], alone)
 
 
@@ -55,7 +55,7 @@ def test_doubt_is_nothing_where_the_models_are_sure_and_one_at_a_coin(judged: Ju
 
 
 def test_threshold_curves_are_the_scores_at_each_threshold(judged: Judged, made_run: FinishedRun) -> None:
-    models, settings = list(made_run.models.values()), made_run.experiment.prediction
+    models, settings = list(made_run.models.values()), made_run.decision
     for name, thresholds, curve in (
         ("mask_threshold", MASK_THRESHOLDS, judged.mask_curve),
         ("salt_threshold", SALT_THRESHOLDS, judged.salt_curve),

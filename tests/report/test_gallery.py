@@ -73,7 +73,7 @@ def test_a_mosaic_is_shown_before_and_after_within_bounds(
 ) -> None:
     monkeypatch.setattr(gallery, "MOSAIC_PX", longest)
     number = gallery.changed_mosaics(made_run.mosaics, made_run.corrections, made_run.prepared.survey.ids)[0]
-    models, settings = list(made_run.models.values()), made_run.experiment.prediction
+    models, settings = list(made_run.models.values()), made_run.decision
     card = gallery.mosaic_card(number, made_run.mosaics, made_run.prepared, models, settings, made_run.corrections)
     before, after = map(pixels, card.pictures)
     edge = made_run.prepared.survey.tile_px
