@@ -506,11 +506,14 @@ class Pipeline:
 
     @property
     def _postprocessing_folder(self) -> Folder:
+        decision = asdict(self.decision)
+        if decision["full_tiles"] == "empty":  # what runs had before they could say so: their inputs stay the same
+            del decision["full_tiles"]
         inputs = {
             "predictions": [prediction.folder.inputs for prediction in self._prediction_tasks],
             "mosaics": self.mosaics.digest,
             "held out": int(self.prepared.held_out.sum()),
-            "prediction": asdict(self.decision),
+            "prediction": decision,
             "postprocessing": self.experiment.postprocessing.model_dump(mode="json"),
         }
         return Folder(self.run.postprocessing, inputs)
