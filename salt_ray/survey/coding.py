@@ -46,7 +46,9 @@ class CodedMask:
 
     def where(self, value: float | None) -> np.ndarray:
         """Bool (H, W): the pixels that have the value; none have None."""
-        return np.array([own == value for own in self.values])[self.codes]
+        if value not in self.values:
+            return np.zeros(self.shape, bool)
+        return self.codes == self.values.index(value)
 
 
 def coded(pixels: np.ndarray) -> CodedMask:
@@ -56,12 +58,12 @@ def coded(pixels: np.ndarray) -> CodedMask:
         Unsuited: they have more than ``MOST_VALUES`` different values.
     """
     low, high = pixels.min(), pixels.max()
+    if low == high:
+        return CodedMask((low.item(),), np.zeros(pixels.shape, np.uint8))
     is_high = pixels == high
-    if np.count_nonzero(is_high) + np.count_nonzero(pixels == low) == pixels.size:
+    if np.count_nonzero(is_high) + np.count_nonzero(pixels == low) == pixels.size:  # most are, and need no sorting
         return CodedMask((low.item(), high.item()), is_high.view(np.uint8))
     values, codes = np.unique(pixels, return_inverse=True)
-    if len(values) == 1:
-        return CodedMask((low.item(),), np.zeros(pixels.shape, np.uint8))
     if len(values) > MOST_VALUES:
         raise Unsuited(f"is not two-valued (it holds {len(values):,} values, from {_text(low)} to {_text(high)})")
     return CodedMask(tuple(values.tolist()), codes.reshape(pixels.shape).astype(np.uint8))
