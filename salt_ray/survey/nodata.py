@@ -8,16 +8,22 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 #: GDAL_NODATA, the private tag in which a GeoTIFF names that number as text.
 _TAG = 42113
 
 
 def declared(content: bytes) -> float | None:
-    """The value that a TIFF, the whole file, says to stand for no data; None where it names none."""
-    with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
-        text = image.tag_v2.get(_TAG)
+    """The value that a TIFF, the whole file, says to stand for no data; None where it names none.
+
+    Of a file that is no TIFF whoever decodes it speaks.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
+            text = image.tag_v2.get(_TAG)
+    except UnidentifiedImageError:
+        return None
     try:
         return float(str(text).strip("\0 "))
     except ValueError:

@@ -143,3 +143,7 @@ def test_the_value_counts_as_the_type_holds_it(dtype: str, value: float, missing
 def test_the_tag_is_a_number_as_text(tag: str | None, value: float | None, tmp_path: Path) -> None:
     write(tmp_path / "a.tif", np.zeros((2, 2), np.float32), tag)
     assert declared((tmp_path / "a.tif").read_bytes()) == value
+
+
+def test_what_is_no_tiff_names_nothing() -> None:
+    assert declared(b"II*\0") is None and declared(b"") is None
