@@ -42,7 +42,7 @@ ALLOWED = {
         "model",
         "training",
     },
-    "report": CORE | {"experiment_file", "tuning"},
+    "report": CORE | {"__version__", "experiment_file", "tuning"},
     "cluster": CORE | {"__version__", "tuning", "report"},
     "artifacts": {"errors", "lease", "object_store", "storage"},
     "decision": {"config"},
