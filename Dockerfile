@@ -1,8 +1,8 @@
 # The image of salt-ray's nodes: Ray's own GPU image, and salt-ray's dependencies in the versions of constraints.txt.
 #
-#   docker build --tag REGISTRY/salt-ray:0.1.0 .          # in the project's folder; 10 GB, most of it CUDA
+#   docker build --tag REGISTRY/salt-ray:0.2.0 .          # in the project's folder; 10 GB, most of it CUDA
 #   docker run --rm --gpus all --shm-size 8g --volume /path/to/tiles:/data:ro --volume /path/to/runs:/runs \
-#       REGISTRY/salt-ray:0.1.0 python launch.py pipeline --data /data --run-dir /runs/first
+#       REGISTRY/salt-ray:0.2.0 python launch.py pipeline --data /data --run-dir /runs/first
 #
 # cluster.yaml works without it, and starts nodes faster with it: see there. PyTorch's wheels bring CUDA's libraries;
 # the machine brings NVIDIA's driver and container toolkit.

@@ -276,6 +276,9 @@ def apply(
     set_: Set = None,
     address: Address = None,
     skip_bad: SkipBad = False,
+    own_range: Annotated[
+        bool, typer.Option("--own-range", help="Measure the range of amplitudes in this survey, not the run's.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -294,7 +297,14 @@ def apply(
     from salt_ray.cluster.application import Application
 
     application = Application(
-        trained, experiment, data, results, output.terminal(), skip_bad=skip_bad, address=address
+        trained,
+        experiment,
+        data,
+        results,
+        output.terminal(),
+        skip_bad=skip_bad,
+        own_range=own_range,
+        address=address,
     )
     summary = application.run()
     if as_json:

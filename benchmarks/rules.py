@@ -72,7 +72,7 @@ def _under_ray(work: Work, root: Path, folder: Path) -> tuple[float, Corrections
     experiment, prepared, table, models = work
     missing = np.zeros(len(prepared.survey.ids), np.int64)
     started = time.perf_counter()
-    Postprocessing(experiment, prepared, table, models, missing, Folder(folder, {})).finish()
+    Postprocessing(experiment, prepared, table, models, missing, Folder(folder, {}), _decision(experiment)).finish()
     return time.perf_counter() - started, Corrections.load(folder)
 
 
@@ -111,12 +111,16 @@ def _correct_and_draw(root: Path, folder: Path, first: int, step: int) -> list[C
     members, found = list(table.members()), []
     for number in range(first, table.count, step):
         tiles = MosaicTiles.gather(number, members[number], table, prepared)
-        corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), Decision.of(experiment.prediction))
+        corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), _decision(experiment))
         before, after = corrected.before, corrected.after
         picture = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after)
         write_png(picture_path(folder, number), picture)
         found.append(corrected)
     return found
+
+
+def _decision(experiment: Experiment) -> Decision:
+    return Decision.of(experiment.prediction, "empty")
 
 
 def _same(first: Corrections, second: Corrections) -> bool:

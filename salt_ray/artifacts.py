@@ -27,6 +27,7 @@ class RunDirectory:
     ::
 
         experiment.json                          the experiment as it ran
+        run.json                                 what made the run, and what it took from its survey (``record``)
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
         trainings/TRAINING/fold-K/               hardware.json: what trained it; owner, while it trains;
@@ -50,6 +51,10 @@ class RunDirectory:
     @property
     def experiment(self) -> StoragePath:
         return self.path / "experiment.json"
+
+    @property
+    def record(self) -> StoragePath:
+        return self.path / "run.json"
 
     @property
     def submission(self) -> StoragePath:

@@ -85,6 +85,35 @@ def _stored(value: Any) -> StoragePath:
 Stored = Annotated[StoragePath, PlainValidator(_stored), PlainSerializer(str, when_used="json")]
 
 
+#: A prediction that fills its tile: wrong where the inside of salt is labelled empty, as in TGS; right elsewhere.
+FullTiles = Literal["empty", "salt"]
+
+
+class Labels(Section):
+    """What the survey's masks mean. Without ``salt`` they hold 0 and one other value, which is salt."""
+
+    #: The value that means salt; every other one but ``ignore`` is background.
+    salt: StrictInt | None = None
+    #: The value of pixels of which it is not known what they are; tiles that have some are left out.
+    ignore: StrictInt | None = None
+    #: What a prediction that is salt all over becomes; None: derived from the trainable labels, or asked for.
+    full_tiles: FullTiles | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if self.salt is not None and self.salt == self.ignore:
+            raise ValueError(f"salt and ignore are both {self.salt}: one value cannot mean both")
+        return self
+
+
+class Amplitudes(Section):
+    """What the survey's amplitudes mean."""
+
+    #: The value of pixels that hold no data (-9999, -999.25): they are left out of the range of greys, and become the
+    #: middle grey. None: what a GeoTIFF says.
+    nodata: StrictFloat | None = None
+
+
 class Geometry(Section):
     """Sizes in pixels. ``None``: derived from the tile (101 -> padded 148, crop 128; see ``survey.padding``)."""
 
@@ -364,6 +393,8 @@ class Experiment(Section):
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
     #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
     holdout: Path | None = None
+    labels: Labels = Labels()
+    amplitudes: Amplitudes = Amplitudes()
     geometry: Geometry = Geometry()
     augmentation: Augmentation = Augmentation()
     network: Network = Network()

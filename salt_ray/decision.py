@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from pydantic import StrictBool
 
-from salt_ray.config import Experiment, Fraction, Prediction, Section
+from salt_ray.config import Experiment, Fraction, FullTiles, Prediction, Section
 
 if TYPE_CHECKING:
     import torch
 
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
-FullTiles = Literal["empty", "salt"]
 
 
 class Decision(Section):

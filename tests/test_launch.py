@@ -22,7 +22,8 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(survey: Path, run: Path, *options: str) -> tuple[str, str]:
-    result = CliRunner().invoke(launch.app, ["prepare", "--data", str(survey), "--run-dir", str(run), *options])
+    words = ["prepare", "--data", str(survey), "--run-dir", str(run), "--set", "labels.full_tiles=empty"]
+    result = CliRunner().invoke(launch.app, [*words, *options])
     assert result.exit_code == 0, result.output
     return result.stdout, result.stderr
 

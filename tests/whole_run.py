@@ -13,7 +13,6 @@ import torch
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment, FloatRange, Tune
-from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredPrediction, write_chunk
@@ -86,7 +85,7 @@ def _postprocess(road: Pipeline) -> None:
     corrected = []
     for number, members in enumerate(road.mosaics.members()):
         tiles = MosaicTiles.gather(number, members, road.mosaics, prepared)
-        mosaic = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), Decision.of(road.experiment.prediction))
+        mosaic = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), road.decision)
         picture = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, mosaic.before, mosaic.after)
         write_png(picture_path(folder.path, number), picture)
         corrected.append(mosaic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import survey_masks
-from salt_ray.inference.stored import CHUNK
+from salt_ray.inference.stored import CHUNK, chunk_path
+from salt_ray.record import RunRecord
 from salt_ray.report.terminal import Terminal
-from salt_ray.storage import load_fields, write_atomically
+from salt_ray.storage import load_array, load_fields, write_atomically
 from salt_ray.survey.folds import load_folds
+from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
@@ -43,10 +45,12 @@ class Application:
         experiment: the run's, with other settings for prediction and resources where they are wanted.
         to: where the results go; what an interrupted call left there is used.
         skip_bad: leave damaged tiles out instead of refusing the survey.
+        own_range: measure the range of amplitudes in this survey instead of taking the run's.
         address: a Ray cluster; None: the one that this process runs on, or a local one.
 
     Raises:
-        RunError: the run is not trained to its end, was trained with another experiment, or on these very tiles.
+        RunError: the run is not trained to its end, was trained with another experiment, or on these very tiles; or
+            these are of another size, type or range of amplitudes.
         SurveyError: the survey cannot be used.
     """
 
@@ -59,25 +63,29 @@ class Application:
         terminal: Terminal,
         *,
         skip_bad: bool = False,
+        own_range: bool = False,
         address: str | None = None,
     ) -> None:
         self._trained, self._experiment, self._to = trained, experiment.replace(holdout=None), to
         self._terminal, self._address = terminal, address
         models = _models(trained, experiment, terminal.say)
         folders = [_folder(trained, experiment, model) for model in models]
-        survey = load_survey(data, skip_bad=skip_bad, report=terminal.say)
+        record = _record(trained, models)
+        meaning = Meaning.of(experiment, None if own_range else record.amplitudes)
+        survey = load_survey(data, meaning, skip_bad=skip_bad, report=terminal.say)
         if any(folder.inputs["survey"] == survey.key for folder in folders):
             raise RunError(f"{trained.path} was trained on the tiles in {data}: predict and submit are for those")
+        for line in record.check_applies(survey, str(data), own_range=own_range):
+            terminal.say(line)
+        # Runs older than their record had one answer.
+        full_tiles = experiment.labels.full_tiles or record.full_tiles or "empty"
+        self._decision = Decision.of(experiment.prediction, full_tiles)
         self._prepared = prepare_survey(survey, self._experiment, terminal.say)
         terminal.account(self._prepared, for_training=False)
         terminal.survey(data, self._prepared)
         self._known = _trained_ids(trained, experiment)
         tiles = np.flatnonzero(~survey.constant)
         self._tasks = [self._task(*found, tiles) for found in zip(models, folders, strict=True)]
-
-    @property
-    def _decision(self) -> Decision:
-        return Decision.of(self._experiment.prediction)
 
     def _task(self, model: FoldModel, folder: Folder, tiles: np.ndarray) -> PredictionTask:
         inputs = {
@@ -149,6 +157,7 @@ class Application:
             "survey": survey.key,
             "models": len(self._tasks),
             "prediction": self._experiment.prediction.model_dump(mode="json"),
+            "full_tiles": self._decision.full_tiles,
             "tiles": len(masks),
             "with_salt": int(masks.any(axis=(1, 2)).sum()),
             "labelled": labelled,
@@ -158,6 +167,16 @@ class Application:
             scores = {"score": score(truth, own), "all_empty": trivial_scores(truth, truth)["all_empty"]}
             summary |= {"scored": len(truth)} | scores
         return summary
+
+
+def _record(trained: RunDirectory, models: Sequence[FoldModel]) -> RunRecord:
+    """The run's record; the size of its tiles is that of its own predictions where the record does not say."""
+    record = RunRecord.load(trained.record)
+    for model in models if record.tile_px is None else ():
+        path = chunk_path(trained.prediction(model.training, model.fold, model.stage), 0)
+        if path.exists():
+            return record.model_copy(update={"tile_px": load_array(path)["mask"].shape[-1]})
+    return record
 
 
 def _trained_ids(trained: RunDirectory, experiment: Experiment) -> np.ndarray:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 import numpy as np
 
+from salt_ray import __version__
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.cluster.prediction import PredictionTask, predict_models
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.compatibility import ADDED
-from salt_ray.config import Experiment, Folds, Training
+from salt_ray.config import Experiment, Folds, FullTiles, Training
 from salt_ray.decision import Decision, validation_decision
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
@@ -34,10 +35,13 @@ from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.record import RunRecord, is_older
 from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, fields_if_there, load_fields, readable, remove_tree, write_atomically
 from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.labels import full_tiles
+from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
 from salt_ray.survey.submission import write_masks, write_submission
@@ -93,8 +97,31 @@ class Pipeline:
 
     @functools.cached_property
     def prepared(self) -> PreparedSurvey:
-        survey = load_survey(self.data, skip_bad=self._skip_bad, report=self.terminal.say)
+        meaning = Meaning.of(self.experiment)
+        survey = load_survey(self.data, meaning, skip_bad=self._skip_bad, report=self.terminal.say)
         return prepare_survey(survey, self.experiment, self.terminal.say)
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run has noted of itself."""
+        return RunRecord.load(self.run.record)
+
+    @functools.cached_property
+    def full_tiles(self) -> FullTiles:
+        """What a prediction that fills its tile becomes: as set, as the run has it, or as its labels say.
+
+        Raises:
+            RunError: there are too few labels to say.
+        """
+        noted = self.experiment.labels.full_tiles or self.record.full_tiles
+        if noted is None and is_older(self.run):
+            return "empty"
+        return noted or full_tiles(self.prepared.survey.masks[self.prepared.trainable])
+
+    @functools.cached_property
+    def decision(self) -> Decision:
+        """How predictions become masks."""
+        return Decision.of(self.experiment.prediction, self.full_tiles)
 
     @functools.cached_property
     def mosaics(self) -> MosaicTable:
@@ -162,15 +189,10 @@ class Pipeline:
         coverage = survey.masks[trainable].mean(axis=(1, 2))
         return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
-    @property
-    def decision(self) -> Decision:
-        """How predictions become masks."""
-        return Decision.of(self.experiment.prediction)
-
     @functools.cached_property
     def validation(self) -> Decision:
         """How validation decides: as the run's trainings began, or as the experiment says where none has begun."""
-        wanted = validation_decision(self.experiment)
+        wanted = validation_decision(self.experiment, self.full_tiles)
         begun = begun_decision(self.run, self.experiment)
         if begun is not None and begun != wanted:
             self.terminal.say(f"epochs are chosen as the run began: {begun.text}; predictions: {self.decision.text}")
@@ -190,6 +212,7 @@ class Pipeline:
         """Check, cache and pad the tiles, and save the folds."""
         self.terminal.account(self.prepared)
         self.terminal.survey(self.data, self.prepared)
+        self.terminal.full_tiles(self.full_tiles, self.prepared)
         if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
             from salt_ray.model.encoder import try_encoder
 
@@ -206,6 +229,12 @@ class Pipeline:
         for name, table in self.tables.items():
             path = self.run.folds(name) / "folds.csv"
             self.terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
+        version = None if is_older(self.run) else __version__
+        if self.run.record.exists():  # of what made the run, not of what goes on with it
+            version = self.record.version
+        record = RunRecord.of(self.prepared.survey, self.full_tiles, version)
+        if record != self.record:
+            record.save(self.run.record)
         write_atomically(self.run.experiment, self.experiment.model_dump_json(indent=1))
 
     def assemble(self) -> None:
@@ -344,7 +373,7 @@ class Pipeline:
     def score(self) -> dict[str, Any]:
         """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
         survey, decision = self.prepared.survey, self.decision
-        truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled])
+        truth = read_test_truth(self.data, survey.ids[self.prepared.unlabelled], Meaning.of(self.experiment))
         models, corrections = self._predictions, self._corrections
         scores = run_scores(self.prepared, models, self.tables, decision, truth, corrections.apply)
         if self.experiment.postprocessing.rules != "none":

@@ -5,6 +5,7 @@ Letters: L labelled tiles, S tile edge in px.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,18 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import cv2
 import numpy as np
 
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
+from salt_ray.survey.coding import decoded
 from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.formats import decode_mask
+from salt_ray.survey.layout import Entry
+from salt_ray.survey.meaning import AS_FOUND, Meaning
 from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.survey.problems import Problem
 from salt_ray.training.metrics import score, trivial_scores
 
 
@@ -118,27 +123,42 @@ def survey_masks(
     return masks
 
 
-def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
+def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUND) -> np.ndarray | None:
     """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None.
 
     Raises:
-        RunError: one is missing, cannot be read, or is of another size than the others.
+        RunError: one is missing, cannot be read, or is of another size than the others; or it is not known what their
+            values mean, or what a pixel is.
     """
     folder = directory / "truth" / "masks"
     if not folder.is_dir() or not len(ids):
         return None
-    paths = [folder / f"{tile}.png" for tile in ids]
-    # OpenCV prints a line of its own about a file that is not there.
-    masks = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None for path in paths]
-    missing = [tile for tile, mask in zip(ids, masks, strict=True) if mask is None]
+    files = {
+        str(tile): Entry(f"{tile}.png", f"truth/masks/{tile}.png", 0, (folder / f"{tile}.png").read_bytes)
+        for tile in ids
+    }
+    masks = {}
+    for tile, entry in files.items():
+        with contextlib.suppress(OSError, ValueError):
+            masks[tile] = decode_mask("PNG", entry.name, entry.read())
+    missing = [tile for tile in files if tile not in masks]
     if missing:
         raise RunError(f"{folder} lacks {len(missing)} readable masks (first: {missing[0]}.png): restore or remove it")
-    usual, _ = Counter(mask.shape for mask in masks).most_common(1)[0]
-    for tile, mask in zip(ids, masks, strict=True):
+    usual, _ = Counter(mask.shape for mask in masks.values()).most_common(1)[0]
+    for tile, mask in masks.items():
         if mask.shape != usual:
             height, width = mask.shape
             raise RunError(
                 f"{folder / f'{tile}.png'} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
                 f"restore it, or remove {folder}"
             )
-    return np.stack(masks) > 0
+    problems: list[Problem] = []
+    truth, unknown = decoded(files, masks, meaning, problems, "truth/masks")
+    if problems:
+        raise RunError(str(problems[0]))
+    if unknown:
+        raise RunError(
+            f"{len(unknown)} masks in {folder} hold pixels of labels.ignore = {meaning.ignore} (first: "
+            f"{unknown[0]}.png), and cannot be scored: remove {folder}"
+        )
+    return np.stack([truth[tile] for tile in files])

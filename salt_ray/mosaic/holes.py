@@ -11,12 +11,12 @@ from salt_ray.mosaic.layout import Correction, Mosaic
 def fill_holes(mosaic: Mosaic) -> list[Correction]:
     """The predictions without their holes: background that no sideways and up-down steps join to the tile's border.
 
-    Where nothing but holes is not salt they stay: an all-salt mask would be emptied, and the prediction is nearer to
-    the truth than that.
+    Where nothing but holes is not salt they stay, if an all-salt mask would be emptied: the prediction is nearer to the
+    truth than that.
     """
     predicted = np.flatnonzero(~mosaic.labelled & (mosaic.salt_px > 0)).tolist()
     filled = ((tile, _filled(mosaic.masks[tile])) for tile in predicted)
-    return [Correction(tile, mask, ()) for tile, mask in filled if not mask.all()]
+    return [Correction(tile, mask, ()) for tile, mask in filled if mosaic.full_tiles == "salt" or not mask.all()]
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

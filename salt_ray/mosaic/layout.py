@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from salt_ray.config import FullTiles
 from salt_ray.mosaic.table import MosaicError
 
 
@@ -24,6 +25,7 @@ class Mosaic:
         labelled: (n,) bool.
         corrected: (n,) bool: unlabelled tiles whose mask an earlier rule took from other tiles. Filling a
             prediction's own holes leaves it a prediction.
+        full_tiles: what a mask that fills its tile becomes.
 
     Raises:
         MosaicError: the arrays do not fit one another, two tiles share a place, or a labelled tile is corrected.
@@ -34,6 +36,7 @@ class Mosaic:
     masks: np.ndarray
     labelled: np.ndarray
     corrected: np.ndarray
+    full_tiles: FullTiles = "empty"
 
     def __post_init__(self) -> None:
         count = len(self.masks)

@@ -119,7 +119,7 @@ def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decisi
     masks = tiles.labels.copy()
     masks[predicted] = decision.masks(total_mask / count, total_salt / count)
     labelled = tiles.labelled & ~hidden
-    return Mosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool))
+    return Mosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool), decision.full_tiles)
 
 
 def final_view(mosaic: PredictedMosaic, decision: Decision) -> Mosaic:

@@ -63,7 +63,7 @@ def apply_rules(mosaic: Mosaic, names: Sequence[RuleName]) -> tuple[np.ndarray, 
 
     Returns:
         Masks (n, S, S) bool, labelled ones as they were, and the changes in the order of rules, rows and columns. A
-        changed mask that ends up all salt is empty: such a label does not exist (method section 1).
+        changed mask that ends up all salt is empty where no label is (method section 1).
 
     Raises:
         MosaicError: a name is no rule's.
@@ -86,7 +86,8 @@ def apply_rules(mosaic: Mosaic, names: Sequence[RuleName]) -> tuple[np.ndarray, 
                 masks[tile] = mask
             # Settled from other tiles, even where the prediction already was what they say.
             corrected[tile] |= bool(sources)
-    for tile in {change.tile for change in changes if masks[change.tile].all()}:
+    is_empty = mosaic.full_tiles == "empty"
+    for tile in {change.tile for change in changes if is_empty and masks[change.tile].all()}:
         masks[tile] = False
         *others, last = [change for change in changes if change.tile == tile]
         for change in others:

@@ -11,20 +11,21 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from salt_ray import __version__
 from salt_ray.storage import StoragePath
 from salt_ray.training.hardware import processor_name
 
 PACKAGES = (
-    "salt-ray", "ray", "torch", "timm", "albumentations", "opencv-python-headless", "optuna", "numpy", "scipy",
-    "pandas", "matplotlib",
+    "ray", "torch", "timm", "albumentations", "opencv-python-headless", "optuna", "numpy", "scipy", "pandas",
+    "matplotlib",
 )  # fmt: skip
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 HEAD_BYTES = 12  # of an event: its length (uint64) and a checksum; four more bytes of checksum follow its content
 
 
 def versions() -> dict[str, str]:
-    """Python, and the packages that results depend on; salt-ray itself only where it is installed."""
-    found = {"Python": platform.python_version()}
+    """Python, salt-ray, and the packages that results depend on."""
+    found = {"Python": platform.python_version(), "salt-ray": __version__}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)

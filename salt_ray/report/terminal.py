@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from salt_ray.config import FullTiles
 from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
 from salt_ray.report.verdicts import gain_text, in_words
@@ -81,6 +82,16 @@ class Terminal:
             f"{frame.tile_px} x {frame.tile_px} px, {constant.sum():,} of one colour set aside "
             f"({constant[:labelled].sum():,} labelled), {prepared.held_out.sum():,} held out; "
             f"{labelled - survey.masks.any(axis=(1, 2)).sum():,} masks are empty"
+        )
+
+    def full_tiles(self, full_tiles: FullTiles, prepared: PreparedSurvey) -> None:
+        """What a prediction that fills its tile becomes."""
+        masks = prepared.survey.masks[prepared.trainable]
+        count = masks.all(axis=(1, 2)).sum()
+        becomes = {"salt": "stays salt", "empty": "becomes empty"}[full_tiles]
+        self.say(
+            f"assumed: a prediction that fills its tile {becomes} (labels.full_tiles={full_tiles}); of "
+            f"{masks.any(axis=(1, 2)).sum():,} labels with salt, the hold-out aside, {count:,} do"
         )
 
     @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from salt_ray.survey.amplitudes import CLIPPED_PERCENT, GreyRange
 from salt_ray.survey.layout import FOLDERS
 from salt_ray.survey.tables import DEPTHS_CSV, SUBMISSION_CSV, TRAIN_CSV
 
@@ -22,7 +21,7 @@ def account(
     full: int,
     tables: Sequence[str],
     sections: Sequence[str],
-    greys: GreyRange | None,
+    values: Sequence[str],
 ) -> list[str]:
     """A line for each thing that was found, assumed or is absent.
 
@@ -33,7 +32,7 @@ def account(
         full: how many masks are salt all over.
         tables: names of the tables that are there.
         sections: the section of every tile; empty where the survey has none.
-        greys: how amplitudes became greys; None where they were greys of 8 bits.
+        values: lines about the values in the files.
     """
     places = [f"{_MASKS} ({masks})"] * (masks is not None) + [TRAIN_CSV] * (TRAIN_CSV in tables)
     found = [f"images as {images}"]
@@ -47,16 +46,9 @@ def account(
         shown += [f"{len(counts) - len(shown):,} more"] * (len(counts) > len(shown))
         lines.append(f"found: sections: {len(counts):,}: {', '.join(shown)}")
         lines.append("assumed: ids are SECTION-ID, and tiles of two sections are never neighbours")
-    if greys is not None:
-        lines.append(
-            f"assumed: amplitudes from {greys.low:.6g} to {greys.high:.6g} become greys from 0 to 255; the "
-            f"{CLIPPED_PERCENT} % below and the {CLIPPED_PERCENT} % above are clipped"
-        )
+    lines += values
     if full:
-        lines.append(
-            f"found: masks that are salt all over: {full:,}; assumed: that is odd, as in TGS, and a prediction that "
-            "is all salt becomes empty"
-        )
+        lines.append(f"found: masks that are salt all over: {full:,}")
     if not labelled:
         lines.append(f"without {_TRAIN}: nothing can be trained")
     elif DEPTHS_CSV not in tables:

@@ -15,15 +15,17 @@ import os
 import secrets
 import shutil
 import tokenize
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from salt_ray.storage import atomic_folder, write_atomically
+from salt_ray.survey.amplitudes import GreyRange, Scaling
 
 #: Raised when the meaning of the arrays changes: older folders are then built anew.
-FORMAT = 2
+FORMAT = 3
 
 
 class CacheDamage(Exception):
@@ -32,11 +34,15 @@ class CacheDamage(Exception):
 
 @dataclass(frozen=True)
 class CachedSurvey:
-    """``arrays`` by name, mapped read-only, the ``lines`` to report each time they are loaded, and the ``account``."""
+    """``arrays`` by name, mapped read-only, the ``lines`` to report each time they are loaded, and facts as in
+    ``tiles.Survey``: ``account``, ``samples`` and ``scaling``.
+    """
 
     arrays: dict[str, np.ndarray]
     lines: list[str]
     account: list[str]
+    samples: str
+    scaling: Scaling | None
 
 
 def recall(cache: Path, fingerprint: str) -> str | None:
@@ -63,9 +69,18 @@ def load(cache: Path, key: str) -> CachedSurvey | None:
         if meta["format"] != FORMAT:
             raise CacheDamage(f"meta.json has format {meta['format']}, this version writes {FORMAT}")
         arrays = {name: map_array(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
-        return CachedSurvey(arrays, list(meta["lines"]), list(meta["account"]))
+        return CachedSurvey(
+            arrays, list(meta["lines"]), list(meta["account"]), str(meta["samples"]), _scaling(meta["scaling"])
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheDamage(f"{type(error).__name__}: {error}") from error
+
+
+def _scaling(fields: dict[str, Any] | None) -> Scaling | None:
+    """What ``asdict`` made of one."""
+    if fields is None:
+        return None
+    return Scaling(GreyRange(**fields["used"]), GreyRange(**fields["own"]), float(fields["outside"]))
 
 
 def store(cache: Path, key: str, survey: CachedSurvey) -> None:
@@ -80,6 +95,7 @@ def store(cache: Path, key: str, survey: CachedSurvey) -> None:
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
         described = {name: [list(array.shape), array.dtype.str] for name, array in survey.arrays.items()}
         meta = {"format": FORMAT, "lines": survey.lines, "account": survey.account, "arrays": described}
+        meta |= {"samples": survey.samples, "scaling": None if survey.scaling is None else asdict(survey.scaling)}
         write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
 
 

@@ -7,9 +7,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 
+from salt_ray.survey.coding import CodedMask
 from salt_ray.survey.layout import Entry
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError, Unsuited
@@ -20,23 +22,25 @@ _FEWER = "use fewer tiles or a larger machine"
 #: Tiles a thread reads between two visits to the pool: enough to hide the visit, few enough to share the work evenly.
 _CHUNK = 64
 
+Decoded = TypeVar("Decoded", np.ndarray, CodedMask)
+
 
 def decode(
     files: dict[str, Entry],
-    decode_file: Callable[[str, bytes], np.ndarray],
+    decode_file: Callable[[str, bytes], Decoded],
     memory: Memory,
     place: str,
     problems: list[Problem],
     digests: dict[str, bytes],
-) -> dict[str, np.ndarray]:
+) -> dict[str, Decoded]:
     """What ``decode_file`` makes of the name and the content of each readable file, by id.
 
     Threads: reading, hashing, inflating and decoding all release the interpreter's lock.
     """
     ids = sorted(files)
 
-    def work(first: int) -> list[tuple[bytes, np.ndarray | Problem]]:
-        results: list[tuple[bytes, np.ndarray | Problem]] = []
+    def work(first: int) -> list[tuple[bytes, Decoded | Problem]]:
+        results: list[tuple[bytes, Decoded | Problem]] = []
         for i in ids[first : first + _CHUNK]:
             digest = b"unread"
             try:

@@ -14,13 +14,16 @@ from functools import partial
 import numpy as np
 
 from salt_ray.survey.account import account
-from salt_ray.survey.amplitudes import common_range
+from salt_ray.survey.amplitudes import Scaling
+from salt_ray.survey.coding import decoded
 from salt_ray.survey.decoding import decode
 from salt_ray.survey.formats import decode_image, decode_mask
+from salt_ray.survey.greys import greys_of
 from salt_ray.survey.labels import labels_of
 from salt_ray.survey.layout import FOLDERS, FORMATS, ID, ID_RULE, Entry, tile_name
+from salt_ray.survey.meaning import AS_FOUND, Meaning
 from salt_ray.survey.memory import Memory
-from salt_ray.survey.problems import Problem, Unsuited
+from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
 from salt_ray.survey.tables import DEPTHS_CSV, SUBMISSION_CSV, TRAIN_CSV, depths_of, read_tables, unmatched
 
@@ -38,8 +41,9 @@ class Reading:
         problems: everything that is wrong.
         notes: what is odd, but allowed, one line each.
         account: what was found and assumed, one line each.
-        digest: sha256 hex of the names and bytes of every file of the survey; and of the range of greys, where
-            amplitudes were brought to one.
+        digest: sha256 hex of the names and bytes of every file of the survey; of the range of greys, where amplitudes
+            were brought to one; and of what was said of the files' values, where anything was.
+        samples, scaling: as in ``tiles.Survey``.
     """
 
     arrays: dict[str, np.ndarray]
@@ -47,9 +51,11 @@ class Reading:
     notes: list[str]
     account: list[str]
     digest: str
+    samples: str = "uint8"
+    scaling: Scaling | None = None
 
 
-def read_survey(source: Source, *, skip_bad: bool) -> Reading:
+def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) -> Reading:
     """Read and check every file of a survey.
 
     With ``skip_bad`` the tiles that a problem drops are left out; without it any problem leaves ``arrays`` empty.
@@ -65,13 +71,15 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
     image_format, mask_format = _usual_format((_TRAIN, _TEST), entries), _usual_format((_MASKS,), entries)
     train, test = (_by_id(folder, image_format, entries, problems) for folder in (_TRAIN, _TEST))
     masks = _by_id(_MASKS, mask_format, entries, problems)
-    as_image, as_mask = partial(decode_image, image_format), partial(decode_mask, mask_format)
+    as_image = partial(decode_image, image_format, nodata=meaning.nodata)
+    as_mask = partial(decode_mask, mask_format)
     train_images = decode(train, as_image, memory, place, problems, digests)
     test_images = decode(test, as_image, memory, place, problems, digests)
-    mask_files = decode(masks, as_mask, memory, place, problems, digests)
+    coded_masks = decode(masks, as_mask, memory, place, problems, digests)
     tile_px = _majority([*train_images.values(), *test_images.values()])
-    for files, arrays in ((train, train_images), (test, test_images), (masks, mask_files)):
+    for files, arrays in ((train, train_images), (test, test_images), (masks, coded_masks)):
         _drop_other_sizes(files, arrays, tile_px, problems)
+    mask_files, ignored = decoded(masks, coded_masks, meaning, problems)
     dtype = _drop_other_types(train | test, (train_images, test_images), problems)
     problems += _stray_ids(train, masks, test)
     sections = _sections(train | test, problems)
@@ -83,31 +91,31 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
         problems += unmatched(SUBMISSION_CSV, tables[SUBMISSION_CSV], test)
 
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + digests[name] for name in sorted(digests))).hexdigest()
-    dropped = {i for problem in problems for i in problem.drops or ()}
+    if meaning.settings:
+        digest = _joined(digest, meaning.settings)
+    dropped = {i for problem in problems for i in problem.drops or ()}.union(ignored)
     labelled, unlabelled = ([i for i in sorted(files) if i not in dropped] for files in (train, test))
+    if ignored and not labelled + unlabelled and not problems:
+        what = f"every tile holds pixels of labels.ignore = {meaning.ignore}: none is left"
+        problems.append(Problem(place, what, "leave labels.ignore out, or name another value"))
     is_stopped = any(problem.drops is None or not skip_bad for problem in problems)
     if is_stopped or not labelled + unlabelled:
         return Reading({}, problems, [], [], digest)
     ids, found = labelled + unlabelled, [train_images[i] for i in labelled] + [test_images[i] for i in unlabelled]
-    # Of the amplitudes, not of the greys: a tile that is weak beside the others, or beyond the range, holds data too.
-    constant = np.array([tile.min() == tile.max() for tile in found])
-    greys = None
-    if dtype != np.uint8:
-        try:
-            greys = common_range(found)
-        except Unsuited as error:
-            remedy = "bring the images to 0 … 255 and write them as uint8"
-            return Reading({}, [*problems, Problem(place, str(error), remedy)], [], [], digest)
-        found = [greys.greys(tile) for tile in found]
-        digest = hashlib.sha256(f"{digest} {greys}".encode()).hexdigest()
-    images = np.stack(found)
+    files = train | test
+    try:
+        greys = greys_of(found, [files[i] for i in ids], meaning.greys, place)
+    except SurveyError as error:
+        return Reading({}, [*problems, *error.problems], [], [], digest)
+    if greys.key:
+        digest = _joined(digest, greys.key)
     asked = tables[SUBMISSION_CSV] if SUBMISSION_CSV in tables and test else unlabelled
     arrays = {
         "ids": np.array(ids, dtype=str),
-        "images": images,
+        "images": greys.images,
         "masks": np.stack([labels[i] for i in labelled]) if labelled else np.empty((0, tile_px, tile_px), bool),
         "depths": np.array([depths.get(i, np.nan) for i in ids], dtype=np.float32),
-        "constant": constant,
+        "constant": greys.constant,
         "submission_ids": np.array(list(asked), dtype=str),
     }
     if sections:
@@ -120,9 +128,23 @@ def read_survey(source: Source, *, skip_bad: bool) -> Reading:
         full=int(arrays["masks"].all(axis=(1, 2)).sum()),
         tables=list(tables),
         sections=[sections[i] for i in ids] if sections else [],
-        greys=greys,
+        values=[*greys.account, *_said(meaning.salt)],
     )
-    return Reading(arrays, problems, _notes(arrays, tables, train, test), told, digest)
+    notes = _notes(arrays, tables, train, test)
+    if ignored:
+        notes.append(f"labelled tiles left out: {len(ignored):,} hold pixels of labels.ignore = {meaning.ignore}")
+    return Reading(arrays, problems, notes, told, digest, str(dtype), greys.scaling)
+
+
+def _joined(digest: str, text: str) -> str:
+    return hashlib.sha256(f"{digest} {text}".encode()).hexdigest()
+
+
+def _said(salt: int | None) -> list[str]:
+    """What settings say of the masks, a line each."""
+    if salt is None:
+        return []
+    return [f"assumed: {salt} is salt in the masks (labels.salt), and every other value is background"]
 
 
 def _usual_format(folders: tuple[str, ...], entries: dict[str, Entry]) -> str | None:

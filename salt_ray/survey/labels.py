@@ -9,12 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from salt_ray.config import FullTiles
+from salt_ray.errors import RunError
 from salt_ray.survey import rle
 from salt_ray.survey.layout import FOLDERS, Entry
 from salt_ray.survey.problems import Problem
 from salt_ray.survey.tables import TRAIN_CSV, unmatched
 
 _, MASKS, _ = FOLDERS
+#: Of so many tiles with salt one would be full, where salt fills tiles.
+ENOUGH_WITH_SALT = 100
 
 
 def labels_of(
@@ -63,3 +67,21 @@ def _decode_rle(
             problems.append(Problem(TRAIN_CSV, what, "mend the row or leave its tile out", drops=(i,)))
             masks.append(None)
     return masks
+
+
+def full_tiles(masks: np.ndarray) -> FullTiles:
+    """What a prediction that fills its tile becomes, by the labels (L, S, S) bool that may be trained on.
+
+    Raises:
+        RunError: no label is full, and too few hold salt to make anything of that.
+    """
+    if masks.all(axis=(1, 2)).any():
+        return "salt"
+    with_salt = int(masks.any(axis=(1, 2)).sum())
+    if len(masks) and with_salt < ENOUGH_WITH_SALT:
+        raise RunError(
+            f"none of {with_salt:,} labelled tiles with salt is salt all over, and these are too few to tell what a "
+            "prediction is that fills its tile: choose --set labels.full_tiles=salt if the inside of salt is labelled "
+            "as salt, or --set labels.full_tiles=empty if only its borders are labelled, as in TGS"
+        )
+    return "empty"

@@ -15,7 +15,9 @@ import numpy as np
 
 from salt_ray.storage import cache_folder, only_one
 from salt_ray.survey import cache as survey_cache
+from salt_ray.survey.amplitudes import Scaling
 from salt_ray.survey.ingest import read_survey
+from salt_ray.survey.meaning import AS_FOUND, Meaning
 from salt_ray.survey.memory import room
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
@@ -38,6 +40,8 @@ class Survey:
         key: sha256 hex of the content of all files (of the list of problems too, where tiles were left out).
         remarks: what was left out, and what is odd but allowed; a line each.
         account: what the files are and what was assumed of them; a line each.
+        samples: type of the images' values in their files, as numpy names it: 'uint8', 'float32', …
+        scaling: how amplitudes became greys; None where they were greys of 8 bits (samples 'uint8').
         sections: str (N,), the section that each tile was cut from; None where the survey has no folders of sections.
     """
 
@@ -50,6 +54,8 @@ class Survey:
     key: str
     remarks: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
+    samples: str = "uint8"
+    scaling: Scaling | None = None
     sections: np.ndarray | None = None
 
     @property
@@ -70,6 +76,7 @@ class Survey:
 
 def load_survey(
     directory: Path,
+    meaning: Meaning = AS_FOUND,
     *,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -82,6 +89,7 @@ def load_survey(
 
     Args:
         directory: folder in Kaggle's layout, folder of its zips, or the zip of everything.
+        meaning: what is known of the files' values; otherwise they say it themselves, or the survey is refused.
         skip_bad: leave bad tiles out and report them, instead of raising.
         cache: folder for the arrays; otherwise 'surveys' in the user's cache, or in that of SALT_RAY_CACHE.
         report: takes one line of text at a time: what is done, what is odd, what was left out.
@@ -95,6 +103,8 @@ def load_survey(
     store = cache or cache_folder("surveys")
     # Strict and lenient loads have separate entries: a folder with problems must raise whatever skip_bad has cached.
     entry = f"{source.fingerprint}-{'lenient' if skip_bad else 'strict'}"
+    if meaning != AS_FOUND:
+        entry += f"-{hashlib.sha256(f'{meaning.settings} {meaning.greys!r}'.encode()).hexdigest()[:32]}"
     key = survey_cache.recall(store, entry)
     survey = _from_cache(store, key, report) if key else None
     if survey is not None:
@@ -105,7 +115,7 @@ def load_survey(
             other = survey_cache.recall(store, entry)  # another process may have read the survey meanwhile
             if other is None or other == key:
                 report(f"reading and checking the tiles in {directory}")
-                other = _read(source, skip_bad, store)
+                other = _read(source, meaning, skip_bad, store)
                 survey_cache.remember(store, entry, other)
     except OSError as error:
         what = f"cannot keep the survey's arrays here ({error.strerror or error})"
@@ -119,16 +129,17 @@ def load_survey(
     return survey
 
 
-def _read(source: Source, skip_bad: bool, store: Path) -> str:
+def _read(source: Source, meaning: Meaning, skip_bad: bool, store: Path) -> str:
     """Read a survey into the cache; returns its key there."""
-    reading = read_survey(source, skip_bad=skip_bad)
+    reading = read_survey(source, meaning, skip_bad=skip_bad)
     if not reading.arrays:
         raise SurveyError(reading.problems)
     lines = [f"left out: {problem}" for problem in reading.problems] + reading.notes
     key = reading.digest
     if reading.problems:
         key = hashlib.sha256("\n".join([key, *lines]).encode()).hexdigest()
-    survey_cache.store(store, key, survey_cache.CachedSurvey(reading.arrays, lines, reading.account))
+    content = survey_cache.CachedSurvey(reading.arrays, lines, reading.account, reading.samples, reading.scaling)
+    survey_cache.store(store, key, content)
     return key
 
 
@@ -143,4 +154,11 @@ def _from_cache(store: Path, key: str, report: Callable[[str], None]) -> Survey 
         return None
     for line in cached.lines:
         report(line)
-    return Survey(**cached.arrays, key=key, remarks=tuple(cached.lines), account=tuple(cached.account))
+    return Survey(
+        **cached.arrays,
+        key=key,
+        remarks=tuple(cached.lines),
+        account=tuple(cached.account),
+        samples=cached.samples,
+        scaling=cached.scaling,
+    )

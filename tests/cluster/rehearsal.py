@@ -28,6 +28,7 @@ from salt_ray.config import (
     Experiment,
     FloatRange,
     Folds,
+    Labels,
     Network,
     Plateau,
     Prediction,
@@ -70,6 +71,7 @@ def small_experiment() -> Experiment:
     return Experiment(
         name="rehearsal",
         seed=7,
+        labels=Labels(full_tiles="empty"),
         precision="fp32",  # the same bytes on every processor
         holdout=Path(SHARED) / "holdout.csv",
         network=Network(

@@ -17,10 +17,9 @@ from road import Road, results
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.application import Application
 from salt_ray.config import Experiment
+from salt_ray.decision import Decision
 from salt_ray.errors import RunError
-from salt_ray.inference.ensemble import decide
 from salt_ray.inference.predict import Model
-from salt_ray.inference.probabilities import Probabilities
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey import rle
 from salt_ray.survey.prepared import prepare_survey
@@ -55,7 +54,7 @@ def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
         best = RunDirectory(run).stage("random", fold, "cosine") / "best.pt"
         answers.append(Model(tiny, best, prepared.frame, torch.device("cpu")).predict(prepared.images[varied]))
     mean = (np.mean([getattr(answer, name).astype(np.float32) for answer in answers], 0) for name in ("masks", "salt"))
-    masks[varied] = decide(Probabilities(*mean), tiny.prediction)
+    masks[varied] = Decision.of(tiny.prediction).masks(*mean)
 
     submission = pd.read_csv(to / "submission.csv", keep_default_na=False)
     assert submission["id"].tolist() == survey.ids.tolist()

@@ -20,8 +20,9 @@ from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster import postprocessing, session
 from salt_ray.cluster.postprocessing import Failed, Postprocessing
 from salt_ray.cluster.session import connect
-from salt_ray.config import Experiment, Resources
+from salt_ray.config import Experiment, Prediction, Resources
 from salt_ray.config import Postprocessing as Settings
+from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
@@ -32,6 +33,7 @@ from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
 
+DECISION = Decision.of(Prediction(), "empty")
 ALL_RULES = ["--set", "postprocessing.rules=seed"]
 KILL_IN_TASK = '''
 """Loaded by every Python process: the first worker that is about to draw a mosaic dies, once."""
@@ -214,7 +216,7 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
     for model in models:
         missing[model.tiles] += 1
     experiment = tiny.replace(postprocessing=Settings(rules="seed"))
-    work = Postprocessing(experiment, prepared, table, models, missing, Folder(tmp_path / "out", {}))
+    work = Postprocessing(experiment, prepared, table, models, missing, Folder(tmp_path / "out", {}), DECISION)
     first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members())
     pictures = tmp_path / "out" / "pictures"
     for model in models:
@@ -244,7 +246,7 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         for fold in (0, 1)
     ]
     work = Postprocessing(
-        tiny, prepared, table, models, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {})
+        tiny, prepared, table, models, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {}), DECISION
     )
     rules = work.finish()
     trainable = prepared.survey.ids[prepared.trainable]
@@ -341,7 +343,7 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
         store(tmp_path / f"model-{fold}", predicted, Probabilities(rings[predicted].astype(np.float16), known))
         models.append(ModelPrediction.load(tmp_path / f"model-{fold}"))
     missing = np.zeros(len(everything), np.int64)
-    work = Postprocessing(tiny, prepared, table, models, missing, Folder(tmp_path / "out", {}))
+    work = Postprocessing(tiny, prepared, table, models, missing, Folder(tmp_path / "out", {}), DECISION)
     assert "fill_holes" in work.finish()["kept"]
     done = json.loads((tmp_path / "out" / "done.json").read_text())
     assert list(done["failed"]) == [str(mixed[0])] and "ValueError" in done["failed"][str(mixed[0])]
@@ -358,7 +360,7 @@ def test_a_survey_without_mosaics_goes_its_way(
     nothing = np.empty(0, np.int64)
     table = MosaicTable(np.empty(0, str), nothing, nothing, nothing, np.empty(0))
     missing = np.ones(count, np.int64)
-    work = Postprocessing(tiny, prepared, table, [], missing, Folder(tmp_path / "out", {}))
+    work = Postprocessing(tiny, prepared, table, [], missing, Folder(tmp_path / "out", {}), DECISION)
     work.arrived(np.arange(count))
     rules = work.finish()
     assert rules["kept"] == [] and rules["alone"] == {}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from salt_ray.config import Prediction
 from salt_ray.decision import Decision
 from salt_ray.inference import ensemble
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks, mean_blocks
@@ -36,18 +35,15 @@ def test_the_mean_is_over_the_models_that_predicted_the_tile(monkeypatch: pytest
 
 def test_a_tile_that_no_model_predicted_is_an_error() -> None:
     with pytest.raises(ValueError, match="1 tiles were predicted by no model"):
-        decided_masks([model([0, 1])], np.array([0, 5]), Decision.of(Prediction()))
+        decided_masks([model([0, 1])], np.array([0, 5]), Decision(mask_threshold=0.4, salt_threshold=0.5, flip=True))
 
 
-def test_thresholds_are_strict_and_full_masks_become_empty() -> None:
+@pytest.mark.parametrize(("full_tiles", "full"), [("empty", 0), ("salt", 4)])
+def test_thresholds_are_strict_and_full_masks_become_what_is_said(full_tiles: str, full: int) -> None:
     masks = np.full((4, 2, 2), 0.9, np.float32)
     masks[:, 0, 0] = [0.4, 0.41, 0.9, 0.3]
     salt = np.array([0.9, 0.9, 0.9, 0.5], np.float32)
-    decision = Decision.of(Prediction(mask_threshold=np.float32(0.4).item(), salt_threshold=0.5))
-    decided = decision.masks(masks, salt)
-    assert decided.sum(axis=(1, 2)).tolist() == [
-        3,
-        0,
-        0,
-        0,
-    ]  # at the threshold: no; full: emptied; P(salt) at 0.5: emptied
+    threshold = np.float32(0.4).item()
+    decision = Decision(mask_threshold=threshold, salt_threshold=0.5, flip=True, full_tiles=full_tiles)
+    # At the threshold: no salt; full, twice; P(salt) at 0.5: emptied.
+    assert decision.masks(masks, salt).sum(axis=(1, 2)).tolist() == [3, full, full, 0]

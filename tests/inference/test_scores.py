@@ -17,12 +17,14 @@ from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import as_records
 from salt_ray.survey.folds import random_folds
+from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.padding import Frame
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.survey.tiles import Survey
 from salt_ray.training.metrics import score
 
 SIDE, LABELLED, TOTAL = 9, 12, 20
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_perfect_predictions_score_one_everywhere(prepared: PreparedSurvey) -> N
     test_truth[3] = False  # position 15 has one colour
     truth = np.concatenate([prepared.survey.masks, test_truth])
     models, tables = models_of(prepared, truth)
-    scores = run_scores(prepared, models, tables, Decision.of(Prediction()), test_truth)
+    scores = run_scores(prepared, models, tables, SETTINGS, test_truth)
     assert scores["folds"] == {"0": 1.0, "1": 1.0, "2": 1.0}
     assert (scores["oof"], scores["holdout"], scores["test"]) == (1.0, 1.0, 1.0)
     assert (scores["oof_tiles"], scores["holdout_tiles"], scores["test_tiles"]) == (9, 2, 8)
@@ -76,7 +78,7 @@ def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: Prep
     records = wrong.records.copy()
     records["mask"][np.isin(wrong.tiles, own)] = 1 - records["mask"][np.isin(wrong.tiles, own)]
     models["random", 1] = dataclasses.replace(wrong, records=records)
-    scores = run_scores(prepared, models, tables, Decision.of(Prediction()), None)
+    scores = run_scores(prepared, models, tables, SETTINGS, None)
     assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
     assert scores["folds"]["1"] < 0.5
     sizes = np.bincount(tables["random"].folds)
@@ -89,7 +91,7 @@ def test_tiles_of_one_colour_are_empty_without_a_prediction(prepared: PreparedSu
     truth = np.ones((TOTAL, SIDE, SIDE), bool)
     truth[:, 0, 0] = False
     models, _ = models_of(prepared, truth)
-    masks = survey_masks(prepared, models.values(), prepared.unlabelled, Decision.of(Prediction()))
+    masks = survey_masks(prepared, models.values(), prepared.unlabelled, SETTINGS)
     assert not masks[15 - LABELLED].any()
     assert masks.any(axis=(1, 2)).sum() == TOTAL - LABELLED - 1
 
@@ -110,6 +112,19 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
         read_test_truth(tmp_path, np.array(["a", "b", "c"]))
 
 
+def test_a_test_truth_is_coded_as_the_masks_are(tmp_path: Path) -> None:
+    (tmp_path / "truth" / "masks").mkdir(parents=True)
+    pixels = np.resize(np.array([1, 2, 3], np.uint16), (SIDE, SIDE))
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / "truth" / "masks" / f"{name}.png"), pixels)
+    ids = np.array(["a", "b"])
+    with pytest.raises(RunError, match=r"^truth/masks: masks of a survey hold 0 and .* 1 in 2 .*labels.salt=VALUE"):
+        read_test_truth(tmp_path, ids)
+    np.testing.assert_array_equal(read_test_truth(tmp_path, ids, Meaning(salt=2)), [pixels == 2] * 2)
+    with pytest.raises(RunError, match=r"2 masks in .* hold pixels of labels.ignore = 3 .*: remove "):
+        read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
+
+
 def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:
     with pytest.raises(RunError, match="the test truth are 8 x 8 px, the tiles 9 x 9 px"):
-        run_scores(prepared, {}, {}, Decision.of(Prediction()), np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))
+        run_scores(prepared, {}, {}, SETTINGS, np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))

@@ -16,7 +16,7 @@ from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.mosaic.rules import RULES
 
 SIDE, MODELS = 16, 3
-SETTINGS = Decision.of(Prediction())
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 def mosaics_by_lot(seed: int, count: int) -> list[PredictedMosaic]:

@@ -1,5 +1,7 @@
 """Rule 1: holes are filled in predictions only."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,12 @@ def test_holes_stay_where_without_them_all_would_be_salt() -> None:
     pierced = "##### #.### ##### ###.# #####"
     seen = mosaic({(0, 0): pierced, (1, 0): pierced.replace("#####", "####.", 1), (2, 0): RING})
     assert set(drawn(seen, fill_holes(seen))) == {(1, 0), (2, 0)}
+
+
+def test_a_full_tile_loses_its_hole_where_such_tiles_are_salt() -> None:
+    seen = dataclasses.replace(mosaic({(0, 0): "##### #.### ##### ###.# #####"}), full_tiles="salt")
+    (filled,) = fill_holes(seen)
+    assert filled.mask.all()
 
 
 def test_predictions_lose_their_holes_and_labels_keep_them() -> None:

@@ -21,7 +21,7 @@ from salt_ray.survey.tiles import Survey
 
 SIDE, LABELLED, TOTAL = 7, 6, 10
 HELD_OUT = 5
-SETTINGS = Decision.of(Prediction())
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 @pytest.fixture

@@ -50,6 +50,16 @@ def test_what_all_rules_keep_to(seen: Mosaic, names: tuple[RuleName, ...]) -> No
     assert order == sorted(set(order))
 
 
+@given(MOSAICS, NAMES)
+def test_full_masks_stay_where_they_are_salt(seen: Mosaic, names: tuple[RuleName, ...]) -> None:
+    emptied, _ = apply_rules(seen, names)
+    kept, changes = apply_rules(replace(seen, full_tiles="salt"), names)
+    for tile in {change.tile for change in changes if kept[change.tile].all()}:
+        assert seen.masks[tile].all() != kept[tile].all()
+    if not {change.tile for change in changes if kept[change.tile].all()} and "fill_holes" not in names:
+        assert np.array_equal(kept, emptied)
+
+
 @given(MOSAICS, st.sampled_from(list(RULES)))
 def test_a_rule_says_how_much_it_changed(seen: Mosaic, name: RuleName) -> None:
     masks, changes = apply_rules(seen, [name])

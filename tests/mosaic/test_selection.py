@@ -14,7 +14,7 @@ from salt_ray.mosaic.selection import GROUPS, LeakError, hidden_groups, try_rule
 from salt_ray.training.metrics import tile_scores
 
 SIDE = 12
-SETTINGS = Decision.of(Prediction())
+SETTINGS = Decision.of(Prediction(), "empty")
 
 
 def column_of_salt(seed: int, height: int = 5) -> PredictedMosaic:

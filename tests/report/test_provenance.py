@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from salt_ray import __version__
 from salt_ray.report import provenance
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.training.progress import Progress
@@ -56,7 +57,7 @@ def test_training_time_is_that_between_epochs_without_pauses(tmp_path: Path, mon
 
 def test_versions_and_machine_name_no_host() -> None:
     found = provenance.versions()
-    assert {"Python", "ray", "torch", "numpy"} <= set(found)
+    assert {"Python", "ray", "torch", "numpy"} <= set(found) and found["salt-ray"] == __version__
     assert all(part[0].isdigit() for part in found.values())
     machine = provenance.machine()
     assert set(machine) == {"system", "CPU", "cores", "memory", "GPUs"} and all(machine.values())

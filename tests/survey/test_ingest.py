@@ -135,7 +135,7 @@ BAD_TILES = {
         ("16 bits", "convert it"),
         ("transparent", "convert it"),
         ("channels differ", "convert it"),
-        ("mask of three values", "convert it"),
+        ("mask of three values", "--set labels.salt=VALUE"),
         ("wrong size", "cut it to that size"),
     ],
 )

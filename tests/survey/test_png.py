@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from salt_ray.survey.formats import two_valued
 from salt_ray.survey.memory import MAX_EDGE_PX
 from salt_ray.survey.png import decode_grey
 
@@ -60,16 +59,3 @@ def test_right_checksums_over_wrong_data_are_refused():
 def test_a_header_that_claims_a_huge_picture_is_refused():
     with pytest.raises(ValueError, match=f"at most {MAX_EDGE_PX}"):
         decode_grey(handmade(MAX_EDGE_PX + 1, 9, b""))
-
-
-@pytest.mark.parametrize(
-    ("values", "is_mask"),
-    [([0], True), ([255], True), ([0, 1], True), ([0, 65535], True), ([0, 254, 255], False), ([1, 2], False)],
-)
-def test_two_values_make_a_mask(values: list[int], is_mask: bool):
-    grey = np.array(values * 3, np.uint16).reshape(1, -1)
-    if is_mask:
-        np.testing.assert_array_equal(two_valued(grey), grey > 0, strict=True)
-    else:
-        with pytest.raises(ValueError, match="two-valued"):
-            two_valued(grey)

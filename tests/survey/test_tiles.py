@@ -117,7 +117,7 @@ def test_other_files_are_ignored(survey: Path, cache: Path):
 
 
 def test_salt_on_a_constant_tile_is_a_note(survey: Path, cache: Path):
-    write_png(survey / "train/masks/a2.png", np.eye(PX, dtype=np.uint8))
+    write_png(survey / "train/masks/a2.png", np.eye(PX, dtype=np.uint16) * 65535)
     set_row(survey / "train.csv", f"a2,{rle.encode(np.eye(PX, dtype=bool)[None])[0]}")
     for _ in range(2):
         lines = []
