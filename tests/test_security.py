@@ -210,7 +210,7 @@ def test_a_link_in_a_zip_is_not_followed(survey: Path, cache: Path) -> None:
     link.external_attr = 0o120777 << 16
     target = str(survey / "unpacked" / "images" / "a4.png")
     message = refusal(zipped(survey, lambda archive: archive.writestr(link, target)), cache, skip_bad=False)
-    assert "link.png: is no PNG" in message
+    assert "link.png: is not a PNG file" in message
 
 
 def test_members_that_share_bytes_are_refused(survey: Path, cache: Path) -> None:

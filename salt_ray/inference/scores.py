@@ -13,14 +13,18 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import cv2
 import numpy as np
 
 from salt_ray.config import Prediction
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
+from salt_ray.survey.decoding import decode
 from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.formats import decode_any_mask
+from salt_ray.survey.memory import Memory
 from salt_ray.survey.prepared import PreparedSurvey
+from salt_ray.survey.problems import Problem, shown
+from salt_ray.survey.source import truth_files
 from salt_ray.training.metrics import score, trivial_scores
 
 
@@ -119,7 +123,7 @@ def survey_masks(
 
 
 def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
-    """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None.
+    """(U, S, S) bool masks in ``truth/masks`` where a survey has them (a synthetic one does), or None.
 
     Raises:
         RunError: one is missing, cannot be read, or is of another size than the others.
@@ -127,18 +131,23 @@ def read_test_truth(directory: Path, ids: np.ndarray) -> np.ndarray | None:
     folder = directory / "truth" / "masks"
     if not folder.is_dir() or not len(ids):
         return None
-    paths = [folder / f"{tile}.png" for tile in ids]
-    # OpenCV prints a line of its own about a file that is not there.
-    masks = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None for path in paths]
-    missing = [tile for tile, mask in zip(ids, masks, strict=True) if mask is None]
+    files = truth_files(directory, ids)
+    missing = [str(tile) for tile in ids if tile not in files]
     if missing:
-        raise RunError(f"{folder} lacks {len(missing)} readable masks (first: {missing[0]}.png): restore or remove it")
-    usual, _ = Counter(mask.shape for mask in masks).most_common(1)[0]
-    for tile, mask in zip(ids, masks, strict=True):
+        raise RunError(f"{folder} lacks {len(missing)} masks (first: {missing[0]}.png): restore or remove it")
+    problems: list[Problem] = []
+    masks = decode(files, decode_any_mask, Memory(), str(folder), problems, {})
+    if problems:
+        first = f"{problems[0].file} {shown(problems[0].what)}"
+        raise RunError(
+            f"{len(problems)} masks of the test truth cannot be read (first: {first}): restore them, or remove {folder}"
+        )
+    usual, _ = Counter(mask.shape for mask in masks.values()).most_common(1)[0]
+    for tile, mask in masks.items():
         if mask.shape != usual:
             height, width = mask.shape
             raise RunError(
-                f"{folder / f'{tile}.png'} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
+                f"{files[tile].place} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
                 f"restore it, or remove {folder}"
             )
-    return np.stack(masks) > 0
+    return np.stack([masks[tile] for tile in ids])

@@ -38,6 +38,11 @@ def decode_mask(kind: str, name: str, content: bytes) -> np.ndarray:
     return two_valued(_decode(kind, name, content))
 
 
+def decode_any_mask(name: str, content: bytes) -> np.ndarray:
+    """``decode_mask`` of the format that the name tells."""
+    return decode_mask(tile_name(name).format, name, content)
+
+
 def two_valued(mask: np.ndarray) -> np.ndarray:
     """Bool (H, W) of a mask that holds 0 and one other value (255 and 65535 are both in use) or just one of them.
 

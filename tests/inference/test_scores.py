@@ -101,7 +101,7 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
     truth = read_test_truth(tmp_path, np.array(["a"]))
     assert score(mask[None], truth) == 1.0
     assert read_test_truth(tmp_path, np.array([], str)) is None
-    with pytest.raises(RunError, match=r"lacks 1 readable masks \(first: b.png\)"):
+    with pytest.raises(RunError, match=r"lacks 1 masks \(first: b.png\)"):
         read_test_truth(tmp_path, np.array(["a", "b"]))
     for name, side in (("b", SIDE), ("c", SIDE + 1)):
         cv2.imwrite(str(tmp_path / "truth" / "masks" / f"{name}.png"), np.zeros((side, SIDE), np.uint8))

@@ -164,7 +164,7 @@ def test_a_header_of_any_length_is_not_parsed():
 
 @pytest.mark.parametrize("content", [b"no array", b"PK\x03\x04", b"\x93NUMPI\x01\x00", b"\x89PNG\r\n\x1a\n"])
 def test_another_file_is_named_as_such(content: bytes):
-    with pytest.raises(ValueError, match="is no NPY file"):
+    with pytest.raises(ValueError, match="is not an NPY file"):
         decode_array(content)
 
 

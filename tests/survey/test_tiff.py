@@ -195,15 +195,15 @@ def test_a_directory_beyond_the_end_is_a_cut_file(order: str, place: int):
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"I", "is no TIFF"),
+        (b"I", "is not a TIFF"),
         (b"II", "is cut off"),
         (b"MM\0", "is cut off"),
         (b"II*\0", "is cut off"),
-        (b"no picture", "is no TIFF"),
-        (b"II\0*\0\0\0\0", "is no TIFF"),
-        (b"MM*\0\0\0\0\0", "is no TIFF"),
-        (b"IM*\0\x08\0\0\0", "is no TIFF"),
-        (b"\x89PNG\r\n\x1a\n", "is no TIFF"),
+        (b"no picture", "is not a TIFF"),
+        (b"II\0*\0\0\0\0", "is not a TIFF"),
+        (b"MM*\0\0\0\0\0", "is not a TIFF"),
+        (b"IM*\0\x08\0\0\0", "is not a TIFF"),
+        (b"\x89PNG\r\n\x1a\n", "is not a TIFF"),
     ],
 )
 def test_another_file_is_named_as_such(content: bytes, says: str):
