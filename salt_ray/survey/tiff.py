@@ -7,13 +7,16 @@ noticed.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import io
 import re
 import struct
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from salt_ray.survey.memory import MAX_EDGE_PX
@@ -35,7 +38,7 @@ _VALUES: dict[int, tuple[int, tuple[int, ...], str]] = {
         *(_NONE, (_NONE, _PACKBITS, *_PREDICTED)),
         "is compressed by method {}; none, LZW, deflate and PackBits are read",
     ),
-    262: (0, (1,), "has white at 0, or a palette, where grey with black at 0 is read"),
+    262: (-1, (1,), "is not said to be grey with black at 0 (it may have white at 0, or a palette)"),
     266: (1, (1,), "has the bits of each byte in reverse order (FillOrder {})"),
     277: (1, (1,), "has {} channels"),
     284: (1, (1, 2), "has an unknown PlanarConfiguration ({})"),
@@ -77,6 +80,7 @@ def decode_grey(content: bytes) -> np.ndarray:
     tags = _layout(_directory(content))
     dtype = _check_kind(tags)
     _check_parts(tags, dtype, len(content))
+    _silence_libtiff()
     try:
         picture = TiffImageFile(io.BytesIO(content))
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)  # of its tag, or else of XMP
@@ -93,6 +97,15 @@ def decode_grey(content: bytes) -> np.ndarray:
     if orientation != 1:
         raise Unsuited("is to be turned or mirrored (its orientation)")
     return pixels.astype(dtype)  # Pillow keeps int16 as int32, and uint16 in the file's byte order
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """libtiff would print a line of its own about damaged data, amid ours; Pillow raises all the same."""
+    with contextlib.suppress(AttributeError, OSError):  # some builds of Pillow do not let anybody ask for that
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
 
 
 def _directory(content: bytes) -> ImageFileDirectory_v2:
@@ -115,7 +128,8 @@ def _directory(content: bytes) -> ImageFileDirectory_v2:
         directory.load(stream)
     except _DAMAGE:
         raise ValueError(_BAD_DIRECTORY) from None
-    if len(directory) != int.from_bytes(content[place : place + 2], order):  # Pillow passes over what it cannot read
+    # Pillow passes over what it cannot read, and where the directory ends too early its ``next`` is still the first.
+    if len(directory) != int.from_bytes(content[place : place + 2], order) or directory.next == place:
         raise ValueError(_BAD_DIRECTORY)
     if directory.next or _SUB_PAGES in directory:
         raise Unsuited("has several pages")
@@ -181,5 +195,5 @@ def _check_parts(tags: dict[int, Any], dtype: np.dtype, length: int) -> None:
             raise ValueError(f"is damaged ({counts[n]:,} bytes of picture data for {least:,})")
         if offset < 8:
             raise ValueError("is damaged (its strips lie in its head)")
-        if offset + (counts[n] if counts and least == 1 else least) > length:
+        if offset + max((least, *counts[n : n + 1])) > length:
             raise ValueError("is cut off")

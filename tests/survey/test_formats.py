@@ -177,7 +177,11 @@ WRONG = {
         f"{MASK}.png: is PNG, but most files of its kind are NPY",
         "a4",
     ),
-    "PNG that is called NPY": (lambda d: (d / f"{IMAGE}.npy").write_bytes(b"\x89PNG"), "a4.npy: is not an NPY file", "a4"),
+    "PNG that is called NPY": (
+        lambda d: (d / f"{IMAGE}.npy").write_bytes(b"\x89PNG"),
+        "a4.npy: is not an NPY file",
+        "a4",
+    ),
     "capitals": (
         lambda d: (d / f"{IMAGES}/c1.NPY").write_bytes(b""),
         "c1.NPY: is not a file ID.png, ID.tif or ID.npy",
