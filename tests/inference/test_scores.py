@@ -109,6 +109,21 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
         read_test_truth(tmp_path, np.array(["a", "b", "c"]))
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_test_truth_may_have_any_format_of_masks(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "truth" / "masks").mkdir(parents=True)
+    mask = np.random.default_rng(2).random((SIDE, SIDE)) > 0.5
+    path = tmp_path / "truth" / "masks" / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, mask)
+    else:
+        cv2.imwrite(str(path), mask * np.uint8(1))
+    np.testing.assert_array_equal(read_test_truth(tmp_path, np.array(["a"])), mask[None])
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RunError, match=rf"1 masks of the test truth cannot be read \(first: .*a{suffix} is cut off"):
+        read_test_truth(tmp_path, np.array(["a"]))
+
+
 def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:
     with pytest.raises(RunError, match="the test truth are 8 x 8 px, the tiles 9 x 9 px"):
         run_scores(prepared, {}, {}, Prediction(), np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))
