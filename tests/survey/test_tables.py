@@ -25,5 +25,5 @@ def test_masks_of_large_tiles_are_read_back() -> None:
 
 def test_a_list_of_ids_needs_no_other_column() -> None:
     assert read_table(b"id\nb\na\n", "ids.csv") == ({"b": "b", "a": "a"}, [])
-    with pytest.raises(ValueError, match="has no column id$"):
+    with pytest.raises(ValueError, match=r"has no column id$"):
         read_table(b"b\na\n", "ids.csv")
