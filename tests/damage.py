@@ -93,6 +93,34 @@ def locked(path: Path) -> None:
     path.chmod(0)
 
 
+def dangling(path: Path) -> None:
+    """A link to a file that was not fetched, in the place of the file."""
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/none")
+
+
+def encrypted(path: Path) -> None:
+    """A zip whose list says that its members are encrypted."""
+    content = bytearray(path.read_bytes())
+    at = content.find(b"PK\1\2")
+    while at >= 0:
+        content[at + 8] |= 1
+        at = content.find(b"PK\1\2", at + 1)
+    path.write_bytes(content)
+
+
+def one_deeper(name: str) -> Callable[[Path], None]:
+    """A folder's content in one more folder."""
+
+    def change(path: Path) -> None:
+        aside = path.with_name(name)
+        path.rename(aside)
+        path.mkdir()
+        aside.rename(path / name)
+
+    return change
+
+
 def text(content: str) -> Callable[[Path], None]:
     return lambda path: path.write_text(content)
 

@@ -199,7 +199,7 @@ def test_a_link_in_a_zip_is_not_followed(survey: Path, cache: Path) -> None:
     link.external_attr = 0o120777 << 16
     target = str(survey / "unpacked" / "images" / "a4.png")
     message = refusal(zipped(survey, lambda archive: archive.writestr(link, target)), cache, skip_bad=False)
-    assert "link.png: is no PNG" in message
+    assert "link.png: is not a PNG file" in message
 
 
 def test_members_that_share_bytes_are_refused(survey: Path, cache: Path) -> None:
@@ -316,9 +316,8 @@ def test_a_table_names_no_path(survey: Path, cache: Path, table: str, identity: 
     with pytest.raises(SurveyError) as raised:
         load_survey(survey, cache=cache)
     assert harmless(str(raised.value)) and table in str(raised.value)
-    if len(identity) < 100_000:  # a longer one is beyond what the csv module reads at all
-        assert "an id is letters, digits, _ and -" in str(raised.value)
-        assert set(load_survey(survey, cache=cache, skip_bad=True).ids) <= {*LABELLED, *UNLABELLED}
+    assert "an id is letters, digits, _ and -" in str(raised.value)
+    assert set(load_survey(survey, cache=cache, skip_bad=True).ids) <= {*LABELLED, *UNLABELLED}
 
 
 @pytest.mark.parametrize("name", ["..png", "a\nb.png", "\u202eab.png", "\x1b[2J.png", "=1+1.png", "x" * 101 + ".png"])
@@ -341,10 +340,9 @@ def test_tables_of_a_run_are_only_compared_with_the_tiles(
 ) -> None:
     tiles = load_survey(survey, cache=cache)
     (tmp_path / "holdout.csv").write_text(f'id\n"{identity}"\n')
-    if identity:  # an empty line is none
-        with pytest.raises(RunError, match="not labelled here") as raised:
-            held_out(tiles, tmp_path / "holdout.csv")
-        assert harmless(str(raised.value))
+    with pytest.raises(RunError, match="an id is letters, digits, _ and -") as raised:
+        held_out(tiles, tmp_path / "holdout.csv")
+    assert harmless(str(raised.value))
     with pytest.raises(KeyError):
         positions(np.array(["a0", identity]), tiles.ids)
     prepared = prepare_survey(tiles, tiny, cache=cache)

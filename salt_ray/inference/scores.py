@@ -5,7 +5,6 @@ Letters: L labelled tiles, S tile edge in px.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +19,14 @@ from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.survey.coding import decoded
+from salt_ray.survey.decoding import decode
 from salt_ray.survey.folds import FoldTable
-from salt_ray.survey.formats import decode_mask
-from salt_ray.survey.layout import Entry
+from salt_ray.survey.formats import decode_any_mask
 from salt_ray.survey.meaning import AS_FOUND, Meaning
+from salt_ray.survey.memory import Memory
 from salt_ray.survey.prepared import PreparedSurvey
-from salt_ray.survey.problems import Problem
+from salt_ray.survey.problems import Problem, shown
+from salt_ray.survey.source import truth_files
 from salt_ray.training.metrics import score, trivial_scores
 
 
@@ -124,7 +125,7 @@ def survey_masks(
 
 
 def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUND) -> np.ndarray | None:
-    """(U, S, S) bool masks in ``truth/masks/ID.png`` where a survey has them (a synthetic one does), or None.
+    """(U, S, S) bool masks in ``truth/masks`` where a survey has them (a synthetic one does), or None.
 
     Raises:
         RunError: one is missing, cannot be read, or is of another size than the others; or it is not known what their
@@ -133,26 +134,25 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
     folder = directory / "truth" / "masks"
     if not folder.is_dir() or not len(ids):
         return None
-    files = {
-        str(tile): Entry(f"{tile}.png", f"truth/masks/{tile}.png", 0, (folder / f"{tile}.png").read_bytes)
-        for tile in ids
-    }
-    masks = {}
-    for tile, entry in files.items():
-        with contextlib.suppress(OSError, ValueError):
-            masks[tile] = decode_mask("PNG", entry.name, entry.read())
-    missing = [tile for tile in files if tile not in masks]
+    files = truth_files(directory, ids)
+    missing = [str(tile) for tile in ids if tile not in files]
     if missing:
-        raise RunError(f"{folder} lacks {len(missing)} readable masks (first: {missing[0]}.png): restore or remove it")
+        raise RunError(f"{folder} lacks {len(missing)} masks (first: {missing[0]}.png): restore or remove it")
+    problems: list[Problem] = []
+    masks = decode(files, decode_any_mask, Memory(), str(folder), problems, {})
+    if problems:
+        first = f"{problems[0].file} {shown(problems[0].what)}"
+        raise RunError(
+            f"{len(problems)} masks of the test truth cannot be read (first: {first}): restore them, or remove {folder}"
+        )
     usual, _ = Counter(mask.shape for mask in masks.values()).most_common(1)[0]
     for tile, mask in masks.items():
         if mask.shape != usual:
             height, width = mask.shape
             raise RunError(
-                f"{folder / f'{tile}.png'} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
+                f"{files[tile].place} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
                 f"restore it, or remove {folder}"
             )
-    problems: list[Problem] = []
     truth, unknown = decoded(files, masks, meaning, problems, "truth/masks")
     if problems:
         raise RunError(str(problems[0]))
@@ -161,4 +161,4 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
             f"{len(unknown)} masks in {folder} hold pixels of labels.ignore = {meaning.ignore} (first: "
             f"{unknown[0]}.png), and cannot be scored: remove {folder}"
         )
-    return np.stack([truth[tile] for tile in files])
+    return np.stack([truth[str(tile)] for tile in ids])

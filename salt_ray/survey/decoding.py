@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -61,7 +62,9 @@ def decode(
         return results
 
     arrays = {}
-    with ThreadPoolExecutor(_cores()) as pool:
+    # numpy and Pillow warn of what they can read all the same (a header of Python 2, a note of EXIF), once a file; set
+    # here and not by each thread, because filters belong to the process.
+    with warnings.catch_warnings(action="ignore", category=UserWarning), ThreadPoolExecutor(_cores()) as pool:
         parts = pool.map(work, range(0, len(ids), _CHUNK))
         for i, (digest, result) in zip(ids, chain.from_iterable(parts), strict=True):
             digests[files[i].name] = digest

@@ -52,6 +52,11 @@ def decode_mask(kind: str, name: str, content: bytes) -> CodedMask:
     return coded(pixels)
 
 
+def decode_any_mask(name: str, content: bytes) -> CodedMask:
+    """``decode_mask`` of the format that the name tells."""
+    return decode_mask(tile_name(name).format, name, content)
+
+
 def _decode(kind: str, name: str, content: bytes) -> np.ndarray:
     format_ = tile_name(name).format
     if format_ != kind:

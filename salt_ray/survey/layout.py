@@ -16,7 +16,9 @@ TABLES = ("train.csv", "depths.csv", "sample_submission.csv")
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY"}
 SUFFIXES = tuple(FORMATS)
 #: What is said of anything else among the tiles.
-NO_TILE = "is no file ID.png, ID.tif or ID.npy, nor the folder of a section"
+NO_TILE = "is not a file ID.png, ID.tif or ID.npy, nor the folder of a section"
+#: What operating systems and file servers leave among files, in lower case; passed over like names with a dot first.
+_LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"}
 #: What an id, or a section's name, may be. It names a file, so it must not be able to leave the folder; arrays of ids
 #: take four bytes times the longest for each of them, so none may be long.
 ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -38,6 +40,11 @@ class Entry:
     place: str
     size: int
     read: Callable[[], bytes]
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is no part of a survey, wherever it is."""
+    return name.startswith(".") or name.lower() in _LITTER
 
 
 class TileName(NamedTuple):

@@ -1,7 +1,7 @@
-"""One .npy file's bytes as an array, or a sentence that says what is wrong with them.
+"""One .npy file's bytes as an array, or a message that says what is wrong with them.
 
-Only the header is left to numpy, which reads it as Python's literals: nothing is unpickled, and nothing allocated that
-the file does not hold. The format has no checksum: a value that was changed on its way is not noticed.
+numpy reads it; the header is looked at first, so that nothing is unpickled, and no memory is taken that the file does
+not fill. The format has no checksum: a value that was changed on its way is not noticed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KINDS = "biuf"
 
 
 def decode_array(content: bytes) -> np.ndarray:
-    """The array of a file, read-only.
+    """The array of a file.
 
     Args:
         content: the whole file.
@@ -31,34 +31,34 @@ def decode_array(content: bytes) -> np.ndarray:
         Bool, integers or floating-point numbers (H, W), in the machine's byte order.
 
     Raises:
-        ValueError: no .npy file; cut off; longer than its array.
-        Unsuited: not two-dimensional; no numbers; longer than ``MAX_EDGE_PX``.
+        ValueError: not an .npy file; cut off; longer than its array.
+        Unsuited: not two-dimensional; other values than numbers; longer than ``MAX_EDGE_PX``.
     """
     if not content:
         raise ValueError("is empty")
     if not content.startswith(npy_format.MAGIC_PREFIX):
-        raise ValueError("is cut off" if npy_format.MAGIC_PREFIX.startswith(content) else "is no NPY file")
+        raise ValueError("is cut off" if npy_format.MAGIC_PREFIX.startswith(content) else "is not an NPY file")
     stream = io.BytesIO(content)
     try:
         version = npy_format.read_magic(stream)
         if version not in _HEADERS:
             raise Unsuited(f"is an NPY file of version {version[0]}.{version[1]}; 1.0 and 2.0 are read")
-        shape, is_fortran, dtype = _HEADERS[version](stream, max_header_size=_MAX_HEADER_CHARS)
+        shape, _, dtype = _HEADERS[version](stream, max_header_size=_MAX_HEADER_CHARS)
     except Unsuited:
         raise
     except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
         raise ValueError("is cut off or damaged (its header)") from None
     if dtype.kind not in _KINDS:
-        held = "Python objects" if dtype.hasobject else f"values of type {dtype}"
-        raise Unsuited(f"holds {held} where numbers are read")
+        what = "Python objects" if dtype.hasobject else f"values of type {dtype}"
+        raise Unsuited(f"holds {what} where numbers are read")
     if len(shape) != 2 or min(shape) < 1:
         raise Unsuited(f"holds an array of shape {shape}; a tile has rows and columns")
     height, width = shape
     if max(shape) > MAX_EDGE_PX:
         raise Unsuited(f"is {width} x {height} px; at most {MAX_EDGE_PX} are read")
-    start, size = stream.tell(), height * width * dtype.itemsize
-    if len(content) - start != size:
-        held = f"{len(content) - start:,} bytes of data, its header says {size:,}"
-        raise ValueError("is cut off" if len(content) - start < size else f"is damaged ({held})")
-    values = np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if is_fortran else "C")
+    held, size = len(content) - stream.tell(), height * width * dtype.itemsize
+    if held != size:
+        says = f"{held:,} bytes of data, its header says {size:,}"
+        raise ValueError("is cut off" if held < size else f"is damaged ({says})")
+    values = np.load(io.BytesIO(content), allow_pickle=False, max_header_size=_MAX_HEADER_CHARS)
     return values.astype(dtype.newbyteorder("="), copy=False)

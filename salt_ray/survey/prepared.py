@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
@@ -21,6 +20,7 @@ from salt_ray.survey.folds import FoldTable, load_folds, random_folds, section_f
 from salt_ray.survey.memory import room
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
 from salt_ray.survey.problems import shown
+from salt_ray.survey.tables import read_table
 from salt_ray.survey.tiles import Survey
 
 #: Bytes of padded tiles held at a time, on their way to the disk: all of them may take more than the memory.
@@ -186,11 +186,15 @@ def held_out(survey: Survey, path: Path | None) -> np.ndarray:
     if path is None:
         return np.zeros(len(ids), bool)
     try:
-        wanted = pd.read_csv(path, dtype=str, keep_default_na=False)["id"].to_numpy(str)
-    except (OSError, KeyError, ValueError) as error:
+        rows, problems = read_table(path.read_bytes(), str(path))
+    except (OSError, ValueError) as error:
         raise RunError(
             f"the hold-out {path} cannot be read as a CSV with a column id ({error}): correct holdout"
         ) from error
+    for problem in problems:
+        if not problem.drops:  # an id that is named twice is held out all the same
+            raise RunError(f"the hold-out {problem}")
+    wanted = np.array(list(rows), str)
     if not len(wanted):
         raise RunError(f"the hold-out {path} names no tile: correct holdout, or leave it out")
     unknown = np.setdiff1d(wanted, ids)

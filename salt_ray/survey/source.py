@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import mmap
 import os
-import zipfile
+import shlex
+from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO
 
-from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, tile_name
+from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter, tile_name
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
-from salt_ray.survey.zips import ALL_AGAIN, OUTER_ZIP, ZIPS, list_zip
+from salt_ray.survey.zips import ALL_AGAIN, OUTER_ZIP, ZIP_ERRORS, ZIPS, list_zip
 
 #: A tile is some ten kilobytes; a table of a million masks stays below the second.
 MAX_TILE_BYTES = 64 << 20
 MAX_TABLE_BYTES = 256 << 20
+#: Folders that are looked at for a survey where the one that was named holds none.
+_MOST_FOLDERS = 1000
 
 
 class Source:
@@ -26,8 +31,8 @@ class Source:
 
     Attributes:
         directory: the folder.
-        fingerprint: hex digest of the folder's path and of every file's name, size and time of change (ns): equal as
-            long as nothing was changed, and found without reading a file.
+        fingerprint: hex digest of the folder's path and of every file's name and state (``_state``): equal as long as
+            nothing was changed, and found without reading a file.
 
     Raises:
         SurveyError: the folder is not there or holds nothing of a survey.
@@ -62,10 +67,8 @@ class Source:
         found = {name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())}
         for role, path in self._zips:
             try:
-                with open(path, "rb") as file:
-                    content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                list_zip(role, os.path.basename(path), content, memory, found, problems)
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                list_zip(role, os.path.basename(path), _opened(path), memory, found, problems)
+            except ZIP_ERRORS as error:
                 problems.append(Problem(os.path.basename(path), f"cannot be read as a zip ({error})", ALL_AGAIN))
         for entry in [entry for entry in found.values() if entry.size > _limit(entry.name)]:
             del found[entry.name]
@@ -81,7 +84,7 @@ class Source:
         if self.directory.is_file():
             status = self.directory.stat()
             self._zips = [(OUTER_ZIP, str(self.directory))]
-            return [f"{self.directory.name} {status.st_size} {status.st_mtime_ns}"]
+            return [f"{self.directory.name} {_state(status)}"]
         if not self.directory.is_dir():
             raise SurveyError([self._nothing()])
         lines: list[str] = []
@@ -90,33 +93,32 @@ class Source:
             self._list_tiles(folder, lines, may_hold_sections=True)
         for table in TABLES:
             path = self.directory / table
-            if path.is_file():
-                status = path.stat()
+            if _is_file(path):
+                status = _status(path)
                 self._files[table] = (str(path), status.st_size)
-                lines.append(f"{table} {status.st_size} {status.st_mtime_ns}")
+                lines.append(f"{table} {_state(status)}")
             elif path.is_dir():
                 lines.append(f"{table} folder")
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
         for role in (*ZIPS, OUTER_ZIP):
             path = self.directory / role
-            if role.removesuffix(".zip") not in parts and path.is_file():
+            if role.removesuffix(".zip") not in parts and _is_file(path):
                 if role == OUTER_ZIP and (found_folders or self._zips):
                     continue  # it was unpacked already, in part: what lies beside it counts
-                status = path.stat()
                 self._zips.append((role, str(path)))
-                lines.append(f"{role} {status.st_size} {status.st_mtime_ns}")
+                lines.append(f"{role} {_state(_status(path))}")
         return lines
 
     def _list_tiles(self, folder: str, lines: list[str], *, may_hold_sections: bool) -> None:
         with os.scandir(self.directory / folder) as listing:
             for item in listing:
                 name = f"{folder}/{item.name}"
-                if item.name.startswith("."):
+                if is_litter(item.name):
                     continue
-                if item.name.endswith(SUFFIXES) and item.is_file():
-                    status = item.stat()
+                if item.name.endswith(SUFFIXES) and _is_file(item):
+                    status = _status(item)
                     self._files[name] = (item.path, status.st_size)
-                    lines.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+                    lines.append(f"{name} {_state(status)}")
                 elif may_hold_sections and ID.fullmatch(item.name) and item.is_dir():
                     self._list_tiles(name, lines, may_hold_sections=False)
                 else:
@@ -124,6 +126,11 @@ class Source:
                     lines.append(f"{name} stray")
 
     def _nothing(self) -> Problem:
+        others = _surveys_near(self.directory) if self.directory.is_dir() else []
+        if others:
+            what = f"no survey here, but there seems to be one in {others[0]}"
+            what += f" (and {len(others) - 1:,} more)" * (len(others) > 1)
+            return Problem(str(self.directory), what, f"name that folder: --data {shlex.quote(str(others[0]))}")
         what = (
             "no survey here (looked for train/images/ID.png, test/images/ID.png, the same with .tif or .npy, "
             f"train.zip, test.zip, {OUTER_ZIP})"
@@ -137,6 +144,19 @@ class Source:
         return Problem(str(self.directory), what, remedy)
 
 
+def truth_files(directory: Path, ids: Iterable[str]) -> dict[str, Entry]:
+    """Files in 'truth/masks' of those tiles that have one there, by id."""
+    files = {}
+    for tile in map(str, ids):
+        for suffix in SUFFIXES:
+            path = directory / "truth" / "masks" / f"{tile}{suffix}"
+            if _is_file(path):
+                name = f"truth/masks/{path.name}"
+                files[tile] = Entry(name, str(path), _status(path).st_size, _FileReader(str(path)))
+                break
+    return files
+
+
 class _FileReader:
     """Reads one file; a class, because 26,000 of them are made and each should be small."""
 
@@ -146,9 +166,64 @@ class _FileReader:
         self.path = path
 
     def __call__(self) -> bytes:
-        with open(self.path, "rb", buffering=0) as file:
+        with _opened(self.path, buffering=0) as file:
             return file.read()
 
 
 def _limit(name: str) -> int:
     return MAX_TABLE_BYTES if name in TABLES else MAX_TILE_BYTES
+
+
+def _state(status: os.stat_result) -> str:
+    """What changes whenever a file's content does.
+
+    Tools that copy keep size and time of change (cp -p, rsync, tar, touch -r), or give all files one time. The time of
+    change of the status (ctime) is set by the kernel alone, also when such a tool sets the other one. It advances in
+    steps of milliseconds; the inode tells apart two files that were written within one. The device does not count: its
+    number differs after a restart, and on another machine that mounts the same disk.
+    """
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def _is_file(item: os.DirEntry[str] | Path) -> bool:
+    """Whether it is a file, or a link to one that may be missing."""
+    return item.is_file() or (item.is_symlink() and not item.is_dir())
+
+
+def _status(item: os.DirEntry[str] | Path) -> os.stat_result:
+    """Of a file; of the link itself where its target is missing."""
+    try:
+        return item.stat()
+    except FileNotFoundError:
+        return os.lstat(item)
+
+
+def _opened(path: str, buffering: int = -1) -> BinaryIO:
+    try:
+        return open(path, "rb", buffering)
+    except FileNotFoundError:
+        if not os.path.islink(path):
+            raise
+        target = os.readlink(path)
+        raise ValueError(f"is a link to {target}, which is missing (fetch it: git annex get, dvc pull)") from None
+
+
+def _surveys_near(directory: Path) -> list[Path]:
+    """Folders that hold a survey: up to two levels below, or else above one that is a part of a survey."""
+    children = _folders(directory)
+    below = chain(children, chain.from_iterable(map(_folders, children)))
+    for folders in (below, list(directory.absolute().parents)[:2]):
+        found = [folder for folder in islice(folders, _MOST_FOLDERS) if _holds_survey(folder)]
+        if found:
+            return found
+    return []
+
+
+def _folders(directory: Path) -> list[Path]:
+    with contextlib.suppress(OSError), os.scandir(directory) as listing:  # not a folder, or not ours to list
+        return sorted(Path(item.path) for item in islice(listing, _MOST_FOLDERS) if item.is_dir())
+    return []
+
+
+def _holds_survey(folder: Path) -> bool:
+    return any(os.path.isdir(folder / part) for part in FOLDERS) or any(os.path.isfile(folder / part) for part in ZIPS)

@@ -32,13 +32,13 @@ def read_tables(
     return tables
 
 
-def read_table(content: bytes, place: str, column: str) -> tuple[dict[str, str], list[Problem]]:
-    """The rows of one CSV file.
+def read_table(content: bytes, place: str, column: str = "id") -> tuple[dict[str, str], list[Problem]]:
+    """The rows of one CSV file that a person made.
 
     Args:
         content: the whole file; its header must name 'id' and ``column``, in any order, beside any others.
         place: name of the file, for messages.
-        column: name of the column of values.
+        column: name of the column of values; 'id' where the list of ids is all that counts.
 
     Returns:
         Text of ``column`` by id, in the order of the file (of two rows of one id the first), and problems of rows.
@@ -50,12 +50,13 @@ def read_table(content: bytes, place: str, column: str) -> tuple[dict[str, str],
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text") from None
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # runs of a large tile are longer than csv's 131,072
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[str, str] = {}
     problems = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        missing = [name for name in ("id", column) if name not in header]
+        missing = [name for name in dict.fromkeys(("id", column)) if name not in header]
         if missing:
             raise ValueError(f"has no column {' and no column '.join(missing)}")
         id_at, value_at = header.index("id"), header.index(column)

@@ -1,49 +1,66 @@
-"""One TIFF's bytes as grey values, or a sentence that says what is wrong with them.
+"""One TIFF's bytes as grey values, or a message that says what is wrong with them.
 
-A TIFF is a directory of tags and, anywhere in the file, strips of rows. OpenCV decodes; but it is handed a directory
-that is written here, of tags that were checked: so its reader meets no size that was not, none of the many kinds of
-TIFF that no tile needs, and no tag of a GeoTIFF, for each of which it would print a line. The format has no checksum: a
-value that was changed on its way may not be noticed.
+Pillow and its libtiff decode. A file may hold tags that are known to leave its samples as they are, and no others:
+what readers show differently is refused. The format has no checksum: a value that was changed on its way may not be
+noticed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
+import io
+import re
 import struct
-from dataclasses import dataclass
+from typing import Any
 
-import cv2
 import numpy as np
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from salt_ray.survey.memory import MAX_EDGE_PX
 from salt_ray.survey.problems import Unsuited
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_OFFSETS, _ORIENTATION, _CHANNELS, _ROWS, _COUNTS = 273, 274, 277, 278, 279
-_PREDICTOR, _TILE_WIDTH, _SAMPLES = 317, 322, 339
-#: Tags that are read, and what stands for an absent one; all but the strips' have a single value.
-_TAGS = {
-    **{_WIDTH: 0, _HEIGHT: 0, _BITS: 1, _COMPRESSION: 1, _PHOTOMETRIC: 1, _OFFSETS: 0, _ORIENTATION: 1},
-    **{_CHANNELS: 1, _ROWS: 2**32 - 1, _COUNTS: 0, _PREDICTOR: 1, _TILE_WIDTH: 0, _SAMPLES: 1},
-}
-#: By (bits, kind of sample): 1 is unsigned, 2 signed, 3 floating point.
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _STRIPS, _ROWS, _STRIP_BYTES = 256, 257, 258, 259, 273, 278, 279
+_PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SUB_PAGES, _FORMAT = 317, 322, 323, 324, 325, 330, 339
+_GDAL_METADATA = 42112
+#: By (bits, sample format): 1 is unsigned, 2 signed, 3 floating point.
 _TYPES = {(8, 1): np.uint8, (16, 1): np.uint16, (16, 2): np.int16, (32, 3): np.float32}
-#: LZW and deflate (two numbers are in use), which may be used on differences; none and PackBits.
+_NONE, _PACKBITS = 1, 32773
+#: LZW, and deflate under both of its numbers: differences may be stored with them.
 _PREDICTED = (5, 8, 32946)
-_COMPRESSIONS = (1, *_PREDICTED, 32773)
-_SHORT, _LONG = 3, 4
-#: Byte order, the number 42, where the directory lies.
-_HEAD_BYTES = 8
-
-
-@dataclass(frozen=True)
-class _Directory:
-    """The one directory of a file: byte order ('<' or '>'), values of each tag in ``_TAGS``."""
-
-    order: str
-    tags: dict[int, tuple[int, ...]]
-
-    def __getitem__(self, tag: int) -> int:
-        return self.tags[tag][0]
+#: Tags of one value: the value that an absent one means, those that are read, and what is said of others.
+_VALUES: dict[int, tuple[int, tuple[int, ...], str]] = {
+    254: (0, (0, 2), "is a thumbnail or a mask of another picture"),
+    255: (1, (1, 3), "is a thumbnail of another picture"),
+    _COMPRESSION: (
+        *(_NONE, (_NONE, _PACKBITS, *_PREDICTED)),
+        "is compressed by method {}; none, LZW, deflate and PackBits are read",
+    ),
+    262: (-1, (1,), "is not said to be grey with black at 0 (it may have white at 0, or a palette)"),
+    266: (1, (1,), "has the bits of each byte in reverse order (FillOrder {})"),
+    277: (1, (1,), "has {} channels"),
+    284: (1, (1, 2), "has an unknown PlanarConfiguration ({})"),
+    _PREDICTOR: (1, (1, 2, 3), "is stored as differences of an unknown kind (Predictor {})"),
+}
+#: Tags of whole numbers that say where the samples are and what they are.
+_LAYOUT = {_WIDTH, _HEIGHT, _BITS, _FORMAT, _STRIPS, _ROWS, _STRIP_BYTES}
+_LAYOUT |= {_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, *_VALUES}
+#: Tags that describe a picture and leave its samples alone: names, dates, resolution, range, colour management, XMP,
+#: EXIF, IPTC, Photoshop, ICC, GeoTIFF, GDAL, ImageJ, Micro-Manager, padding. (XMP may turn it, which is asked Pillow.)
+_DESCRIPTIONS = {263, 269, 270, 271, 272, 274, 280, 281, 282, 283, 285, 286, 287, 288, 289, 296, 297, 301, 305, 306}
+_DESCRIPTIONS |= {315, 316, 318, 319, 337, 340, 341, 700, 33432, 33550, 33723, 33922, 34264, 34377, 34665, 34675, 34735}
+_DESCRIPTIONS |= {34736, 34737, 34853, 37724, *range(40091, 40096), 40965, _GDAL_METADATA, 42113, 50838, 50839, 51123}
+_DESCRIPTIONS |= {59932, 59933}
+#: Items of GDAL's metadata that turn samples into amplitudes.
+_SCALING = re.compile(r"""<Item\b[^>]*\brole=["'](scale|offset)["'][^>]*>\s*([^<]*?)\s*<""")
+#: How the samples of a type are laid out, as Pillow calls it; with the byte order: the file's ("" or B), or, of what
+#: libtiff has decoded, the machine's (N).
+_RAW_MODES = {np.uint8: "L", np.uint16: "I;16{}", np.int16: "I;16{}S", np.float32: "F;32{}F"}
+#: What Pillow raises where a file is damaged.
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error)
+_BAD_DIRECTORY = "is cut off or damaged (its directory)"
 
 
 def decode_grey(content: bytes) -> np.ndarray:
@@ -56,141 +73,127 @@ def decode_grey(content: bytes) -> np.ndarray:
         uint8, uint16, int16 or float32 (H, W), by the samples of the file.
 
     Raises:
-        ValueError: no TIFF; cut off; damaged.
-        Unsuited: several pages or channels, other samples or compression, tiled, turned, white at 0; longer than
-            ``MAX_EDGE_PX``.
+        ValueError: not a TIFF; cut off; damaged.
+        Unsuited: several pages or channels; other samples or compression; turned, to be scaled, white at 0; a tag that
+            is not known to leave samples as they are; longer than ``MAX_EDGE_PX``.
     """
-    directory = _read_directory(content)
-    dtype = _check_kind(directory)
-    _check_strips(directory, dtype, len(content))
-    if dtype == np.uint8 and directory[_COMPRESSION] != 1:
-        _check_data(directory, content)
-    return _decoded(directory.order, directory.tags, content, dtype)
+    tags = _layout(_directory(content))
+    dtype = _check_kind(tags)
+    _check_parts(tags, dtype, len(content))
+    _silence_libtiff()
+    try:
+        picture = TiffImageFile(io.BytesIO(content))
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)  # of its tag, or else of XMP
+        # Said here, because Pillow 13 takes another for int16 and float32 of compressed files whose first byte is the
+        # high one, and for a single channel that is said to be stored apart (GDAL's INTERLEAVE=BAND).
+        orders = {"libtiff": "N", "raw": "" if content.startswith(b"II") else "B"}
+        picture.tile = [
+            tile._replace(args=(_RAW_MODES[dtype.type].format(orders[tile.codec_name]), *tile.args[1:]))
+            for tile in picture.tile
+        ]
+        pixels = np.asarray(picture)
+    except _DAMAGE:
+        raise ValueError("is damaged (its picture data cannot be decoded)") from None
+    if orientation != 1:
+        raise Unsuited("is to be turned or mirrored (its orientation)")
+    return pixels.astype(dtype)  # Pillow keeps int16 as int32, and uint16 in the file's byte order
 
 
-def _read_directory(content: bytes) -> _Directory:
-    """The tags of the file's only page."""
+@functools.cache
+def _silence_libtiff() -> None:
+    """libtiff would print a line of its own about damaged data, amid ours; Pillow raises all the same."""
+    with contextlib.suppress(AttributeError, OSError):  # some builds of Pillow do not let anybody ask for that
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+def _directory(content: bytes) -> ImageFileDirectory_v2:
+    """The tags of the file's only page, all of which are known."""
     if not content:
         raise ValueError("is empty")
-    order = {b"II": "<", b"MM": ">"}.get(content[:2])
-    kind = content[2:4] if order != ">" else content[3:1:-1]
+    order = {b"II": "little", b"MM": "big"}.get(content[:2])
+    kind = content[2:4] if order == "little" else content[3:1:-1]
     if order is None or kind not in (b"*\0", b"+\0"):
-        raise ValueError("is cut off" if len(content) < 4 and order else "is no TIFF")
+        raise ValueError("is cut off" if len(content) < 4 and order else "is not a TIFF file")
     if kind == b"+\0":
         raise Unsuited("is a BigTIFF")
+    place = int.from_bytes(content[4:8], order)
+    if place + 2 > len(content):
+        raise ValueError("is cut off")
+    stream = io.BytesIO(content)
+    stream.seek(place)
     try:
-        (place,) = struct.unpack_from(f"{order}I", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, place)
-        tags = {tag: (absent,) for tag, absent in _TAGS.items()}
-        for entry in range(place + 2, place + 2 + 12 * count, 12):
-            tag, type_, number = struct.unpack_from(f"{order}HHI", content, entry)
-            if tag in _TAGS:
-                tags[tag] = _values(content, order, type_, number, entry + 8)
-        (following,) = struct.unpack_from(f"{order}I", content, place + 2 + 12 * count)
-    except struct.error:  # it would lie beyond the end of the file
-        raise ValueError("is cut off") from None
-    if following:
+        directory = ImageFileDirectory_v2(content[:8])
+        directory.load(stream)
+    except _DAMAGE:
+        raise ValueError(_BAD_DIRECTORY) from None
+    # Pillow passes over what it cannot read, and where the directory ends too early its ``next`` is still the first.
+    if len(directory) != int.from_bytes(content[place : place + 2], order) or directory.next == place:
+        raise ValueError(_BAD_DIRECTORY)
+    if directory.next or _SUB_PAGES in directory:
         raise Unsuited("has several pages")
-    return _Directory(order, tags)
+    unknown = set(directory) - _LAYOUT - _DESCRIPTIONS
+    if unknown:
+        raise Unsuited(f"has the tag {min(unknown)}, which is not known to leave its values as they are")
+    for role, text in _SCALING.findall(str(directory.get(_GDAL_METADATA, ""))):
+        if text not in (("1", "1.0") if role == "scale" else ("0", "0.0")):
+            raise Unsuited(f"has values that are to be scaled first (GDAL: {role} {text}; gdal_translate -unscale)")
+    return directory
 
 
-def _values(content: bytes, order: str, type_: int, number: int, place: int) -> tuple[int, ...]:
-    """Whole numbers of one tag, which stand at ``place`` or, where four bytes do not hold them, where it says."""
-    if type_ not in (_SHORT, _LONG) or not 1 <= number <= MAX_EDGE_PX:
-        raise ValueError("is damaged (its directory)")
-    code = "H" if type_ == _SHORT else "I"
-    if number * struct.calcsize(code) > 4:
-        (place,) = struct.unpack_from(f"{order}I", content, place)
-    return struct.unpack_from(f"{order}{number}{code}", content, place)
+def _layout(directory: ImageFileDirectory_v2) -> dict[int, Any]:
+    """Whole numbers: one of each tag, of the parts of the picture as many as there are."""
+    tags: dict[int, Any] = {tag: absent for tag, (absent, _, _) in _VALUES.items()}
+    tags |= {_WIDTH: 0, _HEIGHT: 0, _BITS: 1, _FORMAT: 1, _ROWS: 2**32 - 1, _TILE_WIDTH: 0, _TILE_HEIGHT: 0}
+    for tag in _LAYOUT & set(directory):
+        value = directory[tag]
+        values = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(number, int) for number in values):
+            raise ValueError(_BAD_DIRECTORY)
+        tags[tag] = values if tag not in tags else values[0] if len(set(values)) == 1 else -1
+    return tags
 
 
-def _check_kind(directory: _Directory) -> np.dtype:
-    """The type of the samples of a page that is of the kind that is read."""
-    width, height, channels = directory[_WIDTH], directory[_HEIGHT], directory[_CHANNELS]
+def _check_kind(tags: dict[int, Any]) -> np.dtype:
+    """The type of the samples of a picture that is of the kind that is read."""
+    width, height = tags[_WIDTH], tags[_HEIGHT]
     if min(width, height) < 1:
-        raise ValueError("is damaged (its directory)")
+        raise ValueError(_BAD_DIRECTORY)
     if max(width, height) > MAX_EDGE_PX:
         raise Unsuited(f"is {width} x {height} px; at most {MAX_EDGE_PX} are read")
-    if channels != 1:
-        raise Unsuited(f"has {channels} channels")
-    dtype = _TYPES.get((directory[_BITS], directory[_SAMPLES]))
+    for tag, (_, allowed, says) in sorted(_VALUES.items(), key=lambda item: item[0] != 277):
+        if tags[tag] not in allowed:
+            raise Unsuited(says.format(tags[tag]))
+    dtype = _TYPES.get((tags[_BITS], tags[_FORMAT]))
     if dtype is None:
-        kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(directory[_SAMPLES], "other")
-        raise Unsuited(f"has {kind} samples of {directory[_BITS]} bits; uint8, uint16, int16 and float32 are read")
-    if directory[_COMPRESSION] not in _COMPRESSIONS:
-        raise Unsuited(f"is compressed by method {directory[_COMPRESSION]}; none, LZW, deflate and PackBits are read")
-    if directory[_TILE_WIDTH]:
-        raise Unsuited("is divided into tiles where strips are read")
-    if directory[_PHOTOMETRIC] != 1:
-        raise Unsuited("has white at 0, or a palette, where grey with black at 0 is read")
-    if directory[_ORIENTATION] != 1:
-        raise Unsuited("is to be turned or mirrored (its orientation)")
+        kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(tags[_FORMAT], "other")
+        raise Unsuited(f"has {kind} samples of {tags[_BITS]} bits; uint8, uint16, int16 and float32 are read")
+    if tags[_PREDICTOR] != 1 and tags[_COMPRESSION] not in _PREDICTED:  # readers disagree whether to sum
+        raise Unsuited("is stored as differences, but not by LZW or deflate")
+    if tags[_PREDICTOR] != 1 and (tags[_PREDICTOR] == 3) != (dtype == np.float32):
+        raise Unsuited("is stored as differences of another type than its samples")
     return np.dtype(dtype)
 
 
-def _check_strips(directory: _Directory, dtype: np.dtype, length: int) -> None:
-    """ValueError unless the strips lie in the file and make up the picture; a little more where they are compressed."""
-    height, rows = directory[_HEIGHT], directory[_ROWS]
-    offsets, counts = directory.tags[_OFFSETS], directory.tags[_COUNTS]
-    if rows < 1 or len(offsets) != -(-height // rows) or len(counts) != len(offsets):
-        raise ValueError("is damaged (its strips do not make up the picture)")
-    if min(offsets) < _HEAD_BYTES:
-        raise ValueError("is damaged (its strips lie in its head)")
-    if any(offset + count > length for offset, count in zip(offsets, counts, strict=True)):
-        raise ValueError("is cut off")
-    row_bytes = directory[_WIDTH] * dtype.itemsize
-    for strip, count in enumerate(counts):
-        size = min(rows, height - strip * rows) * row_bytes
-        if count < 1 or (count != size if directory[_COMPRESSION] == 1 else count > 2 * size + 1024):
-            raise ValueError(f"is damaged ({count:,} bytes of picture data for {size:,})")
+def _check_parts(tags: dict[int, Any], dtype: np.dtype, length: int) -> None:
+    """ValueError unless strips, or tiles, are in the file and make up the picture; they may be longer than needed.
 
-
-def _check_data(directory: _Directory, content: bytes) -> None:
-    """ValueError unless each strip of a compressed picture of 8 bits can be decompressed (but for its last byte or so).
-
-    OpenCV leaves black what it cannot decompress of 8 bits, and says so only of 16: these are what a strip's bytes are
-    taken for here.
+    A file may lack their lengths: those of pictures that are not compressed follow from the rest.
     """
-    width, height, rows = directory[_WIDTH], directory[_HEIGHT], directory[_ROWS]
-    for strip, (offset, count) in enumerate(zip(directory.tags[_OFFSETS], directory.tags[_COUNTS], strict=True)):
-        size = min(rows, height - strip * rows) * width
-        lines = 1 + (size >> 20)  # OpenCV reads no line of more than 2^20 samples
-        if size < 2 * lines:
-            continue
-        tags = {_WIDTH: size // (2 * lines), _HEIGHT: lines, _BITS: 16, _ROWS: lines, _COUNTS: count}
-        tags |= {_COMPRESSION: directory[_COMPRESSION], _OFFSETS: _HEAD_BYTES}
-        alone = content[:_HEAD_BYTES] + content[offset : offset + count]
-        values = {tag: (tags.get(tag, absent),) for tag, absent in _TAGS.items()}
-        _decoded(directory.order, values, alone, np.dtype(np.uint16))
-
-
-def _decoded(order: str, tags: dict[int, tuple[int, ...]], content: bytes, dtype: np.dtype) -> np.ndarray:
-    """The picture of checked tags; ValueError where OpenCV cannot decode it."""
-    # OpenCV would tell of each strip that it cannot decode, amid the lines for the person; here the file is named. Its
-    # log belongs to the process, and other threads decode at the same time: so it stays off from the first TIFF on.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(_rewritten(order, tags, content), np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None or pixels.shape != (tags[_HEIGHT][0], tags[_WIDTH][0]) or pixels.dtype != dtype:
-        raise ValueError("is damaged (its picture data cannot be decoded)")
-    return pixels
-
-
-def _rewritten(order: str, tags: dict[int, tuple[int, ...]], content: bytes) -> bytes:
-    """The file with a directory of the checked tags alone behind its end."""
-    place = len(content) + len(content) % 2
-    tags = tags | {_ROWS: (min(tags[_ROWS][0], tags[_HEIGHT][0]),)}
-    del tags[_TILE_WIDTH]
-    if tags[_COMPRESSION][0] not in _PREDICTED:
-        del tags[_PREDICTOR]
-    entries, outside = b"", b""
-    beyond = place + 2 + 12 * len(tags) + 4
-    for tag, values in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(values)}I", *values)
-        if len(packed) > 4:
-            packed, outside = struct.pack(f"{order}I", beyond + len(outside)), outside + packed
-        entries += struct.pack(f"{order}HHI", tag, _LONG, len(values)) + packed
-    head = content[:4] + struct.pack(f"{order}I", place) + content[_HEAD_BYTES:]
-    return head.ljust(place, b"\0") + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + outside
+    width, height, is_tiled = tags[_WIDTH], tags[_HEIGHT], _TILES in tags
+    across, down = (tags[_TILE_WIDTH], tags[_TILE_HEIGHT]) if is_tiled else (width, min(tags[_ROWS], height))
+    offsets, counts = (tags.get(tag, ()) for tag in ((_TILES, _TILE_BYTES) if is_tiled else (_STRIPS, _STRIP_BYTES)))
+    if min(across, down) < 1 or max(across, down) > MAX_EDGE_PX:
+        raise ValueError(_BAD_DIRECTORY)
+    if len(offsets) != -(-width // across) * -(-height // down) or len(counts) not in (0, len(offsets)):
+        raise ValueError("is damaged (its strips do not make up the picture)")
+    for n, offset in enumerate(offsets):
+        rows = down if is_tiled else min(down, height - n * down)
+        least = rows * across * dtype.itemsize if tags[_COMPRESSION] == _NONE else 1
+        if counts and counts[n] < least:
+            raise ValueError(f"is damaged ({counts[n]:,} bytes of picture data for {least:,})")
+        if offset < 8:
+            raise ValueError("is damaged (its strips lie in its head)")
+        if offset + max((least, *counts[n : n + 1])) > length:
+            raise ValueError("is cut off")

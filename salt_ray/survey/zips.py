@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 import struct
 import zipfile
 import zlib
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
-from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, tile_name
+from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter, tile_name
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem
 
@@ -20,121 +22,96 @@ MAX_INNER_ZIP_RATIO = 20
 #: A zip's list of members: some 290,000 tiles, ten times TGS. Python takes half a gigabyte for one of this length.
 MAX_DIRECTORY_BYTES = 32 << 20
 ALL_AGAIN = "get the file again"
+#: What zipfile raises of a zip, or a member, that it cannot read; RuntimeError includes kinds that it does not know.
+ZIP_ERRORS = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, struct.error)
 
 _UNPACK = "unpack the outer zip and name the folder with --data DIR"
 
 
-class _ZipReader:
-    """Inflates one member of a zip that lies in memory (or is mapped into it).
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """Reads one member of a zip."""
 
-    zipfile itself would do, but it takes a lock and 0.1 ms of interpreter time for every member.
-    """
-
-    __slots__ = ("content", "info")
-
-    def __init__(self, content: memoryview, info: zipfile.ZipInfo) -> None:
-        self.content = content
-        self.info = info
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
 
     def __call__(self) -> bytes:
-        info, content = self.info, self.content
-        head = content[info.header_offset : info.header_offset + 30]
-        if len(head) < 30 or head[:4] != b"PK\x03\x04":
-            raise ValueError("is cut off or damaged in its zip")
-        if info.flag_bits & 1:
-            raise ValueError("is encrypted in its zip")
-        start = info.header_offset + 30 + sum(struct.unpack_from("<HH", head, 26))
-        # zlib copies what it leaves over: no more is handed to it than can belong to so many bytes.
-        packed = content[start : start + min(info.compress_size, 2 * info.file_size + 64)]
-        if info.compress_type == zipfile.ZIP_STORED:
-            data = bytes(packed)
-        elif info.compress_type == zipfile.ZIP_DEFLATED:
-            try:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, info.file_size + 1)
-            except zlib.error as error:
-                raise ValueError(f"is damaged in its zip ({error})") from None
-        else:
-            raise ValueError(f"is packed by method {info.compress_type} in its zip; only 0 and 8 are read")
-        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
-            raise ValueError("is damaged in its zip (checksum)")
+        if self.info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"is packed by method {self.info.compress_type} in its zip; only 0 and 8 are read")
+        try:
+            with self.archive.open(self.info) as stream:
+                data = stream.read(self.info.file_size)  # zipfile inflates hardly more than it is asked for
+        except ZIP_ERRORS as error:
+            raise ValueError(f"is damaged in its zip ({error})") from None
+        if len(data) != self.info.file_size:
+            raise ValueError("is damaged in its zip (it ends too early)")
         return data
 
 
-class _Directory:
-    """A zip in memory as a file for zipfile, which takes the list of members in one read: a long one is refused."""
+class _Listed:
+    """A zip's file for zipfile, which takes the list of members in one read: a long one is refused."""
 
-    def __init__(self, content: memoryview) -> None:
-        self._content, self._at = content, 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._content)}[whence]
-        if place < 0:
-            raise OSError("it is shorter than a zip's end")
-        self._at = place
-        return place
-
-    def tell(self) -> int:
-        return self._at
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.most = file, MAX_DIRECTORY_BYTES
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_DIRECTORY_BYTES:
-            raise ValueError(f"its list of members has {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are read")
-        data = bytes(self._content[self._at : None if size < 0 else self._at + size])
-        self._at += len(data)
-        return data
+        if size > self.most:
+            raise ValueError(f"its list of members has {size:,} bytes; at most {self.most:,} are read")
+        return self._file.read(size)
 
 
-def _members(content: memoryview) -> list[zipfile.ZipInfo]:
-    """The members of a zip.
+def _open(file: BinaryIO) -> zipfile.ZipFile:
+    """A zip and its list of members.
 
     Raises:
-        ValueError: there are too many, or two share bytes: a small zip could hold any amount of data in that way; or
-            one is of a kind that zipfile does not know.
-        zipfile.BadZipFile: it is none.
+        ValueError: there are too many, or two share bytes: a small zip could hold any amount of data in that way.
+        ``ZIP_ERRORS``: it is not a zip, or of a kind that zipfile does not know.
     """
-    try:
-        with zipfile.ZipFile(_Directory(content)) as archive:
-            members = archive.infolist()
-    except NotImplementedError as error:
-        raise ValueError(f"not of a kind that is read: {error}") from None
+    listed = _Listed(file)
+    archive = zipfile.ZipFile(listed)
+    listed.most = MAX_INNER_ZIP_BYTES
     end = 0
-    for info in sorted(members, key=lambda info: info.header_offset):
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         if info.header_offset < end:
             raise ValueError(f"{info.filename} shares its bytes with another member")
         end = info.header_offset + 30 + info.compress_size
-    return members
+    return archive
 
 
 def list_zip(
-    role: str, label: str, content: memoryview, memory: Memory, found: dict[str, Entry], problems: list[Problem]
+    role: str, label: str, file: BinaryIO, memory: Memory, found: dict[str, Entry], problems: list[Problem]
 ) -> None:
-    """Add the members of one zip to ``found``; those of a zip inside the outer one too, once."""
-    listed: set[str] = set()
+    """Add the members of one zip to ``found``; those of a zip inside the outer one too, once.
+
+    Everything in the zip may be inside one more folder.
+    """
+    archive = _open(file)
+    members: list[tuple[str, str, Entry]] = []  # with the folder around the layout, and the name in it
     inner: dict[str, tuple[Entry, int]] = {}  # by role, with its packed size
-    for info in _members(content):
+    is_encrypted = False
+    for info in archive.infolist():
         path = info.filename.replace("\\", "/")
-        place = f"{label}: {info.filename}"
-        if path.startswith("/") or ".." in path.split("/") or path[1:2] == ":":
-            problems.append(Problem(place, "has a name that leads out of the zip", "do not use this zip; get it again"))
+        steps = [step for step in path.split("/") if step not in ("", ".")]
+        entry = Entry("/".join(steps), f"{label}: {info.filename}", info.file_size, _Member(archive, info))
+        if path.startswith("/") or ".." in steps or path[1:2] == ":":
+            what = "has a name that leads out of the zip"
+            problems.append(Problem(entry.place, what, "do not use this zip; get it again"))
             continue
-        entry = Entry(path, place, info.file_size, _ZipReader(content, info))
-        if role == OUTER_ZIP and path.rpartition("/")[2] in ZIPS:
-            inner_role = path.rpartition("/")[2]
-            if inner_role in inner:
-                problems.append(Problem(place, "is in the zip twice", "leave one of the two"))
-            inner.setdefault(inner_role, (entry, info.compress_size))
+        if info.is_dir() or any(map(is_litter, steps)):
             continue
-        name = _name_in_layout(role, path)
-        if name is None or info.is_dir() or (name in found and name not in listed):
-            continue
-        if name not in TABLES and not _is_tile(name):
-            problems.append(Problem(place, NO_TILE, "take it out of the folder of tiles", drops=()))
-        elif name in listed:
-            drops = None if name in TABLES else (tile_name(name).id,)
-            problems.append(Problem(place, "is in the zip twice", "leave one of the two", drops))
-        else:
-            listed.add(name)
-            found[name] = Entry(name, place, info.file_size, entry.read)
+        is_encrypted |= bool(info.flag_bits & 1)
+        if role == OUTER_ZIP and steps[-1] in ZIPS:
+            if steps[-1] in inner:
+                problems.append(Problem(entry.place, "is in the zip twice", "leave one of the two"))
+            inner.setdefault(steps[-1], (entry, info.compress_size))
+        elif placed := _placed(role, entry.name):
+            members.append((*placed, entry))
+    if is_encrypted:
+        remedy = "unpack it with its password and name the folder with --data DIR"
+        problems.append(Problem(label, "is encrypted", remedy))
+        return
+    _add(members, label, found, problems)
     for inner_role, (entry, packed_size) in inner.items():
         most = min(MAX_INNER_ZIP_BYTES, MAX_INNER_ZIP_RATIO * packed_size)
         if entry.size > most:
@@ -146,25 +123,49 @@ def list_zip(
             problems.append(Problem(entry.place, what, _UNPACK))
             continue
         try:
-            inner_content = entry.read()
-            list_zip(inner_role, entry.place, memoryview(inner_content), memory, found, problems)
+            list_zip(inner_role, entry.place, io.BytesIO(entry.read()), memory, found, problems)
         except MemoryError:
             problems.append(Problem(entry.place, f"does not fit into the memory with {entry.size:,} bytes", _UNPACK))
-        except (ValueError, zipfile.BadZipFile) as error:
+        except ZIP_ERRORS as error:
             problems.append(Problem(entry.place, f"cannot be read as a zip ({error})", ALL_AGAIN))
 
 
-def _name_in_layout(role: str, path: str) -> str | None:
-    """Where a zip's member belongs in Kaggle's layout: None where it is no part of a survey."""
+def _add(members: list[tuple[str, str, Entry]], label: str, found: dict[str, Entry], problems: list[Problem]) -> None:
+    """Add the members of the one survey in a zip."""
+    tops = {around for around, name, _ in members if name not in TABLES} or {around for around, _, _ in members}
+    top = min(tops, key=len, default="")
+    strangers = sorted(other for other in tops if not other.startswith(top))
+    if strangers:
+        what = f"holds several surveys, in {top.strip('/')} and {strangers[0].strip('/')}"
+        problems.append(Problem(label, what, "unpack it and name one of these folders with --data DIR"))
+        return
+    listed: set[str] = set()
+    for around, name, entry in members:
+        if around != top or (name in found and name not in listed):
+            continue
+        if name not in TABLES and not _is_tile(name):
+            problems.append(Problem(entry.place, NO_TILE, "take it out of the folder of tiles", drops=()))
+        elif name in listed:
+            drops = None if name in TABLES else (tile_name(name).id,)
+            problems.append(Problem(entry.place, "is in the zip twice", "leave one of the two", drops))
+        else:
+            listed.add(name)
+            found[name] = replace(entry, name=name)
+
+
+def _placed(role: str, path: str) -> tuple[str, str] | None:
+    """The folder around Kaggle's layout in a zip, and a member's name in the layout; None for what is no part of it."""
     part = role.removesuffix(".zip")
+    outside, _, file = path.rpartition("/")
     if part in TABLES:
-        return part if path.rpartition("/")[2] == part else None
-    if role != OUTER_ZIP and not path.startswith(f"{part}/"):
-        path = f"{part}/{path}"
-    folder = next((folder for folder in FOLDERS if path.startswith(f"{folder}/")), None)
-    if path in TABLES or (folder and "/." not in path[len(folder) :]):
-        return path
-    return None
+        return ("", part) if file == part else None
+    for folder in FOLDERS:
+        if role == OUTER_ZIP or folder.startswith(f"{part}/"):
+            for start in dict.fromkeys((folder, folder.removeprefix(f"{part}/"))):
+                around, is_inside, inside = f"/{path}".partition(f"/{start}/")
+                if is_inside:
+                    return f"{around}/", f"{folder}/{inside}"
+    return (f"/{outside}/" if outside else "/", file) if role == OUTER_ZIP and file in TABLES else None
 
 
 def _is_tile(name: str) -> bool:

@@ -104,7 +104,7 @@ def test_test_truth_is_read_where_it_lies(tmp_path: Path) -> None:
     truth = read_test_truth(tmp_path, np.array(["a"]))
     assert score(mask[None], truth) == 1.0
     assert read_test_truth(tmp_path, np.array([], str)) is None
-    with pytest.raises(RunError, match=r"lacks 1 readable masks \(first: b.png\)"):
+    with pytest.raises(RunError, match=r"lacks 1 masks \(first: b.png\)"):
         read_test_truth(tmp_path, np.array(["a", "b"]))
     for name, side in (("b", SIDE), ("c", SIDE + 1)):
         cv2.imwrite(str(tmp_path / "truth" / "masks" / f"{name}.png"), np.zeros((side, SIDE), np.uint8))
@@ -123,6 +123,21 @@ def test_a_test_truth_is_coded_as_the_masks_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_test_truth(tmp_path, ids, Meaning(salt=2)), [pixels == 2] * 2)
     with pytest.raises(RunError, match=r"2 masks in .* hold pixels of labels.ignore = 3 .*: remove "):
         read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_test_truth_may_have_any_format_of_masks(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "truth" / "masks").mkdir(parents=True)
+    mask = np.random.default_rng(2).random((SIDE, SIDE)) > 0.5
+    path = tmp_path / "truth" / "masks" / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, mask)
+    else:
+        cv2.imwrite(str(path), mask * np.uint8(1))
+    np.testing.assert_array_equal(read_test_truth(tmp_path, np.array(["a"])), mask[None])
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RunError, match=rf"1 masks of the test truth cannot be read \(first: .*a{suffix} is cut off"):
+        read_test_truth(tmp_path, np.array(["a"]))
 
 
 def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:

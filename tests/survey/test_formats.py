@@ -179,10 +179,14 @@ WRONG = {
         f"{MASK}.png: is PNG, but most files of its kind are NPY",
         "a4",
     ),
-    "PNG that is called NPY": (lambda d: (d / f"{IMAGE}.npy").write_bytes(b"\x89PNG"), "a4.npy: is no NPY file", "a4"),
+    "PNG that is called NPY": (
+        lambda d: (d / f"{IMAGE}.npy").write_bytes(b"\x89PNG"),
+        "a4.npy: is not an NPY file",
+        "a4",
+    ),
     "capitals": (
         lambda d: (d / f"{IMAGES}/c1.NPY").write_bytes(b""),
-        "c1.NPY: is no file ID.png, ID.tif or ID.npy",
+        "c1.NPY: is not a file ID.png, ID.tif or ID.npy",
         None,
     ),
 }
@@ -211,7 +215,7 @@ def test_of_equally_frequent_formats_one_is_kept_and_the_others_are_named(tmp_pa
 def test_a_file_is_read_by_its_name_and_not_by_its_first_bytes():
     content = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
     for decode in (decode_image, decode_mask):
-        with pytest.raises(ValueError, match="is no TIFF"):
+        with pytest.raises(ValueError, match="is not a TIFF"):
             decode("TIFF", "train/images/a.tif", content)
         with pytest.raises(Unsuited, match="is PNG, but most files of its kind are TIFF"):
             decode("TIFF", "train/images/a.png", content)
@@ -313,7 +317,7 @@ def test_other_folders_among_sections_are_strays(name: str, tmp_path: Path):
     directory = in_sections(tmp_path / "own")
     write(directory / TESTS / name, truth()[0]["a0"])
     [problem] = problems(directory)
-    assert f"{TESTS}/{name.rpartition('/')[0]}: is no file ID.png, ID.tif or ID.npy" in problem
+    assert f"{TESTS}/{name.rpartition('/')[0]}: is not a file ID.png, ID.tif or ID.npy" in problem
 
 
 def test_hidden_files_are_passed_over(tmp_path: Path):

@@ -64,7 +64,7 @@ BAD_TILES = {
     "empty file": (lambda d: change_bytes(d / IMAGE, lambda b: b""), "a4.png: is empty", ["a4"]),
     "one bit flipped": (lambda d: change_bytes(d / IMAGE, flip), "is damaged (checksum of its IDAT", ["a4"]),
     "mask flipped": (lambda d: change_bytes(d / MASK, flip), "masks/a4.png: is damaged", ["a4"]),
-    "no png": (lambda d: (d / IMAGE).write_text("GIF89a"), "a4.png: is no PNG", ["a4"]),
+    "no png": (lambda d: (d / IMAGE).write_text("GIF89a"), "a4.png: is not a PNG file", ["a4"]),
     "wrong size": (image(IMAGE, NOISE[..., 0]), "is 13 x 13 px, but the survey's tiles are 12 x 12", ["a4"]),
     "not square": (image(TEST, NOISE[:PX, :, 0]), "is 13 x 12 px, but", ["b-1"]),
     "mask of wrong size": (image(MASK, np.zeros((PX, PX + 1), np.uint8)), "masks/a4.png: is 13 x 12 px", ["a4"]),
@@ -122,8 +122,8 @@ BAD_TILES = {
         "b 1.png: has a name that is no id",
         [],
     ),
-    "stray file": (lambda d: (d / "train/images/Thumbs.db").write_text(""), "Thumbs.db: is no file ID.png", []),
-    "stray folder": (lambda d: (d / "train/images/x.png").mkdir(), "x.png: is no file ID.png", []),
+    "stray file": (lambda d: (d / "train/images/notes.txt").write_text(""), "notes.txt: is not a file ID.png", []),
+    "stray folder": (lambda d: (d / "train/images/x.png").mkdir(), "x.png: is not a file ID.png", []),
 }
 
 

@@ -128,20 +128,22 @@ def test_other_versions_are_named(version: tuple[int, int]):
 
 
 DESCRIPTIONS = """
-'<f4 '|'<f4'|5|None|b'<f4'|()|[]|{}|('<f4',)|('<f4', -1)|('<f4', 'x')|('<f4', 2**70)|('<f4', 99999999999999999999)
-|[('a',)]|[('a', ('<f4',))]|[('a', '<f4', 99999999999999999999)]|[[]]|[()]|{'a'}|{'ab': 1}|'(99999999999999999999,)f4'
-|'U99999999999999999999'|'\\0'|'\\ud800'|''|'f0'|__import__('os').abort()|(((((('f4', 1), 1), 1), 1), 1), 1)|'f4' * 9
+'<f4 '|5|None|()|('<f4', -1)|('<f4', 2**70)|[('a',)]|[[]]|{'ab': 1}|'U99999999999999999'|'\\ud800'|''|'(2,)f4'
+|__import__('os').abort()|(((((('f4', 1), 1), 1), 1), 1), 1)|'f4' * 9
 """.replace("\n", "").split("|")
 
 
-@pytest.mark.parametrize("shape", ["(2, 2)", "(True, 2)", "(-1, 2)", "(2,", "[2, 2]", "(2.0, 2)", "None", "'22'", "2"])
 @pytest.mark.parametrize("descr", DESCRIPTIONS)
-def test_a_header_of_any_literals_is_refused_or_read(descr: str, shape: str):
-    try:
-        decoded = decode_array(handmade(descr, shape, bytes(16)))
-    except ValueError:
-        return
-    assert decoded.shape == (2, 2) and decoded.dtype == np.float32 and (descr, shape) == ("'<f4'", "(2, 2)")
+@pytest.mark.parametrize("shape", ["(2, 2)", "(True, 2)", "(-1, 2)", "(2,", "None", "2"])
+def test_a_header_of_any_literals_is_refused(descr: str, shape: str):
+    with pytest.raises(ValueError):
+        decode_array(handmade(descr, shape, bytes(16)))
+
+
+def test_a_header_of_python_2_is_read():
+    """Its long integers; numpy warns of them, which is silent where a survey is read."""
+    with pytest.warns(UserWarning, match="Python 2"):
+        assert decode_array(handmade("'<f4'", "(2L, 2L)", bytes(16))).shape == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +166,14 @@ def test_a_header_of_any_length_is_not_parsed():
 
 @pytest.mark.parametrize("content", [b"no array", b"PK\x03\x04", b"\x93NUMPI\x01\x00", b"\x89PNG\r\n\x1a\n"])
 def test_another_file_is_named_as_such(content: bytes):
-    with pytest.raises(ValueError, match="is no NPY file"):
+    with pytest.raises(ValueError, match="is not an NPY file"):
         decode_array(content)
 
 
 def test_changed_bytes_are_refused_or_give_an_array_of_numbers():
     rng = np.random.default_rng(7)
     content = encoded(NOISE.astype(np.int16))
-    for _ in range(2000):
+    for _ in range(500):
         changed = bytearray(content)
         for at in rng.integers(0, len(content) - NOISE.size * 2, rng.integers(1, 4)):
             changed[at] = rng.integers(256)
