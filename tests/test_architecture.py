@@ -49,6 +49,9 @@ ALLOWED = {
     "config": {"errors", "storage"},
     "experiment_file": {"config", "errors", "storage"},
     "errors": set(),
+    "home": {"errors"},
+    "interruption": set(),
+    "streams": set(),
     "torchvision_schemas": set(),
     "__init__": set(),
 }
