@@ -90,9 +90,10 @@ def run_as_job(
             "keys in a URI would be shown by the dashboard: leave them out, and give them to the cluster"
         )
     arguments, _ = take_option(arguments, "--address")  # Ray tells its jobs where their cluster is, as seen from there
-    dashboard = _dashboard(cluster, address)
+    origin = session.origin(address)
+    dashboard = _dashboard(cluster, origin)
     token_mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") != given_mode else ""
-    job = Job(_client(dashboard, address), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
+    job = Job(_client(dashboard, origin), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
     command = Command.here(script, arguments) if _is_here(cluster) else Command.elsewhere(script, arguments, say)
     say(f"dashboard: {dashboard}/#/jobs/{job.id}")
     say(f"follow:    {job.follow_command}")
@@ -205,11 +206,11 @@ class Job:
         return code
 
 
-def _dashboard(cluster: str, given: str | None) -> str:
+def _dashboard(cluster: str, origin: str) -> str:
     """The URL of a cluster's dashboard, without a slash at its end.
 
     Args:
-        given: what ``--address`` says.
+        origin: what to check where it does not answer.
 
     Raises:
         ClusterError: nobody answers, or the cluster does not let us in, or it has no dashboard.
@@ -222,17 +223,17 @@ def _dashboard(cluster: str, given: str | None) -> str:
     if cluster == "auto":  # Ray would also look for processes, and try an address that is out of date for minutes
         raise ClusterError("no Ray answers on this machine: name a cluster with --address HOST:PORT")
     if not session.somebody_answers(cluster):  # Ray would try for many minutes
-        raise session.unanswered(cluster, given)
+        raise ClusterError(f"no Ray answers at {cluster}: check {origin}")
     try:
         return ray_address_to_api_server_url(cluster)
     except ray.exceptions.AuthenticationError as error:
         raise _refused(cluster) from error
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # after 40 s of asking
-        raise _no_dashboard(f"the cluster at {cluster} has no dashboard", given) from error
+        raise _no_dashboard(f"the cluster at {cluster} has no dashboard", origin) from error
 
 
-def _client(dashboard: str, given: str | None) -> JobSubmissionClient:
-    """A client of the Jobs API; ``given`` as above.
+def _client(dashboard: str, origin: str) -> JobSubmissionClient:
+    """A client of the Jobs API; ``origin`` as above.
 
     Raises:
         ClusterError: the dashboard does not answer or does not let us in.
@@ -249,7 +250,7 @@ def _client(dashboard: str, given: str | None) -> JobSubmissionClient:
     except ray.exceptions.AuthenticationError as error:
         raise _refused(dashboard) from error
     except (ConnectionError, ValueError, *LOST) as error:
-        raise _no_dashboard(f"no dashboard at {dashboard} ({session.first_line(error)})", given) from error
+        raise _no_dashboard(f"no dashboard at {dashboard} ({session.first_line(error)})", origin) from error
     finally:
         os.environ.update(hidden)
 
@@ -261,9 +262,9 @@ def _refused(where: str) -> ClusterError:
     )
 
 
-def _no_dashboard(what: str, given: str | None) -> ClusterError:
+def _no_dashboard(what: str, origin: str) -> ClusterError:
     return ClusterError(
-        f"{what}, and commands run as its jobs: check {session.origin(given)}; start the head with "
+        f"{what}, and commands run as its jobs: check {origin}; start the head with "
         "`ray start --head --include-dashboard=true`, from other machines reach it with --dashboard-host=0.0.0.0 or "
         "--address http://HOST:PORT of a tunnel"
     )

@@ -71,7 +71,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     """
     wanted = address or own_cluster() or "local"
     if ":" in wanted and not somebody_answers(wanted):  # Ray would try for many minutes
-        raise unanswered(wanted, address)
+        raise ClusterError(f"no Ray answers at {wanted}: check {origin(address)}")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -166,11 +166,6 @@ def _not_let_in(error: Exception, cluster: str, given: str | None) -> ClusterErr
     return ClusterError(
         f"no Ray cluster lets us in at {cluster} ({first_line(error)}): check RAY_AUTH_TOKEN and {origin(given)}"
     )
-
-
-def unanswered(cluster: str, given: str | None) -> ClusterError:
-    """The error for a cluster that does not answer; ``given``: what ``--address`` says, None: nothing."""
-    return ClusterError(f"no Ray answers at {cluster}: check {origin(given)}")
 
 
 def origin(given: str | None) -> str:
