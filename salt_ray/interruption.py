@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -48,7 +49,12 @@ class Interruption:
         if self.number is not None:
             os._exit(self.exit_code)
         self.number = number
-        self._late = threading.Timer(GRACE_SECONDS, os._exit, (self.exit_code,))
+        self._late = threading.Timer(GRACE_SECONDS, self._give_up)
         self._late.daemon = True
         self._late.start()
         raise KeyboardInterrupt
+
+    def _give_up(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, b"interrupted: what it had started does not stop and is left; the same command goes on\n")
+        os._exit(self.exit_code)

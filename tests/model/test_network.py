@@ -134,7 +134,6 @@ def test_a_network_is_tried_without_a_download_unless_told_and_moves_no_rng(monk
     [
         ("mobilevitv2_050", 96, "Sizes of tensors must match"),  # its attention works on patches of 2 px
         ("mobilenetv3_small_050", 48, "multiples of 32"),
-        ("hrnet_w18_small", 48, "multiples of 32"),
     ],
 )
 def test_an_encoder_that_cannot_take_the_crop_is_refused_before_a_run(encoder, crop_px, words):
