@@ -7,13 +7,16 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
 from salt_ray.config import RemovedField
-from salt_ray.errors import SaltRayError, incurable, refusal
+from salt_ray.errors import Interrupted, SaltRayError, incurable, refusal
 from salt_ray.experiment_file import load_experiment
+from salt_ray.home import provide_home
+from salt_ray.interruption import Interruption
+from salt_ray.streams import make_output_safe
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
     from salt_ray.artifacts import RunDirectory
@@ -28,7 +31,8 @@ EXIT_ERROR = 1
 
 app = typer.Typer(
     help="K-fold training, tuning, prediction and submission for salt segmentation in seismic tiles, on Ray.",
-    epilog="Exit codes: 0 done; 1 a sentence on standard error says what to do; 2 wrong command line; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 a message on standard error says what to do; 2 wrong command line; 130, 143 and 129 "
+    "ended by Ctrl-C, SIGTERM and SIGHUP.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -306,7 +310,8 @@ def apply(
         own_range=own_range,
         address=address,
     )
-    summary = application.run()
+    with _keeping(results):
+        summary = application.run()
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
 
@@ -458,7 +463,10 @@ def _pipeline(
     from salt_ray.cluster.pipeline import Pipeline
 
     run = RunDirectory(_kept_path(run_dir or f"runs/{experiment.name}"))
-    with Pipeline(experiment, data, run, output.terminal(), skip_bad=skip_bad, address=address) as road:
+    with (
+        _keeping(run),
+        Pipeline(experiment, data, run, output.terminal(), skip_bad=skip_bad, address=address) as road,
+    ):
         yield road
     output.finish(run)
 
@@ -471,32 +479,53 @@ def _go_on_as_job(address: str | None) -> None:
         raise typer.Exit(code)
 
 
+@contextlib.contextmanager
+def _keeping(run: "RunDirectory") -> Iterator[None]:
+    """Say where a signal leaves what is done."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"what is done is kept in {run.path}, and the same command goes on") from error
+
+
 def main() -> None:
-    """Run a command; what a person can put right is one sentence on standard error."""
+    """Run a command; what a person can put right is one message on standard error."""
     debug = sys.argv[1:2] == ["--debug"]
+    make_output_safe()
     warnings.filterwarnings("once", category=RemovedField)
     warnings.showwarning = _show_note
-    try:
-        app()
-    except SaltRayError as error:
-        if debug:
-            raise
-        print(f"error: {_printable(str(error))}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
-    except MemoryError as error:
-        if debug:
-            raise
-        from salt_ray.survey.memory import out_of_memory
+    with Interruption() as interruption:
+        try:
+            if (line := provide_home()) is not None:
+                print(_printable(line), file=sys.stderr)
+            app()
+        except Interrupted as error:
+            _end(f"interrupted: {error}", interruption.exit_code)
+        except SystemExit:
+            if interruption.number is None:
+                raise
+            _end("interrupted: the same command goes on", interruption.exit_code)
+        except SaltRayError as error:
+            if debug:
+                raise
+            _end(f"error: {error}")
+        except MemoryError as error:
+            if debug:
+                raise
+            from salt_ray.survey.memory import out_of_memory
 
-        print(f"error: {out_of_memory('this command', error)}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
-    except OSError as error:
-        if debug:
-            raise
-        obstacle = incurable(error)
-        sentence = f"{obstacle}, then the same command goes on" if obstacle else refusal(error)
-        print(f"error: {_printable(sentence)}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
+            _end(f"error: {out_of_memory('this command', error)}")
+        except OSError as error:
+            if debug:
+                raise
+            obstacle = incurable(error)
+            _end("error: " + (f"{obstacle}, then the same command goes on" if obstacle else refusal(error)))
+
+
+def _end(message: str, code: int = EXIT_ERROR) -> NoReturn:
+    """End with a message on standard error."""
+    print(_printable(message), file=sys.stderr)
+    sys.exit(code)
 
 
 def _show_note(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:

@@ -55,6 +55,9 @@ ALLOWED = {
     "config": {"errors", "storage"},
     "experiment_file": {"config", "errors", "storage"},
     "errors": set(),
+    "home": {"errors"},
+    "interruption": set(),
+    "streams": set(),
     "torchvision_schemas": set(),
     "__init__": set(),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,23 @@ def test_mosaics_alone_begin_a_run_too(survey: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(launch.app, words)
     assert result.exit_code == 0, result.output
     assert {step["name"]: step["state"] for step in json.loads(result.stdout)["steps"]}["mosaic"] == "done"
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("command", ["prepare", "synth"])
+@pytest.mark.usefixtures("interruptible")
+def test_a_signal_ends_any_command_with_one_message(
+    command: str, number: str, code: int, survey: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(*arguments: object, **options: object) -> None:
+        signal.raise_signal(signal.Signals[number])
+
+    monkeypatch.setattr("salt_ray.survey.synthetic.write_survey", ended)
+    monkeypatch.setattr("salt_ray.cluster.pipeline.Pipeline.prepare", ended)
+    run = tmp_path / "a run"
+    words = {"prepare": ["--quiet", "--data", str(survey), "--run-dir", str(run)], "synth": [str(run)]}[command]
+    monkeypatch.setattr("sys.argv", ["launch.py", command, *words])
+    with pytest.raises(SystemExit) as end:
+        launch.main()
+    kept = f"what is done is kept in {run}, and " if command == "prepare" else ""
+    assert (end.value.code, *capsys.readouterr()) == (code, "", f"interrupted: {kept}the same command goes on\n")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from salt_ray.cluster.gauges import Gauges
 from salt_ray.cluster.lost_workers import FoldLosses, WorkerInquiry
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, withdraw, words
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.errors import SaltRayError, incurable
+from salt_ray.errors import REPEATED, SaltRayError, fault, incurable, repeats
 from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.storage import remove_tree
@@ -50,6 +51,7 @@ START_FAILURES = 10
 # How often a fold is given to Ray Train anew, because a process of Ray Train's own was lost.
 STARTS = 10
 LOST = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+AGAIN = "another try would end the same way"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Outcome:
     task: FoldTask
     marker: dict[str, Any] | None
     failure: str | None
+    #: Of its worker, where an error ended it that is no ``SaltRayError``.
+    traceback: str | None = None
 
 
 def train_folds(
@@ -190,7 +194,9 @@ class Fits:
                     continue
                 failure = f"{task.name} failed for good: {reason}; the same command goes on from its checkpoint"
                 result = {"failure": failure}
-            self.outcomes[task.name] = Outcome(task, result.get("marker"), result.get("failure"))
+            self.outcomes[task.name] = Outcome(
+                task, result.get("marker"), result.get("failure"), result.get("traceback")
+            )
 
 
 def _now_known(cause: BaseException) -> str:
@@ -266,6 +272,10 @@ def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
         if (obstacle := incurable(error)) is None:
             raise
         return {"failure": f"{task.name}: {obstacle}, then the same command goes on"}
+    except REPEATED as error:
+        if not repeats(error):
+            raise
+        return {"failure": f"{task.name}: {fault(error)}; {AGAIN}", "traceback": traceback.format_exc()}
     finally:
         log.close()
 

@@ -34,9 +34,10 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from salt_ray.cluster.command import CANNOT_START, Command, take_option
 from salt_ray.cluster.package import write_package
 from salt_ray.cluster.session import ClusterError
+from salt_ray.errors import Interrupted
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
-INTERRUPTED = 130  # a shell's exit code for Ctrl-C
+BY_SIGNAL = 128  # a shell's exit codes count signals from here on
 RETRY_SECONDS = (1, 2, 4, 8, 15)  # pauses between tries to reach the dashboard again
 QUIET_SECONDS = 300.0  # after so long without a line the log is asked for anew: a dead connection may never say so
 SECRET = re.compile(r"://[^/\s]*@|secret_key=")  # the two places for keys in a URI
@@ -48,8 +49,9 @@ def run_as_job(
 ) -> int | None:
     """Run ``script`` with ``arguments`` as a job of the cluster, and print its log until it ends.
 
-    Ctrl-C and a closed terminal end the printing only. On the cluster's head node the job goes on in this working
-    directory, with this Python. From elsewhere the job runs ``python`` in the unpacked package of the script's folder.
+    Ctrl-C, SIGTERM and a closed terminal end the printing only. On the cluster's head node the job goes on in this
+    working directory, with this Python. From elsewhere the job runs ``python`` in the unpacked package of the script's
+    folder.
 
     Args:
         address: ``host:port`` of the cluster, ``http://host:port`` of its dashboard, "auto" or "local"; None: the
@@ -65,6 +67,7 @@ def run_as_job(
     Raises:
         ClusterError: the cluster or its dashboard cannot be reached, or does not take the job; the code is too big; an
             argument holds a secret, asks for JSON, or names tiles on this machine.
+        Interrupted: a signal ended the printing.
     """
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:  # Ray describes the job in it, to drivers alone
         return None
@@ -87,23 +90,26 @@ def run_as_job(
             "keys in a URI would be shown by the dashboard: leave them out, and give them to the cluster"
         )
     arguments, _ = take_option(arguments, "--address")  # Ray tells its jobs where their cluster is, as seen from there
-    dashboard = _dashboard(cluster)
+    origin = session.origin(address)
+    dashboard = _dashboard(cluster, origin)
     token_mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") != given_mode else ""
-    job = Job(_client(dashboard), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
+    job = Job(_client(dashboard, origin), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
     command = Command.here(script, arguments) if _is_here(cluster) else Command.elsewhere(script, arguments, say)
     say(f"dashboard: {dashboard}/#/jobs/{job.id}")
     say(f"follow:    {job.follow_command}")
     say(f"stop:      {job.stop_command}")
     try:
         job.submit(command)
-    except KeyboardInterrupt:  # mostly while the code travels; at worst just after the cluster took it
-        say(f"\njob {job.id} was not submitted; should the dashboard list it, stop it with: {job.stop_command}")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:  # mostly while the code travels; at worst just after the cluster took it
+        raise Interrupted(
+            f"job {job.id} was not submitted; should the dashboard list it, stop it with: {job.stop_command}"
+        ) from error
     try:
         return job.follow()
-    except KeyboardInterrupt:
-        say(f"\njob {job.id} goes on; follow it again with: {job.follow_command}\nstop it with: {job.stop_command}")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"job {job.id} goes on; follow it again with: {job.follow_command}\nstop it with: {job.stop_command}"
+        ) from error
 
 
 class Job:
@@ -118,8 +124,8 @@ class Job:
         self, client: JobSubmissionClient, dashboard: str, id: str, say: Callable[[str], None], tool: str = "ray job"
     ) -> None:
         self.id = id
-        self.follow_command = f"{tool} logs {id} --address {dashboard} --follow"
-        self.stop_command = f"{tool} stop {id} --address {dashboard}"
+        self.follow_command = f"{tool} logs {id} --address {shlex.quote(dashboard)} --follow"
+        self.stop_command = f"{tool} stop {id} --address {shlex.quote(dashboard)}"
         self._client, self._say, self._printed = client, say, 0
 
     def submit(self, command: Command) -> None:
@@ -186,9 +192,10 @@ class Job:
         if code is None:
             self._say(f"job {self.id} failed before its command began: {details.message}")
             return 1
-        if code < 0:  # by a signal; a shell counts these from 128 on
-            self._say(f"job {self.id} was killed by signal {-code}; the same command again continues its run")
-            return 128 - code
+        code = BY_SIGNAL - code if code < 0 else code
+        if code > BY_SIGNAL:  # killed by a signal, or ended in order after one
+            self._say(f"job {self.id} was ended by signal {code - BY_SIGNAL}; the same command again continues its run")
+            return code
         if code == CANNOT_START:
             self._say(
                 f"the head node cannot start job {self.id} (its log says what is missing): `ray start` there needs the "
@@ -199,8 +206,11 @@ class Job:
         return code
 
 
-def _dashboard(cluster: str) -> str:
+def _dashboard(cluster: str, origin: str) -> str:
     """The URL of a cluster's dashboard, without a slash at its end.
+
+    Args:
+        origin: what to check where it does not answer.
 
     Raises:
         ClusterError: nobody answers, or the cluster does not let us in, or it has no dashboard.
@@ -213,17 +223,17 @@ def _dashboard(cluster: str) -> str:
     if cluster == "auto":  # Ray would also look for processes, and try an address that is out of date for minutes
         raise ClusterError("no Ray answers on this machine: name a cluster with --address HOST:PORT")
     if not session.somebody_answers(cluster):  # Ray would try for many minutes
-        raise ClusterError(f"nobody answers at {cluster}: check --address, or use --address local")
+        raise ClusterError(f"no Ray answers at {cluster}: check {origin}")
     try:
         return ray_address_to_api_server_url(cluster)
     except ray.exceptions.AuthenticationError as error:
         raise _refused(cluster) from error
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # after 40 s of asking
-        raise _no_dashboard(f"the cluster at {cluster} has no dashboard") from error
+        raise _no_dashboard(f"the cluster at {cluster} has no dashboard", origin) from error
 
 
-def _client(dashboard: str) -> JobSubmissionClient:
-    """A client of the Jobs API.
+def _client(dashboard: str, origin: str) -> JobSubmissionClient:
+    """A client of the Jobs API; ``origin`` as above.
 
     Raises:
         ClusterError: the dashboard does not answer or does not let us in.
@@ -235,12 +245,12 @@ def _client(dashboard: str) -> JobSubmissionClient:
     try:
         url = urlsplit(dashboard)
         if not session.somebody_answers(f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"):
-            raise ConnectionError("nobody answers")  # behind a firewall the client would wait for minutes
+            raise ConnectionError("it does not answer")  # behind a firewall the client would wait for minutes
         return JobSubmissionClient(dashboard)
     except ray.exceptions.AuthenticationError as error:
         raise _refused(dashboard) from error
     except (ConnectionError, ValueError, *LOST) as error:
-        raise _no_dashboard(f"no dashboard at {dashboard} ({session.first_line(error)})") from error
+        raise _no_dashboard(f"no dashboard at {dashboard} ({session.first_line(error)})", origin) from error
     finally:
         os.environ.update(hidden)
 
@@ -252,10 +262,11 @@ def _refused(where: str) -> ClusterError:
     )
 
 
-def _no_dashboard(what: str) -> ClusterError:
+def _no_dashboard(what: str, origin: str) -> ClusterError:
     return ClusterError(
-        f"{what}, and commands run as its jobs: start the head with `ray start --head --include-dashboard=true`, "
-        "from other machines reach it with --dashboard-host=0.0.0.0 or --address http://HOST:PORT of a tunnel"
+        f"{what}, and commands run as its jobs: check {origin}; start the head with "
+        "`ray start --head --include-dashboard=true`, from other machines reach it with --dashboard-host=0.0.0.0 or "
+        "--address http://HOST:PORT of a tunnel"
     )
 
 

@@ -92,8 +92,6 @@ class Pipeline:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
-        if kind is KeyboardInterrupt:
-            self.terminal.say(f"interrupted: what is done is kept in {self.run.path}, and the same command goes on")
 
     @functools.cached_property
     def prepared(self) -> PreparedSurvey:
@@ -213,10 +211,10 @@ class Pipeline:
         self.terminal.account(self.prepared)
         self.terminal.survey(self.data, self.prepared)
         self.terminal.full_tiles(self.full_tiles, self.prepared)
-        if not self.run.experiment.exists():  # an encoder that cannot be used begins no run; nothing is downloaded yet
-            from salt_ray.model.encoder import try_encoder
+        if not self.run.experiment.exists():  # a network that cannot be used begins no run; nothing is downloaded yet
+            from salt_ray.model.network import try_network
 
-            try_encoder(self.experiment.network, download=False)
+            try_network(self.experiment.network, self.prepared.frame.crop_px, download=False)
         for task in self.tasks:  # what lies here already must come from the same settings, before anything is written
             for stage in range(len(task.training.stages)):
                 _ = task.stage_folder(self.run, stage, self.prepared.survey.key).done
@@ -260,15 +258,20 @@ class Pipeline:
             self.terminal.say(f"{skipped} of {len(self.tasks)} folds are trained already")
         if not unfinished:
             return
-        from salt_ray.model.encoder import try_encoder
+        from salt_ray.model.network import try_network
 
-        try_encoder(self.experiment.network, download=True)  # what is wrong with it is said here, not by K workers
+        # What is wrong with it is said here, not by K workers.
+        try_network(self.experiment.network, self.prepared.frame.crop_px, download=True)
         self.connect()
         with self.terminal.folds([task.name for task in unfinished]) as report:
             outcomes = train_folds(unfinished, self.prepared.training_tiles(), self.run, report, self.terminal.say)
         failures = [outcome.failure for outcome in outcomes if outcome.marker is None]
         if failures:
-            raise TrainingFailed("; ".join(failures))
+            error = TrainingFailed("; ".join(failures))
+            for outcome in outcomes:
+                if outcome.traceback:  # shown by --debug
+                    error.add_note(f"{outcome.task.name}: {outcome.traceback}")
+            raise error
 
     def predict(self, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
         """Predict with every fold's model: all unlabelled and held-out tiles, and those of its own fold.

@@ -32,10 +32,11 @@ def search(road: Pipeline, trials: int | None = None) -> Summary:
     road.prepare()
     study = Study(road.experiment, road.run, road.study_folder)
     if study.left:
-        from salt_ray.model.encoder import try_encoder  # timm: a search that is done does not wait for it
+        from salt_ray.model.network import try_network  # timm: a search that is done does not wait for it
 
         for encoder in study.space.encoders():
-            try_encoder(road.experiment.network.replace(encoder=encoder), download=True)
+            network = road.experiment.network.replace(encoder=encoder)
+            try_network(network, road.prepared.frame.crop_px, download=True)
         road.connect()
         wanted = trial_resources(road.experiment)
         identity = check_nodes_see(road.run)

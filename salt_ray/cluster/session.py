@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -36,15 +39,20 @@ ENVIRONMENT = {
 # machine's own address for a loopback one; but this switch makes it do here what it does on macOS and Windows. Not in
 # ENVIRONMENT, because the nodes of a cluster need their real addresses; joining one is as ever.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-for _name, _value in (ENVIRONMENT | LOOPBACK).items():
+# How long a local Ray may take to come up: 30 s by default, which a machine with busy cores does not always keep.
+PATIENCE = "RAY_raylet_start_wait_time_s"
+for _name, _value in (ENVIRONMENT | LOOPBACK | {PATIENCE: "180"}).items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray._common.utils import get_default_system_temp_dir  # noqa: E402
 from ray._private.utils import read_ray_address  # noqa: E402
 
 from salt_ray.cluster.autoscaler import node_types  # noqa: E402
 from salt_ray.config import Resources  # noqa: E402
-from salt_ray.errors import SaltRayError  # noqa: E402
+from salt_ray.errors import SaltRayError, refusal  # noqa: E402
+
+LOG_BYTES = 1 << 20  # a Ray's first logs take less
 
 
 class ClusterError(SaltRayError):
@@ -63,33 +71,110 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     """
     wanted = address or own_cluster() or "local"
     if ":" in wanted and not somebody_answers(wanted):  # Ray would try for many minutes
-        raise ClusterError(f"nobody answers at {wanted}: check --address, or use --address local")
+        raise ClusterError(f"no Ray answers at {wanted}: check {origin(address)}")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     if wanted == "local":
+        _check_folder()
         _guard_token()
     try:
-        context = ray.init(
-            address=wanted,
-            namespace="salt-ray",
-            runtime_env=None if wanted == "local" else {"env_vars": environment},
-            logging_config=ray.LoggingConfig(log_level="WARNING"),
-            log_to_driver=False,
-        )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if wanted == "local":  # a path too long for its sockets is an OSError
-            raise ClusterError(
-                f"a local Ray does not start ({first_line(error)}): is RAY_TMPDIR a short, writable path?"
-            ) from error
-        raise ClusterError(
-            f"no Ray cluster lets us in at {wanted} ({first_line(error)}): check --address and RAY_AUTH_TOKEN, "
-            "or use --address local"
-        ) from error
+        with _own_signals():
+            context = ray.init(
+                address=wanted,
+                namespace="salt-ray",
+                runtime_env=None if wanted == "local" else {"env_vars": environment},
+                logging_config=ray.LoggingConfig(log_level="WARNING"),
+                log_to_driver=False,
+            )
+    except Exception as error:
+        # Ray raises Exception itself where its processes do not come up in time.
+        expected = (OSError, RuntimeError, ValueError, ray.exceptions.RayError)
+        if type(error) is not Exception and not isinstance(error, expected):
+            raise
+        raise (_not_started(error) if wanted == "local" else _not_let_in(error, wanted, address)) from error
     try:
         yield context.dashboard_url or None
     finally:
-        ray.shutdown()
+        with _own_signals():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Ray from what this process does at a signal, while it starts or stops.
+
+    It installs handlers of its own for SIGTERM, of which the last one prints a stack trace and aborts. Its processes
+    are started with SIGHUP blocked: they do not end with the terminal, beside a driver that is about to stop them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler, mask = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        yield
+    except SystemExit:  # what Ray's own handler makes of SIGTERM until it is up
+        restore()
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        restore()
+
+
+def _check_folder() -> None:
+    """Make sure that a local Ray can use the folder where it keeps its files: it would fail late, or without a reason.
+
+    Raises:
+        ClusterError: naming what is wrong with it.
+    """
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
+    folder = Path(get_default_system_temp_dir())
+    remedy = f"set {'RAY_TMPDIR' if variable is None else variable} to a short path of ASCII characters on a local disk"
+    if not str(folder).isascii():
+        raise ClusterError(f"a local Ray does not start in {folder} ({variable}): its path is not ASCII; {remedy}")
+    try:
+        (folder / "ray").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder / "ray") as file:
+            file.write(bytes(LOG_BYTES))
+    except OSError as error:
+        raise ClusterError(f"a local Ray does not start in {folder}: {refusal(error)}; {remedy}") from error
+
+
+def _not_started(error: Exception) -> ClusterError:
+    """Why a local Ray is not there."""
+    folder = get_default_system_temp_dir()
+    if "AF_UNIX" in str(error):
+        return ClusterError(
+            f"a local Ray does not start: the path {folder} is too long for its sockets ({first_line(error)}); "
+            "set RAY_TMPDIR to a short one"
+        )
+    log = f"{folder}/ray/session_latest/logs"
+    if type(error) is Exception:
+        return ClusterError(
+            f"a local Ray did not come up within {os.environ[PATIENCE]} s: try again when the machine is less busy, or "
+            f"allow it more time with {PATIENCE}=600; see also {log}/raylet.err"
+        )
+    return ClusterError(f"a local Ray does not start ({first_line(error)}): the reason may stand in {log}")
+
+
+def _not_let_in(error: Exception, cluster: str, given: str | None) -> ClusterError:
+    return ClusterError(
+        f"no Ray cluster lets us in at {cluster} ({first_line(error)}): check RAY_AUTH_TOKEN and {origin(given)}"
+    )
+
+
+def origin(given: str | None) -> str:
+    """What names the cluster, and how to do without it; ``given``: what ``--address`` says."""
+    if given not in (None, "auto"):
+        return "--address, or use --address local"
+    if _named_in_environment():
+        return "the variable RAY_ADDRESS, which names it, or `unset RAY_ADDRESS`"
+    return "the Ray that runs on this machine, or use --address local"
 
 
 def _guard_token() -> None:
@@ -109,11 +194,15 @@ def own_cluster() -> str | None:
 
     That file outlives the cluster, so somebody must answer there.
     """
-    address = os.environ.get("RAY_ADDRESS")
-    if address and address != "auto":  # Ray's word for what is looked for here
-        return address
+    if named := _named_in_environment():
+        return named
     address = read_ray_address()
     return address if address and somebody_answers(address) else None
+
+
+def _named_in_environment() -> str | None:
+    address = os.environ.get("RAY_ADDRESS")
+    return address if address and address != "auto" else None  # Ray's word for what is looked for here
 
 
 def somebody_answers(address: str) -> bool:

@@ -30,7 +30,7 @@ from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
 from salt_ray.config import Experiment, ExperimentError
 from salt_ray.decision import Decision
-from salt_ray.errors import RunError, SaltRayError, TrainingFailed, incurable
+from salt_ray.errors import REPEATED, RunError, SaltRayError, TrainingFailed, fault, incurable, repeats
 from salt_ray.model.weights import weights_digest
 from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
@@ -367,9 +367,10 @@ class _Named:
 def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTiles) -> dict[str, Any] | None:
     """Ray Tune's worker: one trial, from its newest checkpoints.
 
-    A loss that is no number is the trial's own failure. What would meet every other trial as well (no GPU for PyTorch,
-    a full disk, a checkpoint that somebody has to restore) is in the way of the search. What is raised may pass: the
-    trial is begun again, and is superseded no more (see ``folds``).
+    A loss that is no number is the trial's own failure, and so is an error that its values would raise again. What
+    would meet every other trial as well (no GPU for PyTorch, a full disk, a checkpoint that somebody has to restore) is
+    in the way of the search. What is raised may pass: the trial is begun again, and is superseded no more (see
+    ``folds``).
     """
     import torch  # here: the driver of a search does not wait for it
 
@@ -402,6 +403,10 @@ def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTil
         if (obstacle := incurable(error)) is None:
             raise
         return {"value": float("nan"), "obstacle": f"{trial_name(number)}: {obstacle}", "lines": lines}
+    except REPEATED as error:
+        if not repeats(error):
+            raise
+        return {"value": float("nan"), "failure": fault(error), "lines": lines}
     finally:
         for log in logs.values():
             log.close()

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from salt_ray import torchvision_schemas
-from salt_ray.config import ExperimentError, Network
+from salt_ray.config import ExperimentError
 
 torchvision_schemas.declare()
 
@@ -107,20 +107,6 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
         return Encoder(body, name)
     except (RuntimeError, *UNSUITED) as error:
         raise _unsuited(name, error) from error
-
-
-def try_encoder(network: Network, *, download: bool) -> None:
-    """Build a network's encoder once, so that what is wrong with it is said before a run begins; no RNG moves.
-
-    Args:
-        download: False: timm's weights are not fetched, random ones take their place.
-
-    Raises:
-        ExperimentError: as ``build_encoder``.
-    """
-    pretrained = download if network.pretrained is True else network.pretrained
-    with torch.random.fork_rng(devices=[]):
-        build_encoder(network.encoder, pretrained)
 
 
 def _check_name(name: str) -> None:

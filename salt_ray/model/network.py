@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from salt_ray import config
+from salt_ray.errors import REPEATED, SaltRayError
 from salt_ray.model.decoder import AlignedConv2d, Decoder
 from salt_ray.model.encoder import Encoder, build_encoder
 
@@ -73,3 +75,37 @@ def build_network(network: config.Network) -> SaltNet:
         network.dropout,
     )
     return SaltNet(encoder, decoder, network.mask_head_width)
+
+
+def try_network(network: config.Network, crop_px: int, *, download: bool) -> None:
+    """Build a network and let it learn once, so that what is wrong with it is said before a run begins; no RNG moves.
+
+    Args:
+        crop_px: edge of the crops that it will see.
+        download: False: timm's weights are not fetched, random ones take their place.
+
+    Raises:
+        ExperimentError: as ``build_network``, or the network cannot take such crops.
+    """
+    pretrained = download if network.pretrained is True else network.pretrained
+    with torch.random.fork_rng(devices=[]):
+        build_encoder(network.encoder, pretrained)
+        try:
+            _learn(network, crop_px, "meta")  # shapes alone: no memory, however large the crop
+        except (SaltRayError, *REPEATED):
+            # Not every encoder can do without values.
+            try:
+                _learn(network, crop_px, "cpu")
+            except REPEATED as error:
+                text = str(error).partition("\n")[0]
+                raise config.ExperimentError(
+                    f"network.encoder = {network.encoder!r} cannot be trained on crops of {crop_px} x {crop_px} px "
+                    f"({text}): name another encoder, or another geometry.crop_px"
+                ) from error
+
+
+def _learn(network: config.Network, crop_px: int, device: str) -> None:
+    """One step on two blank crops (batch norm has no variance of a single one), with random weights."""
+    with torch.device(device):
+        logits = build_network(network.replace(pretrained=False))(torch.zeros(2, 1, crop_px, crop_px))
+    (logits.mask_logits.mean() + logits.salt_logit.mean()).backward()

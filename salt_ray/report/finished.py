@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -66,7 +67,9 @@ def check_finished(run: RunDirectory) -> None:
     if run.seeds.exists():
         raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
     if run.study.exists():
-        raise RunError(f"{run.path} holds a search and no scored run: python launch.py study {run.path} shows it")
+        raise RunError(
+            f"{run.path} holds a search and no scored run: python launch.py study {quote(str(run.path))} shows it"
+        )
     if not run.experiment.exists():
         raise RunError(f"there is no run in {run.path}: name one with --run-dir, or make it with pipeline")
     raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from optuna.trial import TrialState
@@ -204,7 +205,8 @@ def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> st
         return ""
     command = "tune" if run.study.exists() else "pipeline"
     seeds = " --seeds N" if steps[0].name.startswith("seed-") else ""
-    return f"next: {unfinished[0]}; python launch.py {command} --data SURVEY --run-dir {run.path}{seeds} goes on"
+    run_dir = quote(str(run.path))
+    return f"next: {unfinished[0]}; python launch.py {command} --data SURVEY --run-dir {run_dir}{seeds} goes on"
 
 
 def _state(done: bool, begun: bool = False) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -41,18 +42,18 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     write_atomically(run.study / "summary.json", json.dumps(summary.as_json(), indent=1))
     pictures = draw_study(study, run.study)
     baseline = study.get_trials(deepcopy=False)[BASELINE].params
-    terminal.console.print(summary_table(summary, baseline))
+    terminal.table(summary_table(summary, baseline))
     for line in [*_remarks(summary), *_failures(study)]:
         terminal.say(line)
     if best is not None:
         write_atomically(run.best, best.model_dump_json(indent=1))
-        terminal.say(f"train it on all folds: python launch.py train --experiment {run.best}")
+        terminal.say(f"train it on all folds: python launch.py train --experiment {quote(str(run.best))}")
     terminal.say(f"trials and {len(pictures)} pictures: {run.study}")
     database = run.study / "study.db"
     if isinstance(database, Path):
-        terminal.say(f"in a browser: optuna-dashboard '{storage_url(database)}'")
+        terminal.say(f"in a browser: optuna-dashboard {quote(storage_url(database))}")
     else:
-        terminal.say(f"in a browser: aws s3 cp {database} . && optuna-dashboard sqlite:///study.db")
+        terminal.say(f"in a browser: aws s3 cp {quote(str(database))} . && optuna-dashboard sqlite:///study.db")
     return summary
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -26,7 +28,7 @@ from salt_ray.training.progress import Progress as FoldProgress
 
 PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
 PLAIN_TABLE_SECONDS = 300  # a plain table of trials at least this often while they run, and when one ends
-PLAIN_WIDTH = 160  # characters of such a table
+ENDLESS = 10_000  # characters
 
 
 class Terminal:
@@ -40,24 +42,25 @@ class Terminal:
     def __init__(self, console: Console | None = None, *, quiet: bool = False, to_stderr: bool = False) -> None:
         self.console = console or Console(highlight=False, quiet=quiet, stderr=to_stderr)
 
-    @property
-    def _wide(self) -> Console:
-        if self.console.is_terminal:
-            return self.console
-        return Console(file=self.console.file, width=PLAIN_WIDTH, highlight=False, quiet=self.console.quiet)
-
     def say(self, line: str) -> None:
         """One line, as it is."""
         self.console.print(line, markup=False, soft_wrap=True)
 
     def table(self, table: Table) -> None:
-        """A table; in a pipe it does not shrink to the 80 columns that are assumed there."""
-        self._wide.print(table)
+        """A table; outside a terminal as wide as it needs to be, whatever width is assumed there."""
+        console = self.console
+        if not console.is_terminal:
+            endless = console.options.update(max_width=ENDLESS)
+            width = Measurement.get(console, endless, table).maximum
+            console = Console(file=console.file, width=width, highlight=False, quiet=console.quiet)
+        console.print(table)
 
     def dashboard(self, address: str | None) -> None:
         """Where Ray can be watched: ``host:port``, or None."""
         if address:
-            self.say(f"Ray dashboard: http://{address} (it asks once for what ray get-auth-token prints)")
+            file = os.environ.get("RAY_AUTH_TOKEN_PATH")
+            token = f"the token in {file}" if file else "what ray get-auth-token prints"
+            self.say(f"Ray dashboard: http://{address} (it asks once for {token})")
         else:
             self.say("this Ray has no dashboard")
 
@@ -132,7 +135,6 @@ class Terminal:
 
                 yield TrialView(parameters, asked, ended, show, self.say)
             return
-        plain = self._wide
         spoken, count = time.monotonic(), len(ended)
 
         def speak(view: TrialView, event: str | None) -> None:
@@ -141,7 +143,7 @@ class Terminal:
                 self.say(event)
             if view.ended > count or time.monotonic() - spoken >= PLAIN_TABLE_SECONDS:
                 spoken, count = time.monotonic(), view.ended
-                plain.print(view.table())
+                self.table(view.table())
 
         yield TrialView(parameters, asked, ended, speak, self.say)
 
@@ -192,10 +194,10 @@ class Terminal:
         for name, title in (("all_empty", "all empty"), ("best_constant", "best constant mask")):
             value = scores["trivial"][name]
             table.add_row(f"{title} ({where})", "none" if value is None else f"{value:.4f}")
-        self.console.print(table)
+        self.table(table)
         rules = scores["rules"]
         if rules.get("alone") or rules.get("test_of_each"):
-            self.console.print(_rule_table(rules))
+            self.table(_rule_table(rules))
 
     def seeds(self, spreads: Mapping[str, Spread], count: int) -> None:
         """The scores over several seeds."""
@@ -206,7 +208,7 @@ class Terminal:
             each = "  ".join(f"{value:.4f}" for value in spread.each)
             style = "bold" if name in titles else ""
             table.add_row(titles.get(name, name), f"{spread.mean:.4f} ± {spread.sd:.4f}", each, style=style)
-        self.console.print(table)
+        self.table(table)
 
 
 def _rule_table(rules: Mapping[str, Any]) -> Table:

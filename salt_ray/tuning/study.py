@@ -8,6 +8,7 @@ running is continued under its own number and with its own sample. Samplers are 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sqlite3
 import warnings
 from pathlib import Path
@@ -261,7 +262,7 @@ def load_study(run: RunDirectory) -> optuna.Study:
     Raises:
         RunError: there is none, or it cannot be read.
     """
-    path, again = run.study / "study.db", f"run python launch.py tune --run-dir {run.path} first"
+    path, again = run.study / "study.db", f"run python launch.py tune --run-dir {shlex.quote(str(run.path))} first"
     if not path.exists():
         raise RunError(f"{run.path} holds no study: {again}")
     file = StudyFile(path)

@@ -22,6 +22,8 @@ from salt_ray.cluster import jobs
 from salt_ray.cluster.command import Command
 from salt_ray.cluster.jobs import Job, run_as_job
 from salt_ray.cluster.session import ClusterError
+from salt_ray.errors import Interrupted
+from salt_ray.interruption import Interruption
 
 # What a test's command does: as itself it becomes a job; as the job's driver it says where it and a worker's worker
 # are, and waits or fails.
@@ -32,7 +34,7 @@ import salt_ray.travelled
 from salt_ray.cluster.jobs import run_as_job
 from salt_ray.cluster.package import in_package
 from salt_ray.cluster.session import connect
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import Interrupted, SaltRayError
 import ray
 
 parser = argparse.ArgumentParser()
@@ -42,6 +44,9 @@ for option in ("--run-dir", "--experiment", "--data", "--address"):
 options = parser.parse_args()
 try:
     code = run_as_job(options.address, sys.argv[1:], print, Path(__file__).resolve())
+except Interrupted as error:
+    print(error)
+    sys.exit(130)
 except SaltRayError as error:
     sys.exit(f"error: {error}")
 if code is not None:
@@ -107,9 +112,13 @@ def test_auto_wants_a_cluster() -> None:
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "http://127.0.0.1:{}"])
-def test_nobody_answers(form: str) -> None:
-    with pytest.raises(ClusterError, match=r"(?s)nobody answers.*--address"):
-        run_as_job(form.format(free_port()), ["train"], pytest.fail)
+def test_nobody_answers(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = form.format(free_port())
+    with pytest.raises(ClusterError, match=r"(no Ray|no dashboard).*check --address"):
+        run_as_job(dead, ["train"], pytest.fail)
+    monkeypatch.setenv("RAY_ADDRESS", dead)
+    with pytest.raises(ClusterError, match=r"(no Ray|no dashboard).*check the variable RAY_ADDRESS"):
+        run_as_job(None, ["train"], pytest.fail)
 
 
 @pytest.mark.parametrize(("status", "remedy"), [(401, "RAY_AUTH_TOKEN"), (403, "RAY_AUTH_TOKEN"), (404, "ray start")])
@@ -199,12 +208,32 @@ def test_ctrl_c_while_the_code_travels_says_that_nothing_was_submitted(monkeypat
     def interrupted(job: Job, command: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "_client", lambda dashboard: None)
+    monkeypatch.setattr(jobs, "_client", lambda *where: None)
     monkeypatch.setattr(jobs, "Command", SimpleNamespace(elsewhere=lambda *arguments: None))
     monkeypatch.setattr(Job, "submit", interrupted)
-    said = []
-    assert run_as_job("http://d:1", ["train"], said.append) == 130
-    assert "was not submitted" in said[-1] and "goes on" not in said[-1] and "ray job stop salt-ray-train-" in said[-1]
+    with pytest.raises(Interrupted, match=r"was not submitted.*ray job stop salt-ray-train-") as end:
+        run_as_job("http://d:1", ["train"], print)
+    assert "goes on" not in str(end.value)
+
+
+def test_a_signal_ends_the_following_and_not_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes while nothing does: inside of asyncio's wait."""
+
+    class Idle(FlakyCluster):
+        async def tail_job_logs(self, id: str) -> AsyncIterator[str]:
+            yield "a\n"
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            await jobs.asyncio.sleep(600)
+
+    monkeypatch.setattr(jobs, "_client", lambda *where: Idle())
+    monkeypatch.setattr(jobs, "Command", SimpleNamespace(elsewhere=lambda *arguments: None))
+    monkeypatch.setattr(Job, "submit", lambda job, command: None)
+    with (
+        Interruption() as interruption,
+        pytest.raises(Interrupted, match=r"goes on; .*ray job logs (?s:.)*ray job stop salt-ray-train-"),
+    ):
+        run_as_job("http://d:1", ["train"], print)
+    assert interruption.exit_code == 143
 
 
 # How its log and its end come back -----------------------------------------------------------------------------------
@@ -286,7 +315,8 @@ def test_a_connection_that_says_nothing_is_made_anew(
     [
         (JobStatus.STOPPED, None, 1, "was stopped"),
         (JobStatus.FAILED, 3, 3, "exit code 3"),
-        (JobStatus.FAILED, -9, 137, "killed by signal 9"),
+        (JobStatus.FAILED, -9, 137, "ended by signal 9; the same command again"),
+        (JobStatus.FAILED, 143, 143, "ended by signal 15; the same command again"),
         (JobStatus.FAILED, None, 1, "no such conda"),
         (JobStatus.FAILED, 127, 127, "needs the environment"),
     ],

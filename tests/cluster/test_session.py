@@ -1,7 +1,12 @@
 """Which Ray a command joins."""
 
+import functools
+import signal
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,6 +51,121 @@ def test_a_folder_too_long_for_sockets_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     with pytest.raises(ClusterError, match=r"AF_UNIX.*RAY_TMPDIR"), session.connect("local"):
         pytest.fail("it started")
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder", "words"),
+    [
+        ("RAY_TMPDIR", "größe", r"größe \(RAY_TMPDIR\): its path is not ASCII; set RAY_TMPDIR"),
+        ("TMPDIR", "größe", r"größe \(TMPDIR\): its path is not ASCII; set TMPDIR"),
+        ("RAY_TMPDIR", "file", "Not a directory.*set RAY_TMPDIR"),
+        ("RAY_TMPDIR", "full", "No space left on device.*set RAY_TMPDIR"),
+    ],
+)
+def test_a_folder_that_ray_cannot_use_is_refused_before_it_starts(
+    variable: str, folder: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv(variable, str(tmp_path / folder))
+    monkeypatch.setattr(session.ray, "init", lambda **options: pytest.fail("it was started"))
+    if folder == "full":
+        full = functools.partial(open, "/dev/full", "wb")
+        monkeypatch.setattr(session.tempfile, "TemporaryFile", lambda dir: full())
+    with pytest.raises(ClusterError, match=words), session.connect("local"):
+        pytest.fail("it started")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Exception("The current node timed out during startup."), r"within 180 s.*RAY_raylet_start_wait_time_s=600"),
+        (RuntimeError("Failed to start GCS"), r"\(Failed to start GCS\).*session_latest/logs"),
+    ],
+)
+def test_a_ray_that_does_not_come_up_says_what_to_do(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session.ray, "init", init)
+    with pytest.raises(ClusterError, match=words), session.connect("local"):
+        pytest.fail("it started")
+
+
+def test_a_fault_of_the_program_is_not_taken_for_one_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise TypeError("no such option")
+
+    monkeypatch.setattr(session.ray, "init", init)
+    with pytest.raises(TypeError), session.connect("local"):
+        pytest.fail("it started")
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "remedy"),
+    [
+        ("127.0.0.1:1", None, "the variable RAY_ADDRESS, which names it, or `unset RAY_ADDRESS`"),
+        (None, "127.0.0.1:1", "--address, or use --address local"),
+        ("127.0.0.1:2", "127.0.0.1:1", "--address, or use --address local"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_called_by_what_names_it(
+    named: str | None, given: str | None, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named:
+        monkeypatch.setenv("RAY_ADDRESS", named)
+    with pytest.raises(ClusterError, match=f"no Ray answers at 127.0.0.1:1: check {remedy}"), session.connect(given):
+        pytest.fail("it started")
+
+
+# Signals -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ended() -> Iterator[list[int]]:
+    """The signals that this process's own handlers have seen."""
+    seen = []
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: seen.append(number)) for number in numbers}
+    yield seen
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class RaysSignals:
+    """Ray's way with SIGTERM: a handler of its own while it starts, a fatal one once it is up, none when it is gone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *while_it_starts: signal.Signals) -> None:
+        self._signals, self.blocked = while_it_starts, None
+        monkeypatch.setattr(session.ray, "init", self._init)
+        monkeypatch.setattr(session.ray, "shutdown", lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def _init(self, **options: object) -> SimpleNamespace:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        for number in self._signals:
+            signal.raise_signal(number)
+        signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("a stack trace of Ray's"))
+        return SimpleNamespace(dashboard_url="")
+
+
+def test_signals_stay_this_processes_own(ended: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    started = RaysSignals(monkeypatch)
+    with session.connect("local"):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGTERM)
+    assert ended == [signal.SIGTERM, signal.SIGHUP, signal.SIGTERM]
+    assert signal.SIGHUP in started.blocked  # Ray's processes inherit that
+
+
+def test_signals_while_ray_starts_are_not_lost(ended: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    RaysSignals(monkeypatch, signal.SIGHUP, signal.SIGTERM)
+    with pytest.raises(SystemExit), session.connect("local"):  # these handlers do not end the process
+        pytest.fail("it started")
+    assert sorted(ended) == [signal.SIGHUP, signal.SIGTERM]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,14 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext  # isort: skip
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/run/epoch.pt")
 IN_THE_WAY = NotADirectoryError(errno.ENOTDIR, "Not a directory", "/run/trainings/random")
-PASSING = (Superseded("another worker"), StorageError("s3://run cannot be read"), OSError(errno.EIO, "bad sector"))
+PASSING = (
+    Superseded("another worker"),
+    StorageError("s3://run cannot be read"),
+    OSError(errno.EIO, "bad sector"),
+    RuntimeError("CUDA error: an illegal memory access was encountered"),
+    MemoryError(),
+)
+SHAPE = RuntimeError("Sizes of tensors must match except in dimension 1.\nExpected size 8")
 BOARD = SimpleNamespace(say=SimpleNamespace(remote=print), post=SimpleNamespace(remote=print))
 
 
@@ -91,10 +98,18 @@ def test_what_may_pass_is_raised_so_that_the_worker_is_begun_again(
         (IN_THE_WAY, "random-fold-0: Not a directory (/run/trainings/random): remove what is in its place, then"),
         (CheckpointError("restore it"), "restore it"),
         (TrainingFailed("it is NaN"), "it is NaN"),
+        (SHAPE, "random-fold-0: RuntimeError: Sizes of tensors must match except in dimension 1. ("),
+        (KeyError("stage"), "random-fold-0: KeyError: 'stage' ("),
     ],
 )
 def test_a_fold_returns_what_another_try_cannot_cure(fold: Callable, error: Exception, words: str) -> None:
     assert fold(error)["failure"].startswith(words)
+
+
+def test_a_fault_of_the_program_comes_with_its_traceback(fold: Callable) -> None:
+    end = fold(SHAPE)
+    assert end["failure"].endswith("another try would end the same way")
+    assert end["traceback"].startswith("Traceback") and "Expected size 8" in end["traceback"]
 
 
 @pytest.mark.parametrize("error", [FULL, IN_THE_WAY, CheckpointError("restore it")])
@@ -106,6 +121,11 @@ def test_what_no_trial_can_cure_is_in_the_way_of_all(trial: Callable, error: Exc
 def test_a_loss_that_is_no_number_is_the_trials_own(trial: Callable) -> None:
     result = trial(TrainingFailed("it is NaN"))
     assert result["failure"] == "it is NaN" and "obstacle" not in result
+
+
+def test_what_a_trials_values_would_raise_again_is_its_own_too(trial: Callable) -> None:
+    result = trial(SHAPE)
+    assert result["failure"].startswith("RuntimeError: Sizes of tensors") and "obstacle" not in result
 
 
 class Fitting:

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from salt_ray.config import ExperimentError, Network
-from salt_ray.model.encoder import build_encoder, timm, try_encoder
+from salt_ray.config import ExperimentError
+from salt_ray.model.encoder import build_encoder, timm
 from salt_ray.model.weights import weights_digest
 from salt_ray.object_store import ObjectPath
 from salt_ray.storage import write_atomically
@@ -171,17 +171,3 @@ def test_the_digest_of_a_file_does_not_depend_on_where_it_lies(bucket, tmp_path)
             weights_digest(place / "best.pt")
         write_atomically(place / "best.pt", b"weights")
         assert weights_digest(place / "best.pt") == hashlib.sha256(b"weights").hexdigest()
-
-
-@pytest.mark.parametrize("download", [False, True])
-def test_an_encoder_is_tried_without_a_download_unless_told_and_moves_no_rng(monkeypatch, download):
-    asked, create_model = [], timm.create_model
-
-    def without_network(name, pretrained, **options):
-        asked.append(pretrained)
-        return create_model(name, pretrained=False, **options)
-
-    monkeypatch.setattr(timm, "create_model", without_network)
-    before = torch.get_rng_state()
-    try_encoder(Network(encoder="test_resnet", pretrained=True), download=download)
-    assert asked == [download] and torch.equal(torch.get_rng_state(), before)

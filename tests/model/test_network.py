@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from salt_ray.config import Network
-from salt_ray.model.network import build_network
+from salt_ray.config import ExperimentError, Network
+from salt_ray.model import network as network_module
+from salt_ray.model.encoder import timm
+from salt_ray.model.network import build_network, try_network
 
 SMALL = {
     "pretrained": False,
@@ -111,3 +113,56 @@ def test_torch_compile_sees_one_graph():
     network, tiles = small().eval(), torch.rand(2, 1, 32, 32)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(tiles).mask_logits, network(tiles).mask_logits)
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_a_network_is_tried_without_a_download_unless_told_and_moves_no_rng(monkeypatch, download):
+    asked, create_model = [], timm.create_model
+
+    def without_network(name, pretrained, **options):
+        asked.append(pretrained)
+        return create_model(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_network)
+    before = torch.get_rng_state()
+    try_network(Network(encoder="test_resnet", **SMALL | {"pretrained": True}), 32, download=download)
+    assert asked == [download, False] and torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "crop_px", "words"),
+    [
+        ("mobilevitv2_050", 96, "Sizes of tensors must match"),  # its attention works on patches of 2 px
+        ("mobilenetv3_small_050", 48, "multiples of 32"),
+    ],
+)
+def test_an_encoder_that_cannot_take_the_crop_is_refused_before_a_run(encoder, crop_px, words):
+    with pytest.raises(ExperimentError, match=rf"network\.encoder = '{encoder}' .* {crop_px} px \(.*{words}.*crop_px"):
+        try_network(Network(encoder=encoder, **SMALL), crop_px, download=False)
+    try_network(Network(encoder=encoder, **SMALL), 64, download=False)
+
+
+def test_what_only_the_backward_pass_refuses_is_found(monkeypatch):
+    class Careless(nn.Module):
+        def forward(self, x):
+            y = x.exp()
+            return y.mul_(2) + y
+
+    spoilt = lambda *arguments: nn.Sequential(nn.Conv2d(*arguments, 1), Careless())  # noqa: E731
+    monkeypatch.setattr("salt_ray.model.decoder._column", spoilt)
+    with pytest.raises(ExperimentError, match="modified by an inplace operation"):
+        try_network(Network(encoder="test_resnet", decoder="scse", **SMALL), 32, download=False)
+
+
+def test_a_network_that_needs_values_to_know_its_shapes_is_tried_with_values(monkeypatch):
+    devices, learn = [], network_module._learn
+
+    def without_meta(network, crop_px, device):
+        devices.append(device)
+        if device == "meta":
+            raise NotImplementedError("aten::_local_scalar_dense on the meta device")
+        learn(network, crop_px, device)
+
+    monkeypatch.setattr(network_module, "_learn", without_meta)
+    try_network(Network(encoder="test_resnet", **SMALL), 32, download=False)
+    assert devices == ["meta", "cpu"]

@@ -8,8 +8,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from salt_ray.inference.scores import Spread
 from salt_ray.report import terminal
 from salt_ray.report.terminal import Terminal
+from salt_ray.streams import make_output_safe
 from salt_ray.training.progress import Progress
 
 
@@ -110,6 +112,31 @@ def test_rules_that_were_given_are_shown_with_the_test_truth_alone() -> None:
     scores = {"folds": {}, "oof": 0.5, "oof_tiles": 1, "trivial": {"all_empty": 0.3, "best_constant": 0.1}}
     shown.scores(scores | {"test": 0.49, "test_tiles": 9, "rules": rules | {"test_of_each": {"fill_holes": 0.49}}})
     assert "not tried" in stream.getvalue() and "-0.0100" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_a_table_in_a_file_is_as_wide_as_it_needs(width: int) -> None:
+    stream = io.StringIO()
+    table = Table(*(f"a heading of column {i}" for i in range(20)))
+    table.add_row(*(f"{i} " + "x" * 30 for i in range(20)))
+    Terminal(Console(file=stream, width=width)).table(table)
+    lines = stream.getvalue().splitlines()
+    assert len({len(line) for line in lines}) == 1 and "…" not in stream.getvalue()
+    assert all(f"a heading of column {i}" in lines[1] and f"{i} {'x' * 30}" in lines[3] for i in range(20))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_scores_are_shown_where_the_encoding_is_poor(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+    make_output_safe()
+    shown = Terminal()
+    scores = {"folds": {"0": 0.51}, "oof": 0.515, "oof_tiles": 3920, "rules": {}}
+    shown.scores(scores | {"trivial": {"all_empty": 0.38, "best_constant": None}})
+    shown.seeds({"oof": Spread((0.5, 0.6))}, 2)
+    shown.console.file.flush()
+    text = written.getvalue().decode(encoding)
+    assert "0.5150" in text and "\\u2026" in text and "0.5500" in text
 
 
 def test_lines_are_shown_as_they_are() -> None:
