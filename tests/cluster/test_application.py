@@ -28,6 +28,7 @@ from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.metrics import score
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TILES = 40
 
 
@@ -68,8 +69,10 @@ def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
     assert summary["score"] == pytest.approx(score(np.asarray(survey.masks), masks[: survey.labelled]))
     assert f"{summary['score']:.4f}" in output and summary["tiles"] == TILES and summary["models"] == 2
 
-    again = road.run_alone(*words, "--set", "prediction.salt_threshold=1")  # decided anew, not predicted anew
-    assert "Ray dashboard" not in again and f"{TILES} tiles, 0 with salt" in again
+    chunks = {path: path.stat().st_mtime_ns for path in (to / "predictions").rglob("*.npy")}
+    again = road.here_alone(*words, "--set", "prediction.salt_threshold=1")  # decided anew, not predicted anew
+    assert chunks == {path: path.stat().st_mtime_ns for path in (to / "predictions").rglob("*.npy")}
+    assert f"{TILES} tiles, 0 with salt" in again
 
 
 def test_a_tile_that_the_run_was_trained_on_is_predicted_and_not_scored(

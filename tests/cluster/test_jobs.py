@@ -392,7 +392,8 @@ def test_the_job_outlives_ctrl_c_and_the_command_that_was_told_stops_it(head: He
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}])
 def test_a_wrong_or_no_token(head: Head, environment: dict[str, str]) -> None:
-    for address in (head.address, head.dashboard):
-        process = head.start("fail", "--address", address, **environment)
+    for process in [
+        head.start("fail", "--address", address, **environment) for address in (head.address, head.dashboard)
+    ]:
         output, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 1 and "RAY_AUTH_TOKEN" in output.splitlines()[-1]
