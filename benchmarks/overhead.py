@@ -26,6 +26,7 @@ from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.session import connect
 from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources
 from salt_ray.config import Experiment, FloatRange, Tune
+from salt_ray.decision import ARGUS
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
@@ -92,7 +93,7 @@ def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> di
         run = RunDirectory(Path(folder) / "ray")
         study = Study(experiment, run, study_folder(experiment, run, {}))
         wanted = trial_resources(experiment)
-        work = TrialWork(experiment, tables, run, run.identity(), int(wanted["CPU"]), gpu=False)
+        work = TrialWork(experiment, tables, run, ARGUS, run.identity(), int(wanted["CPU"]), gpu=False)
         ended = [0.0]
         view = TrialView(["lr"], tune.trials, [], lambda view, event: None, lambda line: None)
         view.end = lambda trial: ended.append(time.monotonic())

@@ -15,7 +15,7 @@ import torch
 from pyarrow.fs import FileSystem
 from scipy import ndimage
 
-from salt_ray.config import Cosine, Experiment, Folds, Labels, Network, Plateau, Stage, Training
+from salt_ray.config import Cosine, Experiment, Folds, Labels, Network, Plateau, Resources, Stage, Training
 from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
@@ -137,8 +137,9 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def experiment_file(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With one core a fold on every machine: other threads give other bytes."""
     path = tmp_path_factory.mktemp("experiment") / "tiny.json"
-    path.write_text(tiny.model_dump_json())
+    path.write_text(tiny.replace(resources=Resources(cpus_per_fold=1)).model_dump_json())
     return path
 
 
@@ -151,10 +152,16 @@ def road(survey: Path, experiment_file: Path, ray_directory: Path) -> Road:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(road: Road, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run from its beginning to its end, and what it printed: what disturbed ones are compared with."""
-    run = tmp_path_factory.mktemp("undisturbed")
-    return run, road.run("pipeline", run)
+def undisturbed(survey: Path, experiment_file: Path, own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from its beginning to its end that nobody disturbed, made without Ray: what others are compared with."""
+    from whole_run import Pipeline, RunDirectory, Terminal, without_ray
+
+    from salt_ray.experiment_file import load_experiment
+
+    run, experiment = tmp_path_factory.mktemp("undisturbed"), load_experiment(experiment_file)
+    with without_ray(), Pipeline(experiment, survey, RunDirectory(run), Terminal(quiet=True)) as road:
+        road.all()
+    return run
 
 
 @pytest.fixture

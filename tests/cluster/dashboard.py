@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moments import Moments
 from road import SECONDS, Road, wait_for
-
-METRICS_SECONDS = 30  # Ray hands metrics on every 10 s
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,10 @@ class Dashboard:
 
 
 @contextlib.contextmanager
-def followed(road: Road, command: str, run: Path, *options: str) -> Iterator[Dashboard]:
-    """Start a command that trains and yield its dashboard once there is a checkpoint; kill the command after it."""
-    process = road.start(command, run, *options)
+def followed(road: Road, run: Path, moments: Moments, moment: str, *words: str) -> Iterator[Dashboard]:
+    """Start a command and yield its dashboard once it is stopped at a moment; kill the command after it."""
+    stopped = moments.at(moment)
+    process = road.start(words[0], run, *words[1:], environment=moments.environment)
     try:
         said = []
         for line in process.stdout:
@@ -68,10 +68,9 @@ def followed(road: Road, command: str, run: Path, *options: str) -> Iterator[Das
             if address := re.search(r"Ray dashboard: (http://\S+)", line):
                 break
         assert process.poll() is None and address, "".join(said)
-        ray = [str(Path(sys.executable).with_name("ray")), "get-auth-token"]
-        token = subprocess.run(ray, capture_output=True, text=True, check=True).stdout.strip()
-        wait_for(lambda: bool(list(run.rglob("epoch-*.pt"))), process)
-        yield Dashboard(process, run, address[1], token)
+        token = os.environ.get("RAY_AUTH_TOKEN") or Path(road.environment["HOME"], ".ray", "auth_token").read_text()
+        wait_for(lambda: stopped.reached, process)
+        yield Dashboard(process, run, address[1], token.strip())
     finally:
         process.kill()  # Ray's processes end with their driver
         process.communicate()

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # for launch.py, where this is run as a script
+# For launch.py and what all tests share, where this is run as a script.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from curves import events
 from machines import SHARED, Machine, NoMachines, running_machines
 from onprem import Cluster, end_group, finished, wait_until

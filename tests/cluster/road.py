@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from whole_run import without_ray
 
 import launch
 from salt_ray.object_store import ObjectPath
@@ -52,9 +53,22 @@ class Road:
         assert process.returncode == code, output
         return output
 
+    def here(self, command: str, run: Path, *more: str, code: int = 0) -> str:
+        """What the command printed, all of whose work was done in this process; it must end with this exit code."""
+        return self.here_alone(command, *self.options, "--run-dir", str(run), *more, code=code)
+
+    def here_alone(self, *words: str, code: int = 0) -> str:
+        """What the command with nothing but these words printed, as ``here``."""
+        with without_ray():
+            return self._in_this_process([*words], code)
+
     def refused(self, command: str, run: Path, *more: str) -> str:
-        """What the command printed, in this process: it must end with exit code 1, before a Ray is started."""
-        words = ["launch.py", command, *self.options, "--run-dir", str(run), *more]
+        """What the command printed, in this process: it must end with exit code 1 before it joins a Ray."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ray, "init", lambda **options: pytest.fail("it connects to a Ray"))
+            return self._in_this_process([command, *self.options, "--run-dir", str(run), *more], launch.EXIT_ERROR)
+
+    def _in_this_process(self, words: list[str], code: int) -> str:
         printed = io.StringIO()
         with (
             pytest.MonkeyPatch.context() as patch,
@@ -62,11 +76,12 @@ class Road:
             contextlib.redirect_stderr(printed),
             pytest.raises(SystemExit) as exit,
         ):
-            patch.setattr(sys, "argv", words)
-            patch.setenv("RAY_TMPDIR", self.environment["RAY_TMPDIR"])
+            patch.setattr(sys, "argv", ["launch.py", *words])
+            for name in ("RAY_TMPDIR", "COLUMNS"):
+                patch.setenv(name, self.environment[name])
             patch.delenv("RAY_ADDRESS", raising=False)
             launch.main()
-        assert exit.value.code == launch.EXIT_ERROR and not ray.is_initialized()
+        assert exit.value.code == code, printed.getvalue()
         return printed.getvalue()
 
     def run_alone(self, *words: str, code: int = 0, directory: Path = ROOT) -> str:
@@ -80,9 +95,13 @@ class Road:
 
 
 def results(run: Path) -> dict[str, bytes]:
-    """Every byte of a run that must not depend on how it came about (Ray's own book-keeping is none)."""
+    """Every byte of a run that must not depend on how it came about.
+
+    Ray's own book-keeping is none, nor is what a killed process has left half written under a temporary name.
+    """
     kept = ("folds", "trainings", "predictions", "mosaics", "postprocessing")
     files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix != ".tmp"]
     files += [run / "submission.csv", run / "masks.zip", run / "scores.json"]
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}
 

@@ -26,7 +26,9 @@ from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import load_survey
 from salt_ray.training.metrics import score
+from salt_ray.training.models import fold_models
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TILES = 40
 
 
@@ -38,12 +40,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
-    road: Road, undisturbed: tuple[Path, str], other: Path, tiny: Experiment, tmp_path: Path
+    road: Road, undisturbed: Path, other: Path, tiny: Experiment, tmp_path: Path
 ) -> None:
-    run, to = undisturbed[0], tmp_path / "new"
+    run, to = undisturbed, tmp_path / "new"
     before = results(run)
     words = ["apply", str(run), "--data", str(other), "--to", str(to)]
-    output = road.run_alone(*words)
+    output = road.here_alone(*words)
     assert results(run) == before
     survey = load_survey(other)
     prepared = prepare_survey(survey, tiny)
@@ -51,8 +53,8 @@ def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
     masks = np.zeros(survey.images.shape, bool)
     answers = []
     for fold in (0, 1):
-        best = RunDirectory(run).stage("random", fold, "cosine") / "best.pt"
-        answers.append(Model(tiny, best, prepared.frame, torch.device("cpu")).predict(prepared.images[varied]))
+        (model,) = fold_models(RunDirectory(run), tiny.trainings[0], fold, "best")
+        answers.append(Model(tiny, model.checkpoint, prepared.frame, torch.device("cpu")).predict(prepared.images[varied]))
     mean = (np.mean([getattr(answer, name).astype(np.float32) for answer in answers], 0) for name in ("masks", "salt"))
     masks[varied] = Decision.of(tiny.prediction).masks(*mean)
 
@@ -67,20 +69,37 @@ def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
     assert summary["score"] == pytest.approx(score(np.asarray(survey.masks), masks[: survey.labelled]))
     assert f"{summary['score']:.4f}" in output and summary["tiles"] == TILES and summary["models"] == 2
 
-    # A tile that the run was trained on is predicted, and not scored.
+    chunks = {path: path.stat().st_mtime_ns for path in (to / "predictions").rglob("*.npy")}
+    again = road.here_alone(*words, "--set", "prediction.salt_threshold=1")  # decided anew, not predicted anew
+    assert chunks == {path: path.stat().st_mtime_ns for path in (to / "predictions").rglob("*.npy")}
+    assert f"{TILES} tiles, 0 with salt" in again
+
+
+def test_a_tile_that_the_run_was_trained_on_is_predicted_and_not_scored(
+    road: Road, undisturbed: Path, other: Path, tmp_path: Path
+) -> None:
     known = tmp_path / "known"
     shutil.copytree(other, known)
     for folder in ("images", "masks"):
         first = sorted((known / "train" / folder).iterdir())[0]
-        first.rename(first.with_name(f"{pd.read_csv(run / 'folds/random/folds.csv', dtype=str)['id'][0]}.png"))
+        trained = pd.read_csv(undisturbed / "folds/random/folds.csv", dtype=str)["id"][0]
+        first.rename(first.with_name(f"{trained}.png"))
     for table in ("train.csv", "depths.csv"):
         (known / table).unlink()
-    told = road.run_alone("apply", str(run), "--data", str(known), "--to", str(tmp_path / "known-to"))
+    told = road.here_alone("apply", str(undisturbed), "--data", str(known), "--to", str(tmp_path / "to"))
+    labelled = load_survey(other).labelled
     assert "1 labelled tiles have ids that the run was trained on: not scored" in told
-    assert f"score on the {survey.labelled - 1:,} labelled ones" in told and "without " not in told
+    assert f"score on the {labelled - 1:,} labelled ones" in told and "without " not in told
 
-    again = road.run_alone(*words, "--set", "prediction.salt_threshold=1")  # decided anew, not predicted anew
-    assert "Ray dashboard" not in again and f"{TILES} tiles, 0 with salt" in again
+
+@pytest.mark.alone
+def test_on_a_ray_it_writes_the_same(road: Road, undisturbed: Path, other: Path, tmp_path: Path) -> None:
+    words = ["apply", str(undisturbed), "--data", str(other), "--to"]
+    here = road.here_alone(*words, str(tmp_path / "here"))
+    there = road.run_alone(*words, str(tmp_path / "there"))
+    assert "Ray dashboard: http" in there and "Ray dashboard" not in here
+    for name in ("submission.csv", "masks.zip", "summary.json"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
 def application(run: Path, experiment: Experiment, data: Path) -> Application:
@@ -88,9 +107,9 @@ def application(run: Path, experiment: Experiment, data: Path) -> Application:
 
 
 def test_what_cannot_be_applied_is_a_sentence(
-    undisturbed: tuple[Path, str], road: Road, survey: Path, other: Path, tiny: Experiment
+    undisturbed: Path, road: Road, survey: Path, other: Path, tiny: Experiment
 ) -> None:
-    run = undisturbed[0]
+    run = undisturbed
     with pytest.raises(RunError, match=r"was trained on the tiles in .*: predict and submit"):
         application(run, tiny, survey)
     with pytest.raises(RunError, match=r"other settings \(experiment.network.dropout: 0.2 there, 0.5 now\)"):
@@ -99,7 +118,7 @@ def test_what_cannot_be_applied_is_a_sentence(
     with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
         Application(RunDirectory(run), tiny, other, RunDirectory(run), Terminal(quiet=True)).run()
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
-    assert "there is no run in" in road.run_alone(*words, code=1)
+    assert "there is no run in" in road.here_alone(*words, code=1)
 
 
 def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path, tmp_path: Path) -> None:

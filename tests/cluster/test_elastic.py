@@ -1,24 +1,21 @@
-"""Clusters that grow and shrink: what an autoscaler may add, who waits, and whose fault a loss is."""
+"""Clusters that grow: what an autoscaler may add, and who waits. ``reliability/test_nodes.py`` takes nodes away."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
-from nodes import NODE_MEMORY, Training, cluster_with_head, growing_cluster
+from nodes import NODE_MEMORY, Training, growing_cluster
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import room
 from salt_ray.cluster.autoscaler import configured_types
 from salt_ray.cluster.session import ClusterError, fold_resources
 from salt_ray.config import Experiment, Resources
-from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.task import FoldTask
@@ -74,54 +71,8 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def tasks(tiny: Experiment, folds: FoldTable, epochs: int, **resources: int) -> list[FoldTask]:
-    (training,) = tiny.trainings
-    stage = training.stages[0].replace(epochs=epochs, early_stopping=epochs)
-    training = training.replace(stages=(stage,))
-    experiment = tiny.replace(trainings=(training,), resources=Resources(**resources))
-    return [FoldTask(experiment, training, fold, folds) for fold in range(2)]
-
-
-@pytest.mark.cluster
-def test_a_lost_node_is_nobodys_fault_and_a_crash_is(
-    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, ray_directory: Path, tmp_path: Path
-) -> None:
-    """With no restarts allowed a node dies, a fold waits for another one and goes on; a killed worker is its end.
-
-    A worker that finds the token of a cut-off one, which came later, takes its fold over again.
-    """
-    import psutil
-
-    run = RunDirectory(tmp_path)
-    with cluster_with_head(ray_directory, 0) as cluster:
-        nodes = [cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY) for _ in range(2)]
-        training = Training(tasks(tiny, tiny_folds, 400, max_failures=0), tiny_tiles, run)
-        training.until(lambda: {row.fold for row in training.progress} == {0, 1})
-        assert training.said("2 folds to train on 1 CPU each, 2 at once")
-        write_atomically(run.stage("random", 0, "plateau").parent / "owner", "somebody else")
-        training.until(
-            lambda: training.said("random-fold-0: its worker was lost and goes on from its checkpoint: another")
-        )
-        # It trains again, so that each node has a fold to lose.
-        epochs = len([row for row in training.progress if row.fold == 0])
-        training.until(lambda: len([row for row in training.progress if row.fold == 0]) > epochs)
-        cluster.remove_node(nodes[0], allow_graceful=False)
-        training.until(lambda: training.said("its worker was lost and goes on from its checkpoint: its node"))
-        training.until(lambda: training.said("waiting for a node with 1 CPU: 1 fold without a place"))
-        (line,) = (line for line in training.lines if "its node" in line)
-        fold = int(line.partition(":")[0][-1])
-        epochs = len([row for row in training.progress if row.fold == fold])
-        cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
-        training.until(lambda: len([row for row in training.progress if row.fold == fold]) > epochs + 2)
-        for process in psutil.process_iter(["cmdline", "environ"]):
-            title, environment = " ".join(process.info["cmdline"] or []), process.info["environ"] or {}
-            if "RayTrainWorker" in title and environment.get("RAY_TMPDIR") == str(ray_directory):
-                os.kill(process.pid, signal.SIGKILL)
-        failures = [outcome.failure for outcome in training.end()]
-    assert all("failed for good" in failure and "was killed or crashed" in failure for failure in failures)
-
-
-@pytest.mark.cluster
+@pytest.mark.alone
+@pytest.mark.slow
 def test_an_autoscaler_starts_nodes_for_the_folds_that_wait(
     tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, short_folder: Path
 ) -> None:
@@ -129,10 +80,13 @@ def test_an_autoscaler_starts_nodes_for_the_folds_that_wait(
         "one": {"resources": {"CPU": 1, "object_store_memory": NODE_MEMORY}, "max_workers": 4},
         "big": {"resources": {"CPU": 64, "object_store_memory": NODE_MEMORY}, "max_workers": 0},
     }
+    (training,) = tiny.trainings
+    experiment = tiny.replace(trainings=(training.replace(stages=(training.stages[0].replace(epochs=1),)),))
     with growing_cluster(short_folder, types):
         with pytest.raises(ClusterError, match=r"resources\.cpus_per_fold"):
             fold_resources(Resources(cpus_per_fold=2))
-        training = Training(tasks(tiny, tiny_folds, 2), tiny_tiles, RunDirectory(tmp_path))
+        tasks = [FoldTask(experiment, experiment.trainings[0], fold, tiny_folds) for fold in range(2)]
+        training = Training(tasks, tiny_tiles, RunDirectory(tmp_path))
         outcomes = training.end()
         nodes = [node for node in ray.nodes() if node["Resources"].get("CPU")]
     assert all(outcome.marker for outcome in outcomes)

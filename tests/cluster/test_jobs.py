@@ -352,8 +352,9 @@ def seen_in(output: str) -> dict:
     return json.loads(line.removeprefix("seen "))
 
 
-@pytest.mark.cluster
-@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.alone
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_on_the_head_node_the_driver_stays_where_it_is_and_workers_get_the_code(head: Head, named: bool) -> None:
     address = ["--address", head.address] if named else []  # without: what the node's own file says
     seen, job = finished(head, head.start("fail", "--run-dir", "runs/demo", *address, SALT_RAY_CACHE="/c"))
@@ -367,8 +368,9 @@ def test_on_the_head_node_the_driver_stays_where_it_is_and_workers_get_the_code(
     }
 
 
-@pytest.mark.cluster
-@pytest.mark.parametrize("tunnel", [False, True])
+@pytest.mark.alone
+@pytest.mark.slow
+@pytest.mark.parametrize("tunnel", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_from_elsewhere_driver_and_workers_work_in_the_package(head: Head, tunnel: bool, tmp_path: Path) -> None:
     (experiment := tmp_path / "idea.json").write_text("{}")
     address = head.dashboard if tunnel else head.address
@@ -387,7 +389,8 @@ def test_from_elsewhere_driver_and_workers_work_in_the_package(head: Head, tunne
     assert "hunter2" not in json.dumps(job) and head.token not in json.dumps(job)
 
 
-@pytest.mark.cluster
+@pytest.mark.alone
+@pytest.mark.soak
 def test_rays_own_command_works_as_well(head: Head) -> None:
     words = ["--address", head.dashboard, "--working-dir", ".", "--", "python", "launch.py", "fail"]
     output, _ = (process := head.run("ray", "job", "submit", *words)).communicate(timeout=SECONDS)
@@ -398,7 +401,8 @@ def test_rays_own_command_works_as_well(head: Head) -> None:
     assert not [file for file in seen["files"] if file.startswith(("data", "runs", ".venv", ".git/"))]
 
 
-@pytest.mark.cluster
+@pytest.mark.alone
+@pytest.mark.slow
 def test_the_job_outlives_ctrl_c_and_the_command_that_was_told_stops_it(head: Head) -> None:
     process = head.start("wait", "--address", head.dashboard)
     for line in process.stdout:
@@ -414,10 +418,12 @@ def test_the_job_outlives_ctrl_c_and_the_command_that_was_told_stops_it(head: He
     assert head.jobs()[id]["status"] == "STOPPED"
 
 
-@pytest.mark.cluster
+@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}])
 def test_a_wrong_or_no_token(head: Head, environment: dict[str, str]) -> None:
-    for address in (head.address, head.dashboard):
-        process = head.start("fail", "--address", address, **environment)
+    for process in [
+        head.start("fail", "--address", address, **environment) for address in (head.address, head.dashboard)
+    ]:
         output, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 1 and "RAY_AUTH_TOKEN" in output.splitlines()[-1]

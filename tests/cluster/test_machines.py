@@ -15,7 +15,7 @@ from onprem import for_site, wait_until
 from rehearsal import DISTURBED_EPOCH, FOLDS, Disturbance, Findings, Moment, Timeline, rehearse
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.machines, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.alone, pytest.mark.soak, pytest.mark.machines, pytest.mark.timeout(3600)]
 
 OWNER = """
 from machines import running_machines

@@ -1,10 +1,12 @@
-"""Post-processing on a real local Ray: tasks that die, mosaics that fail, and work that begins before the end."""
+"""Post-processing: mosaics that fail, calls that crash, and work that begins before the end.
+
+``reliability/test_one_run.py`` kills its workers on a Ray.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
-from road import Road, results
+from road import Road
 from scipy import ndimage
+from whole_run import without_ray
 
-from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.artifacts import Folder
 from salt_ray.cluster import postprocessing, session
 from salt_ray.cluster.postprocessing import Failed, Postprocessing
-from salt_ray.cluster.session import connect
 from salt_ray.config import Experiment, Prediction, Resources
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.decision import Decision
@@ -35,49 +37,22 @@ from salt_ray.survey.tiles import load_survey
 
 DECISION = Decision.of(Prediction(), "empty")
 ALL_RULES = ["--set", "postprocessing.rules=seed"]
-KILL_IN_TASK = '''
-"""Loaded by every Python process: the first worker that is about to draw a mosaic dies, once."""
-import builtins, os, signal, sys
-from pathlib import Path
-
-whole, flag = builtins.__import__, Path({flag!r})
-
-def torn(name, *rest, **more):
-    if name == "salt_ray.mosaic.draw" and "default_worker" in sys.argv[0] and not flag.exists():
-        flag.write_text(str(os.getpid()))
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(name, *rest, **more)
-
-builtins.__import__ = torn
-'''
 
 
 @pytest.fixture
-def predicted(undisturbed: tuple[Path, str], tmp_path: Path) -> Path:
+def predicted(undisturbed: Path, tmp_path: Path) -> Path:
     """A copy of the undisturbed run as it was before post-processing."""
     run = tmp_path / "run"
-    shutil.copytree(undisturbed[0], run)
+    shutil.copytree(undisturbed, run)
     shutil.rmtree(run / "postprocessing")
     (run / "submission.csv").unlink()
     return run
 
 
-def test_a_task_that_dies_is_retried(road: Road, undisturbed: tuple[Path, str], predicted: Path) -> None:
-    flag = predicted.parent / "killed"
-    (predicted.parent / "sitecustomize.py").write_text(KILL_IN_TASK.format(flag=str(flag)))
-    road.run("postprocess", predicted, environment={"PYTHONPATH": str(predicted.parent)})
-    assert flag.exists()
-    road.run("submit", predicted)
-    assert results(predicted) == results(undisturbed[0])
-
-
-@pytest.mark.slow
-def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
-    road: Road, undisturbed: tuple[Path, str], predicted: Path
-) -> None:
+def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(road: Road, predicted: Path) -> None:
     """One tile's prediction is lost behind the program's back: its mosaic cannot be decided, the others can."""
     table = load_mosaics(predicted / "mosaics" / "mosaics.csv")
-    model = RunDirectory(predicted).prediction("random", 0, "cosine")
+    (model,) = (predicted / "predictions" / "random" / "fold-0").iterdir()
     labelled = sorted(path.stem for path in (Path(road.options[1]) / "train" / "images").iterdir())
     number, lost = next((m, i) for m, i in zip(table.mosaics, table.ids, strict=True) if i not in labelled)
     ids = np.array(labelled + sorted(path.stem for path in (Path(road.options[1]) / "test" / "images").iterdir()))
@@ -85,7 +60,7 @@ def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
     kept, records = chunk.read_bytes(), np.load(chunk)
     records["salt"][np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = np.nan
     np.save(chunk, records)
-    output = road.run("postprocess", predicted, *ALL_RULES, code=1)
+    output = road.here("postprocess", predicted, *ALL_RULES, code=1)
     assert f"error: 1 mosaics keep their masks as predicted (mosaic {number}:" in output
     assert "Traceback" not in output
     done = json.loads((predicted / "postprocessing" / "done.json").read_text())
@@ -96,14 +71,14 @@ def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(
     assert pictures == {f"mosaic-{m:04d}" for m in range(table.count)} - {f"mosaic-{number:04d}"}
 
     chunk.write_bytes(kept)
-    road.run("postprocess", predicted, *ALL_RULES)  # the same command tries it again
+    road.here("postprocess", predicted, *ALL_RULES)  # the same command tries it again
     assert json.loads((predicted / "postprocessing" / "done.json").read_text())["failed"] == {}
 
 
 def test_a_known_mosaic_table_is_used_by_every_command(road: Road, predicted: Path) -> None:
-    message = road.run("submit", predicted, code=1)
+    message = road.refused("submit", predicted)
     assert "run postprocess first" in message
-    message = road.run("postprocess", predicted, "--set", "mosaics.compatibility=0.3", code=1)
+    message = road.refused("postprocess", predicted, "--set", "mosaics.compatibility=0.3")
     assert "compatibility: 0.1 there, 0.3 now" in message
 
 
@@ -164,12 +139,10 @@ def test_calls_take_several_mosaics_and_after_a_crash_each_alone(monkeypatch: py
     assert [7] in sent
 
 
-@pytest.fixture(scope="module")
-def local_ray(ray_directory: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", str(ray_directory))
-        with connect("local"):
-            yield
+@pytest.fixture
+def no_ray() -> Iterator[None]:
+    with without_ray():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +175,7 @@ def model_folder(path: Path, tiles: np.ndarray, edge: int, seed: int) -> ModelPr
 
 
 def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
-    local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+    no_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     """Predictions trickle in; the pictures of complete mosaics appear while others are still missing."""
     everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
@@ -216,15 +189,12 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
     for model in models:
         missing[model.tiles] += 1
     experiment = tiny.replace(postprocessing=Settings(rules="seed"))
-    work = Postprocessing(experiment, prepared, table, models, missing, Folder(tmp_path / "out", {}), DECISION)
+    work = Postprocessing(experiment, prepared, table, models, missing, DECISION, Folder(tmp_path / "out", {}))
     first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members())
     pictures = tmp_path / "out" / "pictures"
     for model in models:
         work.arrived(np.intersect1d(model.tiles, first))
-    deadline = time.monotonic() + 60
-    while not list(pictures.glob("*.png")) and time.monotonic() < deadline:
-        work.arrived(everything[:0])  # a chunk of tiles that lie in no mosaic
-        time.sleep(0.05)
+    work.arrived(everything[:0])  # a chunk of tiles that lie in no mosaic: what has been answered is taken in
     assert [path.name for path in pictures.glob("mosaic-*.png")] == ["mosaic-0000.png"]
     for tiles in rest:
         for model in models:
@@ -236,7 +206,7 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
 
 
 def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
-    local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+    no_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
     models = [
@@ -246,7 +216,7 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         for fold in (0, 1)
     ]
     work = Postprocessing(
-        tiny, prepared, table, models, np.zeros(len(everything), np.int64), Folder(tmp_path / "out", {}), DECISION
+        tiny, prepared, table, models, np.zeros(len(everything), np.int64), DECISION, Folder(tmp_path / "out", {})
     )
     rules = work.finish()
     trainable = prepared.survey.ids[prepared.trainable]
@@ -310,14 +280,14 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
     lost = SimpleNamespace(remote=lambda mosaics, rules, settings: [Failed("not drawn")])
     monkeypatch.setattr(postprocessing, "correct_mosaics", lost)
     missing = np.zeros(len(prepared.survey.ids), np.int64)
-    rules = Postprocessing(tiny, prepared, table, [], missing, Folder(tmp_path / "out", {})).finish()
+    rules = Postprocessing(tiny, prepared, table, [], missing, DECISION, Folder(tmp_path / "out", {})).finish()
     assert rules["kept"] == kept and rules["alone"]["empty_below_closed"]["gain"] > 0.3
     assert rounds[-1] == [("fill_holes", "fill_corners")]
     assert (rules["together"] is None) == (together is None)
 
 
 def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
-    local_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+    no_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     """Every prediction has a hole that only one rule mends; one tile's is lost, so that nothing around it can be tried.
 
@@ -343,7 +313,7 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
         store(tmp_path / f"model-{fold}", predicted, Probabilities(rings[predicted].astype(np.float16), known))
         models.append(ModelPrediction.load(tmp_path / f"model-{fold}"))
     missing = np.zeros(len(everything), np.int64)
-    work = Postprocessing(tiny, prepared, table, models, missing, Folder(tmp_path / "out", {}), DECISION)
+    work = Postprocessing(tiny, prepared, table, models, missing, DECISION, Folder(tmp_path / "out", {}))
     assert "fill_holes" in work.finish()["kept"]
     done = json.loads((tmp_path / "out" / "done.json").read_text())
     assert list(done["failed"]) == [str(mixed[0])] and "ValueError" in done["failed"][str(mixed[0])]
@@ -354,13 +324,13 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
 
 
 def test_a_survey_without_mosaics_goes_its_way(
-    local_ray: None, prepared: PreparedSurvey, tiny: Experiment, tmp_path: Path
+    no_ray: None, prepared: PreparedSurvey, tiny: Experiment, tmp_path: Path
 ) -> None:
     count = len(prepared.survey.ids)
     nothing = np.empty(0, np.int64)
     table = MosaicTable(np.empty(0, str), nothing, nothing, nothing, np.empty(0))
     missing = np.ones(count, np.int64)
-    work = Postprocessing(tiny, prepared, table, [], missing, Folder(tmp_path / "out", {}), DECISION)
+    work = Postprocessing(tiny, prepared, table, [], missing, DECISION, Folder(tmp_path / "out", {}))
     work.arrived(np.arange(count))
     rules = work.finish()
     assert rules["kept"] == [] and rules["alone"] == {}

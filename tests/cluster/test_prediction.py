@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import ray
-from nodes import NODE_MEMORY, cluster_with_head
-from road import Road, results
 
 from salt_ray.cluster import prediction
 from salt_ray.cluster.prediction import RESTARTS, Workers, predict_chunk
 from salt_ray.cluster.restarts import Loss
-from salt_ray.cluster.session import ClusterError, slots
+from salt_ray.cluster.session import ClusterError
 from salt_ray.inference.probabilities import Probabilities
 
 from ray.exceptions import ActorDiedError  # isort: skip
@@ -131,67 +126,3 @@ def test_places_that_come_later_are_used_and_are_waited_for_where_there_are_none
         scene.places = 3 if len(found) > 4 else 1
     assert sorted(found) == list(range(20)) and scene.naps == 1
     assert scene.started == 3 and {worker for worker, _ in scene.asked} == {1, 2, 3}
-
-
-KILL_IN_WRITE = '''
-"""Loaded by every Python process: the first one that writes a chunk of predictions dies in the middle of it, once."""
-import os, signal
-from pathlib import Path
-
-whole = os.fsync
-
-def torn(handle):
-    name = os.readlink(f"/proc/self/fd/{{handle}}") if isinstance(handle, int) else ""
-    if "/chunks/." in name and not Path({flag!r}).exists():
-        Path({flag!r}).write_text(name)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(handle)
-
-os.fsync = torn
-'''
-
-
-@pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced(road: Road, undisturbed: tuple[Path, str], tmp_path: Path) -> None:
-    run, flag = tmp_path / "run", tmp_path / "killed"
-    shutil.copytree(undisturbed[0], run)
-    for folder in ("predictions", "postprocessing"):
-        shutil.rmtree(run / folder)
-    (tmp_path / "sitecustomize.py").write_text(KILL_IN_WRITE.format(flag=str(flag)))
-    output = road.run("pipeline", run, environment={"PYTHONPATH": str(tmp_path)})
-    assert flag.exists() and output.count("a prediction worker was lost, and another one takes its tiles: ") == 1
-    assert "was killed or crashed" in output
-    Path(flag.read_text()).unlink()  # half a chunk, under a temporary name
-    assert results(run) == results(undisturbed[0])
-
-
-@pytest.mark.cluster
-def test_a_machine_that_dies_counts_for_nobody(ray_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no restarts allowed one of two goes; another one that comes later is used."""
-    monkeypatch.setattr(prediction, "RESTARTS", 0)
-    found, actors, lines = [], [], []
-
-    @ray.remote(num_cpus=1)
-    class Worker:
-        def ready(self) -> None:
-            pass
-
-        def predict(self) -> None:
-            time.sleep(0.3)
-
-    def start() -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
-        actors.append(Worker.remote())
-        return actors[-1], actors[-1].ready.remote()
-
-    with cluster_with_head(ray_directory, 0) as cluster:
-        nodes = [cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY) for _ in range(2)]
-        work = Workers(range(60), start, lambda actor, chunk: actor.predict.remote(), lines.append)
-        for chunk in work.answers(lambda: slots({"CPU": 1.0})):
-            found.append(chunk)
-            if len(found) == 6:
-                cluster.remove_node(nodes[0], allow_graceful=False)
-            if len(found) == 20:
-                cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
-    assert sorted(found) == list(range(60)) and len(actors) == 3
-    (line,) = lines
-    assert "its node" in line

@@ -16,7 +16,8 @@ from salt_ray.tuning.study import load_study
 TRIALS = 3
 
 
-@pytest.mark.cluster
+@pytest.mark.alone
+@pytest.mark.soak
 @pytest.mark.browser
 def test_a_search_as_a_job(tiny: Experiment, survey: Path, tmp_path: Path) -> None:
     lr = FloatRange(name="lr", fields=("trainings.all.stages.plateau.lr",), low=1e-3, high=0.1, log=True)

@@ -16,6 +16,7 @@ from salt_ray.cluster.folds import STARTS, Fits, FoldWork
 from salt_ray.cluster.restarts import GivenUp, Loss
 from salt_ray.cluster.trials import Obstacle, Places, StudyScheduler, TrialWork
 from salt_ray.config import Experiment, Resources
+from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.object_store import StorageError
 from salt_ray.survey.folds import FoldTable
@@ -71,7 +72,7 @@ def trial(
 ) -> Callable[[Exception], dict[str, Any]]:
     """What a trial's worker makes of an error."""
     run = RunDirectory(tmp_path)
-    work = TrialWork(task.experiment, {"random": tiny_folds}, run, run.identity(), threads=1, gpu=False)
+    work = TrialWork(task.experiment, {"random": tiny_folds}, run, ARGUS, run.identity(), threads=1, gpu=False)
     monkeypatch.setattr(TrialWork, "tasks", lambda self, values: [task])
 
     def end(error: Exception) -> dict[str, Any]:
@@ -233,7 +234,7 @@ def test_a_lost_trial_is_put_by_until_it_is_known_whose_fault_it_is(
 ) -> None:
     failed, lines = {}, []
     study = SimpleNamespace(fail=failed.__setitem__)
-    work = TrialWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), "", threads=1, gpu=False)
+    work = TrialWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), ARGUS, "", threads=1, gpu=False)
     scheduler = StudyScheduler(study, work, SimpleNamespace(say=lines.append), Obstacle())
     lost, other = TuneTrial(0), TuneTrial(1, "PENDING")
     tune = Tune(lost, other)
@@ -256,7 +257,7 @@ def test_what_fails_while_a_loss_is_judged_is_in_the_way_of_all(
 ) -> None:
     told.loss, told.settled = Loss("worker", "it crashed"), True
     obstacle = Obstacle()
-    work = TrialWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), "", threads=1, gpu=False)
+    work = TrialWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), ARGUS, "", threads=1, gpu=False)
     study = SimpleNamespace(fail=raising(RunError("the study cannot be written")))
     scheduler = StudyScheduler(study, work, SimpleNamespace(say=print), obstacle)
     lost = TuneTrial(0)

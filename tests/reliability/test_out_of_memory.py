@@ -210,6 +210,7 @@ def train_in_memory(task: FoldTask, tiles: TrainingTiles, folder: Path, parts: i
     folder.with_suffix(".json").write_text(json.dumps({"lines": lines, "peak": status("VmPeak")}))
 
 
+@pytest.mark.alone
 def test_a_host_without_memory_for_a_whole_batch(
     task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,17 +223,21 @@ def test_a_host_without_memory_for_a_whole_batch(
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     large, tiles = one_large_batch(task, tiny_tiles, copies=12)
 
-    def seen(name: str, parts: int, limit: int | None = None) -> dict:
+    def begin(name: str, parts: int, limit: int | None = None) -> multiprocessing.Process:
         arguments = (large, tiles, tmp_path / name, parts, limit)
         worker = multiprocessing.get_context("spawn").Process(target=train_in_memory, args=arguments)
         worker.start()
+        return worker
+
+    def seen(name: str, worker: multiprocessing.Process) -> dict:
         worker.join()
         assert worker.exitcode == 0
         return json.loads((tmp_path / f"{name}.json").read_text())
 
-    peaks = [seen("whole", parts=1)["peak"], seen("halves", parts=2)["peak"]]
-    assert peaks[0] - peaks[1] > 50 * 2**20  # the machine's kernels decide how far
-    assert seen("run", parts=1, limit=(3 * peaks[0] + peaks[1]) // 4)["lines"] == [
+    beside = {name: begin(name, parts) for name, parts in (("whole", 1), ("halves", 2))}
+    whole, halves = (seen(name, worker)["peak"] for name, worker in beside.items())
+    assert whole - halves > 50 * 2**20  # the machine's kernels decide how far
+    assert seen("run", begin("run", parts=1, limit=(3 * whole + halves) // 4))["lines"] == [
         "out of memory with 144 tiles at once in epoch 1 of plateau; going on with 72 at once, same batch of 144"
     ]
     assert files_of(RunDirectory(tmp_path / "run")) == files_of(RunDirectory(tmp_path / "halves"))
