@@ -1,5 +1,6 @@
-# make demo      the whole road on a synthetic survey      make test      the tests (under 15 minutes)
-# make test-all  the slow, cluster and browser ones too    make lint      style
+# make demo      the whole road on a synthetic survey      make test      the tests (under 12 minutes)
+# make test-all  all tests of CI: also slow, and browser   make lint      style
+# make soak      larger, and again and again: before a release, an hour or more
 # make rehearsal  cluster-onprem.yaml on three pretended machines
 # make audit     security: the code, and known vulnerabilities of the pinned packages (asks PyPI)
 PYTHON ?= python3
@@ -7,12 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 PYTEST := $(BIN)/python -m pytest
-# These start Ray, kill processes or take memory away, one after the other; all others share the cores.
-ALONE := tests/cluster tests/reliability
-BESIDE := $(ALONE:%=--ignore=%)
-LONG := slow or cluster or browser
+# Tests marked alone start Ray, kill processes or take memory away, one after the other; all others share the cores.
+# worksteal: a file's tests stay together, so that what they share is made once, and no long one is left for the end.
+SHARED := $(PYTEST) --numprocesses auto --dist worksteal
+CHECKS := not soak and not machines
+QUICK := $(CHECKS) and not slow and not browser
 
-.PHONY: install demo test test-all rehearsal lint audit clean
+.PHONY: install demo test test-all soak rehearsal lint audit clean
 
 install: $(VENV)/installed
 
@@ -28,13 +30,16 @@ demo: install
 	@$(BIN)/python launch.py demo
 
 test: install
-	$(PYTEST) --numprocesses auto $(BESIDE) -m "not ($(LONG))"
-	$(PYTEST) $(ALONE) -m "not ($(LONG))"
+	$(SHARED) -m "not alone and $(QUICK)"
+	$(PYTEST) -m "alone and $(QUICK)"
 
-# What make test leaves out comes after it.
-test-all: test
-	$(PYTEST) --numprocesses auto $(BESIDE) -m "$(LONG)"
-	$(PYTEST) $(ALONE) -m "($(LONG)) and not machines"
+# What make test runs is among them.
+test-all: install
+	$(SHARED) -m "not alone and $(CHECKS)"
+	$(PYTEST) -m "alone and $(CHECKS)"
+
+soak: install
+	$(PYTEST) -s -m "soak or machines or browser"
 
 # Three machines of network namespaces, ray up, and what a cluster goes through: as root, on Linux, 10 to 20 minutes.
 rehearsal: install

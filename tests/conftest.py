@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from pyarrow.fs import FileSystem
 from scipy import ndimage
 
@@ -23,6 +25,12 @@ from salt_ray.survey.synthetic import write_survey
 
 if TYPE_CHECKING:
     from road import Road
+
+# The same examples every time, however busy the machine is; --hypothesis-profile=default looks for new ones.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_finish() -> None:
@@ -48,6 +56,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SALT_RAY_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[Path]:
+    """What torch.compile makes, shared by all tests and by the processes that run them side by side."""
+    folder = Path(tempfile.gettempdir()) / f"salt-ray-compiled-{os.getuid()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
         yield folder
 
 
@@ -124,8 +141,24 @@ def tiny_folds(tiny_tiles: TrainingTiles) -> FoldTable:
 @pytest.fixture(scope="session")
 def ray_directory() -> Iterator[Path]:
     """A short path of its own: Ray's socket names are limited, and no other Ray's files are in the way."""
-    with tempfile.TemporaryDirectory(prefix="salt") as folder:
+    with tempfile.TemporaryDirectory(prefix="salt") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def rays_seen() -> set[str]:
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def ray_needs_the_machine(request: pytest.FixtureRequest, ray_directory: Path, rays_seen: set[str]) -> Iterator[None]:
+    """Whoever starts Ray says so with the marker ``alone``: its processes take the cores from tests beside it."""
+    yield
+    begun = {path.name for path in ray_directory.glob("ray/session_2*")} - rays_seen
+    rays_seen |= begun
+    if begun and not request.node.get_closest_marker("alone"):
+        pytest.fail("this test starts Ray: mark it alone", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -27,9 +28,29 @@ def nothing(root: Path, names: dict[str, str]) -> None:
     """The fault lies in the command line."""
 
 
+def linked(source: Path, target: Path) -> None:
+    """The same folder once more, its files hard links: in no time and without room."""
+    shutil.copytree(source, target, copy_function=os.link)
+
+
+def own(path: Path) -> None:
+    """A file that others link to becomes a file of its own, so that it can be changed."""
+    if path.is_file() and path.stat().st_nlink > 1:
+        mode, content = path.stat().st_mode, path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+        path.chmod(mode)
+
+
 def at(place: str, change: Callable[[Path], None]) -> Damage:
     """Change one file or folder."""
-    return lambda root, names: change(root / filled(place, names))
+
+    def damage(root: Path, names: dict[str, str]) -> None:
+        path = root / filled(place, names)
+        own(path)
+        change(path)
+
+    return damage
 
 
 def every(*damages: Damage) -> Damage:
