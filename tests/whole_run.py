@@ -122,6 +122,7 @@ def shortened(tiny: Experiment) -> Experiment:
     rate = FloatRange(name="lr", fields=("trainings.all.stages.plateau.lr",), low=0.001, high=0.1, log=True)
     return tiny.replace(
         trainings=(training.replace(stages=stages),),
+        prediction=tiny.prediction.replace(models="last"),  # cases name the files of the second stage
         postprocessing=tiny.postprocessing.replace(rules="seed"),
         tune=Tune(parameters=(rate,), trials=1, pruner="none"),
     )
