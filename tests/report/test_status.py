@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def train(run: RunDirectory, task: FoldTask, tiles: TrainingTiles, until: tuple[
 
 @pytest.fixture
 def run(tiny: Experiment, tmp_path: Path) -> RunDirectory:
-    directory = RunDirectory(tmp_path / "run")
+    directory = RunDirectory(tmp_path / "a run")
     write_atomically(directory.experiment, tiny.model_dump_json())
     return directory
 
@@ -56,7 +57,8 @@ def step(status: Status, name: str) -> tuple[str, str]:
 def test_a_new_run_waits_from_its_beginning(run: RunDirectory) -> None:
     status = run_status(run)
     assert {step.state for step in status.steps} <= {"waiting", "left out"}
-    assert status.next.startswith("next: prepare; python launch.py pipeline ") and str(run.path) in status.next
+    assert status.next.startswith("next: prepare; python launch.py pipeline ")
+    assert shlex.split(status.next)[-4:] == ["--run-dir", str(run.path), "goes", "on"]  # to be copied, blanks and all
     assert status.in_use is False
 
 
