@@ -44,7 +44,7 @@ def train(run: RunDirectory, task: FoldTask, tiles: TrainingTiles, until: tuple[
 
 @pytest.fixture
 def run(tiny: Experiment, tmp_path: Path) -> RunDirectory:
-    directory = RunDirectory(tmp_path / "a run")
+    directory = RunDirectory(tmp_path / "run")
     write_atomically(directory.experiment, tiny.model_dump_json())
     return directory
 
@@ -58,8 +58,12 @@ def test_a_new_run_waits_from_its_beginning(run: RunDirectory) -> None:
     status = run_status(run)
     assert {step.state for step in status.steps} <= {"waiting", "left out"}
     assert status.next.startswith("next: prepare; python launch.py pipeline ")
-    assert shlex.split(status.next)[-4:] == ["--run-dir", str(run.path), "goes", "on"]  # to be copied, blanks and all
-    assert status.in_use is False
+    assert str(run.path) in status.next and status.in_use is False
+
+
+def test_the_next_command_can_be_copied(run: RunDirectory) -> None:
+    moved = RunDirectory(run.path.rename(run.path.with_name("it's a run")))
+    assert shlex.split(run_status(moved).next)[-4:] == ["--run-dir", str(moved.path), "goes", "on"]
 
 
 def test_folds_are_told_by_their_newest_stage(
