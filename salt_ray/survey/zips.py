@@ -133,7 +133,7 @@ def list_zip(
 def _add(members: list[tuple[str, str, Entry]], label: str, found: dict[str, Entry], problems: list[Problem]) -> None:
     """Add the members of the one survey in a zip."""
     tops = {around for around, name, _ in members if name not in TABLES} or {around for around, _, _ in members}
-    top = min(tops, key=len, default="")
+    top = min(sorted(tops), key=len, default="")
     strangers = sorted(other for other in tops if not other.startswith(top))
     if strangers:
         what = f"holds several surveys, in {top.strip('/')} and {strangers[0].strip('/')}"
