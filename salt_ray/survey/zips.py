@@ -98,7 +98,7 @@ def list_zip(
             what = "has a name that leads out of the zip"
             problems.append(Problem(entry.place, what, "do not use this zip; get it again"))
             continue
-        if info.is_dir() or any(map(is_litter, steps)):
+        if not steps or info.is_dir() or any(map(is_litter, steps)):
             continue
         is_encrypted |= bool(info.flag_bits & 1)
         if role == OUTER_ZIP and steps[-1] in ZIPS:
