@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -56,15 +55,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SALT_RAY_CACHE", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once() -> Iterator[Path]:
-    """What torch.compile makes, shared by all tests and by the processes that run them side by side."""
-    folder = Path(tempfile.gettempdir()) / f"salt-ray-compiled-{os.getuid()}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
         yield folder
 
 

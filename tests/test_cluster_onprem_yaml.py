@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Path:
 def shell(command: str, home: Path, **environment: str) -> str:
     """What a command prints in an empty environment."""
     bare = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", **environment}
-    done = subprocess.run(["bash", "-c", command], env=bare, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", command], env=bare, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

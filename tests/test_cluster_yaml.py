@@ -105,7 +105,7 @@ def shell(command: str, home: Path, **variables: str) -> subprocess.CompletedPro
         env={**os.environ, "HOME": str(home), "PATH": path, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -171,7 +171,7 @@ def resolved(aws: Path) -> dict[str, Any]:
     return _bootstrap_config(yaml.safe_load(TEXT), no_config_cache=True)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_instance_types_have_what_the_comments_say(resolved: dict[str, Any]) -> None:
     kinds = resolved["available_node_types"]
     assert kinds["head"]["resources"]["CPU"] == 8 and "GPU" not in kinds["head"]["resources"]
@@ -183,7 +183,7 @@ def test_instance_types_have_what_the_comments_say(resolved: dict[str, Any]) -> 
     assert resolved["max_workers"] * kinds["gpu"]["resources"]["GPU"] >= folds == 11
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_security_group_lets_in_ssh_and_its_own_members(resolved: dict[str, Any]) -> None:
     (group,) = boto3.client("ec2").describe_security_groups(
         Filters=[{"Name": "group-name", "Values": ["ray-autoscaler-salt-ray"]}]
@@ -197,13 +197,13 @@ def test_the_security_group_lets_in_ssh_and_its_own_members(resolved: dict[str, 
     assert all(len(config["SubnetIds"]) > 1 for config in configs)  # every zone is tried
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_ssh_key_is_its_owners_alone(resolved: dict[str, Any], aws: Path) -> None:
     key = Path(resolved["auth"]["ssh_private_key"])
     assert key.is_relative_to(aws) and key.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_ec2_starts_what_the_file_describes(resolved: dict[str, Any]) -> None:
     provider = AWSNodeProvider(resolved["provider"], resolved["cluster_name"])
     kinds = resolved["available_node_types"]
@@ -224,7 +224,7 @@ def test_ec2_starts_what_the_file_describes(resolved: dict[str, Any]) -> None:
         assert node["IamInstanceProfile"]["Arn"].endswith("/salt-ray-head" if name == "head" else "/salt-ray-worker")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_head_fetches_the_survey(cluster: dict[str, Any], aws: Path, tmp_path: Path) -> None:
     store = boto3.client("s3")
     store.create_bucket(Bucket="made")

@@ -11,9 +11,13 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 INSTALL = ROOT / "docker" / "install.sh"
@@ -159,6 +163,25 @@ def test_a_pytorch_without_cuda_is_refused() -> None:
     assert refused.returncode == 1 and refused.stderr.startswith("PyTorch") and refused.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="CUDA's libraries are those of the PyTorch that was chosen")
+def test_whatever_is_needed_has_its_version_in_the_constraints() -> None:
+    """What pip finds for the image is what it found for this environment, as far as every package of it is pinned."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["aws"]]
+    needed: set[str] = set()
+    for requirement in wanted:  # it grows
+        found = metadata.distribution(requirement.name)
+        for need in (Requirement(text) for text in found.requires or ()):
+            applies = need.marker is None or any(need.marker.evaluate({"extra": e}) for e in {"", *requirement.extras})
+            if applies and str(need) not in map(str, wanted):
+                wanted.append(need)
+        needed.add(f"{canonicalize_name(requirement.name)}=={found.version.partition('+')[0]}")
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line and line[0] != "#"]
+    pins = {f"{canonicalize_name(name)}=={version}" for name, _, version in (line.partition("==") for line in lines)}
+    strays = {stray for stray in needed - pins if not stray.startswith("setuptools==")}  # it comes with an environment
+    assert len(needed) > 60 and strays == set()
+
+
 @pytest.fixture
 def environment() -> Iterator[Path]:
     """A place for gigabytes that go when the test is over; pytest's own folders would stay."""
@@ -166,7 +189,7 @@ def environment() -> Iterator[Path]:
         yield Path(folder) / "environment"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_installation_gives_an_environment_that_works(project: Path, environment: Path) -> None:
     installed = run_install(project, environment, f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert installed.returncode == 0, installed.stderr

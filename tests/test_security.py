@@ -282,10 +282,10 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(edge: int) -> None:
 
 def test_a_picture_with_more_data_than_pixels_is_not_inflated() -> None:
     """libpng would go through all of it: 10 s for 2 GB in 2 MB."""
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match="bytes of picture data for 10 x 10 px"):
         decode_grey(handmade(10, PACKED_ZEROS))
-    assert time.monotonic() - start < 0.5
+    assert time.process_time() - start < 2
 
 
 def test_text_in_a_picture_is_not_inflated_to_its_size() -> None:

@@ -221,7 +221,7 @@ def test_two_processes_build_it_at_once(survey: Path, cache: Path):
     workers = [context.Process(target=load_at_once, args=(survey, cache, barrier, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    one, other = results.get(timeout=60), results.get(timeout=60)
+    one, other = results.get(timeout=300), results.get(timeout=300)
     for worker in workers:
         worker.join()
     assert one == other
@@ -238,6 +238,6 @@ def test_tgs(tmp_path: Path):
     assert survey.constant[4000:].sum() == 430
     assert (~survey.masks.any(axis=(1, 2))).sum() == 1562
     assert np.isfinite(survey.depths).all()
-    start = time.perf_counter()
+    start = time.process_time()
     assert load_survey(directory, cache=tmp_path).key == survey.key
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 2
