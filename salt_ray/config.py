@@ -52,7 +52,7 @@ class Section(BaseModel):
     def _without_removed(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        for name in cls.removed.keys() & fields.keys():
+        for name in sorted(cls.removed.keys() & fields.keys()):
             where = f"{cls.__name__.lower()}.{name}"
             warnings.warn(f"{where} has no effect any more: {cls.removed[name]}", RemovedField, stacklevel=2)
         return {name: value for name, value in fields.items() if name not in cls.removed}
