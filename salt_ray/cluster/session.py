@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 # Read by Ray when it is imported, in this process and in every worker (they inherit the environment of a local Ray
 # and get it through the runtime environment on a cluster).
@@ -104,21 +105,29 @@ def connect(address: str | None = None) -> Iterator[str | None]:
 def _own_signals() -> Iterator[None]:
     """Keep Ray from what this process does at a signal, while it starts or stops.
 
-    It installs handlers of its own for SIGTERM, of which the last one prints a stack trace and aborts. Its processes
-    are started with SIGHUP blocked: they do not end with the terminal, beside a driver that is about to stop them.
+    It installs handlers of its own for SIGTERM: until its processes are up one that raises SystemExit, then one that
+    prints a stack trace and aborts, for which SIGTERM has to wait. Not earlier, because Ray's processes would inherit
+    that. They do inherit that SIGHUP waits: they end with their driver, not with its terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handler, mask = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    connect_driver = ray._private.worker.connect
+
+    def connect_undisturbed(*args: Any, **options: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        return connect_driver(*args, **options)
 
     def restore() -> None:
+        ray._private.worker.connect = connect_driver
         signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
+    ray._private.worker.connect = connect_undisturbed
     try:
         yield
-    except SystemExit:  # what Ray's own handler makes of SIGTERM until it is up
+    except SystemExit:  # by Ray's first handler
         restore()
         signal.raise_signal(signal.SIGTERM)
         raise

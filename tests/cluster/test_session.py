@@ -4,7 +4,7 @@ import functools
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,20 +135,32 @@ def ended() -> Iterator[list[int]]:
 
 
 class RaysSignals:
-    """Ray's way with SIGTERM: a handler of its own while it starts, a fatal one once it is up, none when it is gone."""
+    """Ray's way with SIGTERM: a handler of its own while it starts, a fatal one from its driver on, none at its end.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *while_it_starts: signal.Signals) -> None:
-        self._signals, self.blocked = while_it_starts, None
+    Args:
+        starting, connecting: the signals that come while its processes start, and while the driver connects to them.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, starting: Sequence[int] = (), connecting: Sequence[int] = ()
+    ) -> None:
+        self._starting, self._connecting, self.inherited = starting, connecting, None
         monkeypatch.setattr(session.ray, "init", self._init)
+        monkeypatch.setattr(session.ray._private.worker, "connect", self._connect)
         monkeypatch.setattr(session.ray, "shutdown", lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
     def _init(self, **options: object) -> SimpleNamespace:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
-        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        for number in self._signals:
+        self.inherited = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        for number in self._starting:
             signal.raise_signal(number)
-        signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("a stack trace of Ray's"))
+        session.ray._private.worker.connect()
         return SimpleNamespace(dashboard_url="")
+
+    def _connect(self) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("a stack trace of Ray's"))
+        for number in self._connecting:
+            signal.raise_signal(number)
 
 
 def test_signals_stay_this_processes_own(ended: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,14 +170,21 @@ def test_signals_stay_this_processes_own(ended: list[int], monkeypatch: pytest.M
         signal.raise_signal(signal.SIGHUP)
     signal.raise_signal(signal.SIGTERM)
     assert ended == [signal.SIGTERM, signal.SIGHUP, signal.SIGTERM]
-    assert signal.SIGHUP in started.blocked  # Ray's processes inherit that
+    assert started.inherited == {signal.SIGHUP}  # by Ray's processes
 
 
-def test_signals_while_ray_starts_are_not_lost(ended: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    RaysSignals(monkeypatch, signal.SIGHUP, signal.SIGTERM)
+def test_a_signal_while_ray_starts_is_not_lost(ended: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    RaysSignals(monkeypatch, starting=[signal.SIGHUP, signal.SIGTERM])
     with pytest.raises(SystemExit), session.connect("local"):  # these handlers do not end the process
         pytest.fail("it started")
     assert sorted(ended) == [signal.SIGHUP, signal.SIGTERM]
+
+
+def test_a_signal_while_the_driver_connects_waits(ended: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    RaysSignals(monkeypatch, connecting=[signal.SIGTERM, signal.SIGHUP])
+    with session.connect("local"):
+        assert sorted(ended) == [signal.SIGHUP, signal.SIGTERM]
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize(
