@@ -501,7 +501,7 @@ def main() -> None:
             app()
         except Interrupted as error:
             _end(f"interrupted: {error}", interruption.exit_code)
-        except SystemExit:
+        except (SystemExit, KeyboardInterrupt):
             if interruption.number is None:
                 raise
             _end("interrupted: the same command goes on", interruption.exit_code)

@@ -5,6 +5,7 @@ Ray keeps its token there, timm its weights and salt-ray its caches.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -35,16 +36,23 @@ def provide_home() -> str | None:
     folder = _private_folder()
     if home is None or home == Path(home.anchor) or not home.is_dir():
         os.environ["HOME"] = str(folder)
-    else:
+    elif "XDG_CACHE_HOME" not in os.environ:
         os.environ.setdefault("SALT_RAY_CACHE", str(folder / "cache"))
     given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if not given and not (home is not None and _is_file(home / ".ray/auth_token")):
-        token = folder / "auth_token"
-        if not token.exists():
-            token.write_text(secrets.token_hex(32))
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token(folder / "auth_token"))
     found = "there is no home directory" if home is None else f"the home directory {home} cannot be written"
     return f"{found}: {folder} is used in its place; set HOME to choose another"
+
+
+def _token(path: Path) -> Path:
+    """A token, which stays: a Ray that runs may have read it."""
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    own.write_text(secrets.token_hex(32))
+    with contextlib.suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()
+    return path
 
 
 def _home() -> Path | None:

@@ -149,7 +149,7 @@ OWN_FORMATS = [
         ("of truth values", NPY, array(AMPLITUDES > 99), "{a}.npy: holds true and false", "convert it"),
         ("that claims to be huge", NPY, huge, "{a}.npy: is 999999999 x 999999999 px; at most 4096 are read", "convert it"),
         ("with bytes behind it", NPY, lengthened, "{a}.npy: is damaged (", "get the file again"),
-        ("of a mask of three values", NPY_MASK, array(AMPLITUDES % 3), "masks/{a}.npy: is not two-valued", "0 and one other"),
+        ("of a mask of three values", NPY_MASK, array(AMPLITUDES % 3), "masks/{a}.npy: is not two-valued", "--set labels.salt=VALUE"),
         ("of a mask with NaN", NPY_MASK, array(np.full((33, 33), np.nan)), "masks/{a}.npy: holds 1,089 values", "convert it"),
         ("beside sections", "data/train/images/north/1.npy", array(AMPLITUDES), "{a}.npy: lies beside the folders of sections", "put it into its section's folder"),
     )),

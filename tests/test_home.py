@@ -18,7 +18,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "SALT_RAY_CACHE"):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "SALT_RAY_CACHE", "XDG_CACHE_HOME"):
         os.environ.pop(name, None)
     return tmp_path / "tmp" / f"salt-ray-{os.getuid()}"
 

@@ -16,8 +16,8 @@ import sys, time
 from salt_ray import interruption
 interruption.GRACE_SECONDS = float(sys.argv[1])
 with interruption.Interruption() as ended:
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         while True:
             time.sleep(60)
     except KeyboardInterrupt:

@@ -98,7 +98,7 @@ def list_zip(
             what = "has a name that leads out of the zip"
             problems.append(Problem(entry.place, what, "do not use this zip; get it again"))
             continue
-        if info.is_dir() or any(map(is_litter, steps)):
+        if not steps or info.is_dir() or any(map(is_litter, steps)):
             continue
         is_encrypted |= bool(info.flag_bits & 1)
         if role == OUTER_ZIP and steps[-1] in ZIPS:
@@ -133,7 +133,7 @@ def list_zip(
 def _add(members: list[tuple[str, str, Entry]], label: str, found: dict[str, Entry], problems: list[Problem]) -> None:
     """Add the members of the one survey in a zip."""
     tops = {around for around, name, _ in members if name not in TABLES} or {around for around, _, _ in members}
-    top = min(tops, key=len, default="")
+    top = min(sorted(tops), key=len, default="")
     strangers = sorted(other for other in tops if not other.startswith(top))
     if strangers:
         what = f"holds several surveys, in {top.strip('/')} and {strangers[0].strip('/')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,13 @@ def step(status: Status, name: str) -> tuple[str, str]:
 def test_a_new_run_waits_from_its_beginning(run: RunDirectory) -> None:
     status = run_status(run)
     assert {step.state for step in status.steps} <= {"waiting", "left out"}
-    assert status.next.startswith("next: prepare; python launch.py pipeline ") and str(run.path) in status.next
-    assert status.in_use is False
+    assert status.next.startswith("next: prepare; python launch.py pipeline ")
+    assert str(run.path) in status.next and status.in_use is False
+
+
+def test_the_next_command_can_be_copied(run: RunDirectory) -> None:
+    moved = RunDirectory(run.path.rename(run.path.with_name("it's a run")))
+    assert shlex.split(run_status(moved).next)[-4:] == ["--run-dir", str(moved.path), "goes", "on"]
 
 
 def test_folds_are_told_by_their_newest_stage(

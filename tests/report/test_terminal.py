@@ -145,6 +145,16 @@ def test_lines_are_shown_as_they_are() -> None:
     assert stream.getvalue() == "[bold] /a/very/long/path" + "x" * 300 + "\n"
 
 
+@pytest.mark.parametrize(("file", "words"), [(None, "what ray get-auth-token prints"), ("/t", "the token in /t")])
+def test_the_dashboards_token_is_where_it_says(file: str | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    if file:
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", file)
+    shown, stream = captured()
+    shown.dashboard("127.0.0.1:8265")
+    assert stream.getvalue() == f"Ray dashboard: http://127.0.0.1:8265 (it asks once for {words})\n"
+
+
 def test_a_quiet_one_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     show(Terminal(quiet=True))
     assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 """A survey is the same in any format of its tiles; what differs, is mixed or is assumed is said."""
 
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from kaggle_layout import LABELLED, PX, UNLABELLED, truth, write_png, write_survey, write_table
+from PIL import Image
 
 from salt_ray.survey.formats import decode_image, decode_mask
 from salt_ray.survey.problems import SurveyError, Unsuited
@@ -219,6 +221,32 @@ def test_a_file_is_read_by_its_name_and_not_by_its_first_bytes():
             decode("TIFF", "train/images/a.tif", content)
         with pytest.raises(Unsuited, match="is PNG, but most files of its kind are TIFF"):
             decode("TIFF", "train/images/a.png", content)
+
+
+def of_python_2(path: Path) -> None:
+    """The array's shape in long integers, as Python 2 wrote it on Windows."""
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"(12, 12), }  ", b"(12L, 12L), }", 1))
+    assert path.read_bytes() != content
+
+
+def with_damaged_exif(path: Path) -> None:
+    """A TIFF whose EXIF directory lies beyond its end."""
+    Image.fromarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)).save(path, tiffinfo={34665: 99_999_999})
+
+
+@pytest.mark.parametrize(("suffix", "change"), [(".npy", of_python_2), (".tif", with_damaged_exif)])
+def test_libraries_do_not_speak_of_what_they_can_read(
+    tmp_path: Path, suffix: str, change: Callable, capfd: pytest.CaptureFixture[str]
+):
+    directory = written(tmp_path / "own", suffix)
+    for path in sorted((directory / IMAGES).iterdir()):
+        change(path)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        survey = loaded(directory)
+    assert not heard and capfd.readouterr() == ("", "")
+    assert_same_tiles(survey, loaded(write_survey(tmp_path / "kaggle's")))
 
 
 # Sections

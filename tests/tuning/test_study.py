@@ -274,8 +274,8 @@ def test_a_path_may_hold_what_means_something_in_an_address(searched: Experiment
 
 
 def test_a_study_to_look_at(searched: Experiment, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"holds no study.*launch\.py tune --run-dir"):
-        load_study(RunDirectory(tmp_path))
+    with pytest.raises(RunError, match=r"holds no study.*launch\.py tune --run-dir '.*/a run' first"):
+        load_study(RunDirectory(tmp_path / "a run"))
     study = opened(searched, tmp_path)
     search(study)
     assert load_study(study.run).best_trial.params == study.optuna.best_trial.params
