@@ -316,7 +316,7 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
     work = Postprocessing(tiny, prepared, table, models, missing, DECISION, Folder(tmp_path / "out", {}))
     assert "fill_holes" in work.finish()["kept"]
     done = json.loads((tmp_path / "out" / "done.json").read_text())
-    assert list(done["failed"]) == [str(mixed[0])] and "ValueError" in done["failed"][str(mixed[0])]
+    assert list(done["failed"]) == [str(mixed[0])] and "holds NaN" in done["failed"][str(mixed[0])]
     corrected = Corrections.load(tmp_path / "out").tiles
     assert corrected.tolist() == sorted(set(tiles[tiles >= labelled]) - set(mosaic))
     pictures = {path.stem for path in (tmp_path / "out" / "pictures").iterdir()}

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from road import ROOT, SECONDS, Road, wait_for
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.training.checkpoint import CheckpointFolder
+
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 LONG = {"epochs": "100000", "early_stopping": "null"}  # it trains until it is ended
 
@@ -37,9 +40,9 @@ def test_it_is_ended_by_a_scheduler_and_by_a_closed_terminal(road: Road, tmp_pat
         wait_for(lambda before=epoch: newest_epoch(tmp_path) > before, process)
         session = [other for other in psutil.process_iter() if _session(other) == process.pid]
         assert len(session) > 5  # Ray's are among them
-        epoch = newest_epoch(tmp_path)
         (os.killpg if to_all else os.kill)(process.pid, number)
         _, message = process.communicate(timeout=SECONDS)
+        epoch = newest_epoch(tmp_path)  # one more may have been saved since
         assert process.returncode == 128 + number
         assert message == f"interrupted: what is done is kept in {tmp_path}, and the same command goes on\n"
         _, left = psutil.wait_procs(session, timeout=SECONDS)

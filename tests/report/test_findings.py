@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -63,7 +62,7 @@ def test_threshold_curves_are_the_scores_at_each_threshold(judged: Judged, made_
     ):
         assert len(thresholds) == len(curve) and len(set(np.round(curve, 6))) > 3
         for threshold, value in list(zip(thresholds, curve, strict=True))[::4]:
-            masks = decided_masks(models, judged.tiles, dataclasses.replace(settings, **{name: float(threshold)}))
+            masks = decided_masks(models, judged.tiles, settings.replace(**{name: float(threshold)}))
             assert value == pytest.approx(score(judged.truth, masks), abs=1e-12)
 
 
