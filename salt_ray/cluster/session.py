@@ -107,7 +107,8 @@ def _own_signals() -> Iterator[None]:
 
     It installs handlers of its own for SIGTERM: until its processes are up one that raises SystemExit, then one that
     prints a stack trace and aborts, for which SIGTERM has to wait. Not earlier, because Ray's processes would inherit
-    that. They do inherit that SIGHUP waits: they end with their driver, not with its terminal.
+    that: a thread of Ray's that is older may still print the trace in that half second, and then passes the signal on.
+    They do inherit that SIGHUP waits: they end with their driver, not with its terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
