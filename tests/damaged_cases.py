@@ -269,7 +269,7 @@ OPTIONS = [
     Case("run directory below a file", nothing, "prepare --data {data} --experiment {tiny} --run-dir {tiny}/run", "tiny.json", "another --run-dir"),
     Case("run directory is no bucket", nothing, "prepare --data {data} --experiment {tiny} --run-dir s3://", "s3://", "write s3://BUCKET/PREFIX"),
     Case("run directory is a bad bucket", nothing, "prepare --data {data} --experiment {tiny} --run-dir s3://No_Bucket/x", "No_Bucket", "write s3://BUCKET/PREFIX"),
-    Case("address is a word", nothing, f"train {FRESH} --address nonsense", "nobody answers at nonsense", "use --address local"),
+    Case("address is a word", nothing, f"train {FRESH} --address nonsense", "no Ray answers at nonsense", "use --address local"),
     Case("address of nobody", nothing, f"train {FRESH} --address 127.0.0.1:1", "127.0.0.1:1", "--address"),
     Case("address of no dashboard", nothing, f"tune {FRESH} --address http://127.0.0.1:1", "no dashboard at http://127.0.0.1:1", "ray start --head"),
     Case("address without a port", nothing, f"predict {FRESH} --address http://127.0.0.1:x", "127.0.0.1:x", "ray start"),
