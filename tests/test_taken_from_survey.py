@@ -154,8 +154,8 @@ def test_tiles_of_another_size_are_refused_also_by_older_runs(tiny: Experiment, 
         applied(trained(tmp_path / "new", tiny, RunRecord(tile_px=33, samples="uint8")), tiny, data)
     old = trained(tmp_path / "old", tiny, None)
     assert "the size of the run's own tiles is not known; those here have 12 px" in applied(old, tiny, data)
-    last = tiny.trainings[0].stages[-1].name
-    save_array(chunk_path(old.prediction("random", 1, last), 0), np.zeros(4, record_type(33)))
+    best = tiny.trainings[0].stages[0].name
+    save_array(chunk_path(old.prediction("random", 1, best), 0), np.zeros(4, record_type(33)))
     with pytest.raises(RunError, match=said):
         applied(old, tiny, data)
 

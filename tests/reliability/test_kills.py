@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from road import SECONDS, Road, downloaded, results, store_environment, wait_for, workers
 
@@ -35,13 +36,21 @@ def test_a_run_in_an_object_store_is_killed_and_ends_with_the_same_bytes(
     process.kill()
     process.communicate()
 
-    started, before = time.monotonic(), set((run / "trainings").rglob("*.pt"))
+    started = time.monotonic()
     process = road.start("pipeline", run, environment=store_environment())
+
+    def victims() -> list[psutil.Process]:
+        """Those of this command: the killed one's may still be ending."""
+        own = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+        return [worker for worker in workers(ray_directory) if worker.pid in own]
+
+    wait_for(lambda: bool(victims()), process)
+    before = set((run / "trainings").rglob("*.pt"))
     wait_for(lambda: bool(set((run / "trainings").rglob("*.pt")) - before), process)
     recovered("the driver was killed, run on S3: from the same command to the next epoch", time.monotonic() - started)
-    victims = workers(ray_directory)
-    assert victims
-    for victim in victims:
+    killed = victims()
+    assert killed
+    for victim in killed:
         victim.kill()
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
