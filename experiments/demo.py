@@ -2,7 +2,7 @@
 
 Hypothesis: even this beats the trivial answers clearly on a synthetic survey.
 Command:    python launch.py demo
-Cost:       4 minutes on two CPU cores.
+Cost:       4.5 minutes on two CPU cores.
 Score:      0.657 ± 0.004 on the test truth (300 tiles, 3 seeds), 0.634 before the mosaic rules, where "all empty" has
             0.377; README.md beside this file.
 """
