@@ -189,9 +189,12 @@ def undisturbed(survey: Path, experiment_file: Path, own_cache: Path, tmp_path_f
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, in processes begun from here too; where a shell began pytest in the background
-    it would be ignored.
+    """Ctrl-C raises KeyboardInterrupt, and other signals end a process, in processes begun from here too; where a shell
+    began pytest in the background, or nohup did, they would be ignored.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handlers = dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
+    handlers[signal.SIGINT] = signal.default_int_handler
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

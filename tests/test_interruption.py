@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 ROOT = Path(__file__).parents[1]
 # Waits to be ended; what it unwinds is printed, and may take for ever.
 WAIT = """
@@ -42,7 +44,6 @@ def started(grace: float = 60, unwinding: str = "ends", before: tuple[str, ...] 
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-@pytest.mark.usefixtures("interruptible")
 def test_a_signal_is_unwound_and_tells_the_shell_which_it_was(number: str, code: int) -> None:
     process = started()
     process.send_signal(signal.Signals[number])

@@ -15,7 +15,7 @@ from road import ROOT, SECONDS, Road, wait_for
 from salt_ray.artifacts import RunDirectory
 from salt_ray.training.checkpoint import CheckpointFolder
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.usefixtures("interruptible")]
 
 LONG = {"epochs": "100000", "early_stopping": "null"}  # it trains until it is ended
 
