@@ -1,4 +1,4 @@
-# make demo      the whole road on a synthetic survey      make test      the tests (under 12 minutes)
+# make demo      the whole road on a synthetic survey      make test      the quick tests
 # make test-all  all tests of CI: also slow, and browser   make lint      style
 # make soak      larger, and again and again: before a release, an hour or more
 # make rehearsal  cluster-onprem.yaml on three pretended machines

@@ -7,7 +7,6 @@ mean what was done then stands in ``ADDED``.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
@@ -56,7 +55,7 @@ def _default(kind: type[Section] | None, name: str) -> list[Any]:
     field = kind.model_fields.get(name)
     if field is None or field.get_default() is PydanticUndefined:
         return []
-    return [json.loads(json.dumps(to_jsonable_python(field.get_default())))]
+    return [to_jsonable_python(field.get_default())]
 
 
 def _kind_of(kind: type[Section] | None, name: str) -> Any:
