@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
@@ -20,7 +21,8 @@ from salt_ray.streams import make_output_safe
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
     from salt_ray.artifacts import RunDirectory
-    from salt_ray.cluster.pipeline import Pipeline
+    from salt_ray.pipeline.engine import Engine
+    from salt_ray.pipeline.run import Run
     from salt_ray.report.terminal import Terminal
     from salt_ray.storage import StoragePath
 
@@ -38,6 +40,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+class EngineChoice(StrEnum):
+    """What may do a run's work."""
+
+    RAY = "ray"
+    LOCAL = "local"
+
 
 Data = Annotated[
     Path,
@@ -67,6 +77,10 @@ Set = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(help="A Ray cluster. Default: the one that this process runs on, or a local one for the command."),
+]
+EngineName = Annotated[
+    EngineChoice,
+    typer.Option("--engine", help="What does the work: Ray, or this process alone, with the same results."),
 ]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave damaged tiles out, saying which, instead of stopping.")
@@ -107,40 +121,45 @@ class Output(NamedTuple):
             typer.echo(json.dumps(run_status(run).as_json(), indent=1))
 
 
-def road_command(uses_ray: bool) -> Callable[[Callable[["Pipeline"], None]], Callable[["Pipeline"], None]]:
-    """Make a command of what a function does with a run, with the options that all of these share."""
+def run_command(work: Callable[["Run"], None]) -> Callable[["Run"], None]:
+    """Make a command of what a function does with a run in this process, with the options that these commands share."""
 
-    def register(work: Callable[["Pipeline"], None]) -> Callable[["Pipeline"], None]:
-        def here(
-            data: Data = Path("data"),
-            experiment: ExperimentFile = None,
-            run_dir: RunDir = None,
-            set_: Set = None,
-            skip_bad: SkipBad = False,
-            quiet: Quiet = False,
-            as_json: AsJson = False,
-        ) -> None:
-            output = Output(quiet, as_json)
-            with _pipeline(data, experiment, run_dir, set_, output, skip_bad=skip_bad, uses_ray=False) as road:
-                work(road)
+    def command(
+        data: Data = Path("data"),
+        experiment: ExperimentFile = None,
+        run_dir: RunDir = None,
+        set_: Set = None,
+        skip_bad: SkipBad = False,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
+    ) -> None:
+        with _run(data, experiment, run_dir, set_, Output(quiet, as_json), skip_bad) as run:
+            work(run)
 
-        def on_ray(
-            data: Data = Path("data"),
-            experiment: ExperimentFile = None,
-            run_dir: RunDir = None,
-            set_: Set = None,
-            address: Address = None,
-            skip_bad: SkipBad = False,
-            quiet: Quiet = False,
-            as_json: AsJson = False,
-        ) -> None:
-            with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
-                work(road)
+    app.command(work.__name__, help=work.__doc__)(command)
+    return work
 
-        app.command(work.__name__, help=work.__doc__)(on_ray if uses_ray else here)
-        return work
 
-    return register
+def engine_command(work: Callable[["Run", "Engine"], None]) -> Callable[["Run", "Engine"], None]:
+    """The same where an engine does the work."""
+
+    def command(
+        data: Data = Path("data"),
+        experiment: ExperimentFile = None,
+        run_dir: RunDir = None,
+        set_: Set = None,
+        engine: EngineName = EngineChoice.RAY,
+        address: Address = None,
+        skip_bad: SkipBad = False,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
+    ) -> None:
+        output = Output(quiet, as_json)
+        with _run_and_engine(data, experiment, run_dir, set_, output, engine, address, skip_bad) as (run, doing):
+            work(run, doing)
+
+    app.command(work.__name__, help=work.__doc__)(command)
+    return work
 
 
 @app.callback()
@@ -156,6 +175,7 @@ def options(
 def demo(
     run_dir: Annotated[str, typer.Option(help="Where everything of the run lies.")] = "runs/demo",
     set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -164,12 +184,13 @@ def demo(
     from salt_ray.storage import cache_folder
     from salt_ray.survey.synthetic import write_survey
 
-    _go_on_as_job(address)  # first: the survey is made where the run lies
+    _go_on_as_job(engine, address)  # first: the survey is made where the run lies
     run = _run_path(run_dir)
     survey = (run if isinstance(run, Path) else cache_folder("surveys")) / "survey"
     if not survey.exists():
         write_survey(survey, DEMO_TILES, DEMO_SEED, report=Output(quiet, as_json).say)
-    pipeline(survey, str(ROOT / "experiments" / "demo.py"), run_dir, set_, address, quiet=quiet, as_json=as_json)
+    file = str(ROOT / "experiments" / "demo.py")
+    pipeline(survey, file, run_dir, set_, engine, address, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -180,17 +201,21 @@ def synth(directory: Path, tiles: Tiles = 2000, seed: Seed = 0, quiet: Quiet = F
     write_survey(directory, tiles, seed, report=Output(quiet).say)
 
 
-@road_command(uses_ray=False)
-def prepare(road: "Pipeline") -> None:
+@run_command
+def prepare(run: "Run") -> None:
     """Check the tiles, cache them padded, and save the folds."""
-    road.prepare()
+    from salt_ray.pipeline import steps
+
+    steps.prepare(run)
 
 
-@road_command(uses_ray=True)
-def train(road: "Pipeline") -> None:
+@engine_command
+def train(run: "Run", engine: "Engine") -> None:
     """Train every fold; the same command again continues what is unfinished and skips what is done."""
-    road.prepare()
-    road.train()
+    from salt_ray.pipeline import steps
+
+    steps.prepare(run)
+    steps.train(run, engine)
 
 
 @app.command()
@@ -200,16 +225,18 @@ def tune(
     run_dir: RunDir = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all; default: tune.trials.")] = None,
     set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Search loss weights and learning-rate settings; the same command again goes on, also after a crash."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad, default="tune") as road:
-        from salt_ray.cluster.search import search
+    output = Output(quiet, as_json)
+    with _run_and_engine(data, experiment, run_dir, set_, output, engine, address, skip_bad, "tune") as (run, doing):
+        from salt_ray.pipeline.search import search
 
-        search(road, trials)
+        search(run, doing, trials)
 
 
 @app.command()
@@ -233,6 +260,7 @@ def predict(
     experiment: ExperimentFile = None,
     run_dir: RunDir = None,
     set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -242,34 +270,45 @@ def predict(
     ] = False,
 ) -> None:
     """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
+    output = Output(quiet, as_json)
+    with _run_and_engine(data, experiment, run_dir, set_, output, engine, address, skip_bad) as (run, doing):
+        from salt_ray.pipeline import steps
+
         if again:
-            road.predict_again()
-        road.predict()
+            steps.predict_again(run)
+        steps.predict(run, doing)
 
 
-@road_command(uses_ray=False)
-def mosaic(road: "Pipeline") -> None:
+@run_command
+def mosaic(run: "Run") -> None:
     """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
-    road.assemble()
+    from salt_ray.pipeline import steps
+
+    steps.assemble(run)
 
 
-@road_command(uses_ray=True)
-def postprocess(road: "Pipeline") -> None:
+@engine_command
+def postprocess(run: "Run", engine: "Engine") -> None:
     """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
-    road.postprocess()
+    from salt_ray.pipeline import steps
+
+    steps.postprocess(run, engine)
 
 
-@road_command(uses_ray=False)
-def submit(road: "Pipeline") -> None:
+@run_command
+def submit(run: "Run") -> None:
     """Average the models, apply thresholds and the rules' corrections, and write submission.csv and masks.zip."""
-    road.submit()
+    from salt_ray.pipeline import steps
+
+    steps.submit(run)
 
 
-@road_command(uses_ray=False)
-def score(road: "Pipeline") -> None:
+@run_command
+def score(run: "Run") -> None:
     """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
-    road.score()
+    from salt_ray.pipeline import steps
+
+    steps.score(run)
 
 
 @app.command()
@@ -278,6 +317,7 @@ def apply(
     data: Annotated[Path, typer.Option(help="A survey that it has not seen, labelled in part or not at all.")],
     to: Annotated[str, typer.Option(help="Where the masks go: a folder, or s3://BUCKET/PREFIX.")],
     set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     skip_bad: SkipBad = False,
     own_range: Annotated[
@@ -292,33 +332,25 @@ def apply(
     from salt_ray.survey.source import Source
 
     output = Output(quiet, as_json)
-    _go_on_as_job(address)
+    _go_on_as_job(engine, address)
     trained, results = (RunDirectory(_kept_path(name)) for name in (run, to))
     if not trained.experiment.exists():
         raise RunError(f"there is no run in {trained.path}: name one that train or pipeline has made")
     experiment = load_experiment(trained.experiment, set_ or ())
     Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
-    from salt_ray.cluster.application import Application
+    from salt_ray.pipeline.application import Application
 
-    application = Application(
-        trained,
-        experiment,
-        data,
-        results,
-        output.terminal(),
-        skip_bad=skip_bad,
-        own_range=own_range,
-        address=address,
-    )
-    with _keeping(results):
-        summary = application.run()
+    terminal = output.terminal()
+    application = Application(trained, experiment, data, results, terminal, skip_bad=skip_bad, own_range=own_range)
+    with _keeping(results), _engine(engine, address, terminal) as doing:
+        summary = application.run(doing)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
 
 
 @app.command()
 def report(
-    run: Annotated[
+    place: Annotated[
         str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")
     ] = None,
     data: Annotated[
@@ -337,16 +369,18 @@ def report(
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.finished import check_finished
 
-    name = run or run_dir
-    if name is None or (run and run_dir):
+    name = place or run_dir
+    if name is None or (place and run_dir):
         raise typer.BadParameter("name one run: report RUN, or report --run-dir RUN")
     path = _run_path(name)
     check_finished(RunDirectory(path))
     if data is None:
         inside = isinstance(path, Path) and (path / "survey").is_dir()
         data = path / "survey" if inside else Path(os.environ.get("SALT_RAY_DATA", "data"))
-    with _pipeline(data, None, name, None, Output(quiet, as_json), skip_bad=skip_bad, uses_ray=False) as road:
-        road.report()
+    with _run(data, None, name, None, Output(quiet, as_json), skip_bad) as run:
+        from salt_ray.pipeline import steps
+
+        steps.report(run)
 
 
 @app.command()
@@ -374,6 +408,7 @@ def pipeline(
     experiment: ExperimentFile = None,
     run_dir: RunDir = None,
     set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -381,13 +416,15 @@ def pipeline(
     seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
 ) -> None:
     """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
-    with _pipeline(data, experiment, run_dir, set_, Output(quiet, as_json), address, skip_bad) as road:
-        if seeds == 1:
-            road.all()
-            return
-        from salt_ray.cluster.seeds import run_seeds
+    output = Output(quiet, as_json)
+    with _run_and_engine(data, experiment, run_dir, set_, output, engine, address, skip_bad) as (run, doing):
+        from salt_ray.pipeline import steps
+        from salt_ray.pipeline.seeds import run_seeds
 
-        run_seeds(road, seeds)
+        if seeds == 1:
+            steps.pipeline(run, doing)
+        else:
+            run_seeds(run, doing, seeds)
 
 
 @app.command()
@@ -431,48 +468,81 @@ def _kept_path(run_dir: str) -> "StoragePath":
 
 
 @contextlib.contextmanager
-def _pipeline(
+def _run(
     data: Path,
     experiment_file: str | None,
     run_dir: str | None,
     overrides: list[str] | None,
     output: Output,
-    address: str | None = None,
     skip_bad: bool = False,
     default: str = "random_folds",
-    uses_ray: bool = True,
-) -> "Iterator[Pipeline]":
-    """The run that the options describe, held while the block lasts; on a cluster the command goes on there, as a job.
-
-    Args:
-        uses_ray: whether the command's work is done by Ray.
-    """
+) -> "Iterator[Run]":
+    """The run that the options describe, held while the block lasts."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.storage import storage_path
     from salt_ray.survey.source import Source
 
-    if experiment_file is not None:  # a mistake in it is said before a job begins
-        load_experiment(storage_path(experiment_file), overrides or ())
-    if uses_ray:
-        _go_on_as_job(address)
     if experiment_file is None:
         earlier = _run_path(run_dir) / "experiment.json" if run_dir else None
         experiment_file = earlier if earlier and earlier.exists() else ROOT / "experiments" / f"{default}.py"
     experiment = load_experiment(storage_path(experiment_file), overrides or ())
-    Source(data)  # a missing folder is said before the seconds that PyTorch takes to load
-    from salt_ray.cluster.pipeline import Pipeline
+    Source(data)  # a missing folder is said before the seconds that other modules take to load
+    from salt_ray.pipeline.run import Run
 
-    run = RunDirectory(_kept_path(run_dir or f"runs/{experiment.name}"))
+    directory = RunDirectory(_kept_path(run_dir or f"runs/{experiment.name}"))
+    run = Run(experiment, data, directory, output.terminal(), skip_bad=skip_bad)
+    with _keeping(directory), run.held():
+        yield run
+    output.finish(directory)
+
+
+@contextlib.contextmanager
+def _run_and_engine(
+    data: Path,
+    experiment_file: str | None,
+    run_dir: str | None,
+    overrides: list[str] | None,
+    output: Output,
+    engine: EngineChoice,
+    address: str | None,
+    skip_bad: bool,
+    default: str = "random_folds",
+) -> "Iterator[tuple[Run, Engine]]":
+    """``_run``, and what does its work; on a cluster the command goes on there, as a job."""
+    if experiment_file is not None:  # a mistake in it is said before a job begins
+        from salt_ray.storage import storage_path
+
+        load_experiment(storage_path(experiment_file), overrides or ())
+    _go_on_as_job(engine, address)
     with (
-        _keeping(run),
-        Pipeline(experiment, data, run, output.terminal(), skip_bad=skip_bad, address=address) as road,
+        _run(data, experiment_file, run_dir, overrides, output, skip_bad, default) as run,
+        _engine(engine, address, run.terminal) as doing,
     ):
-        yield road
-    output.finish(run)
+        yield run, doing
 
 
-def _go_on_as_job(address: str | None) -> None:
+@contextlib.contextmanager
+def _engine(engine: EngineChoice, address: str | None, terminal: "Terminal") -> "Iterator[Engine]":
+    """What does the work."""
+    if engine is EngineChoice.LOCAL:
+        from salt_ray.pipeline.local import LocalEngine
+
+        yield LocalEngine()
+        return
+    from salt_ray.cluster.engine import RayEngine
+
+    with RayEngine(address, terminal.dashboard) as ray_engine:
+        yield ray_engine
+
+
+def _go_on_as_job(engine: EngineChoice, address: str | None) -> None:
     """On a cluster this process only follows the command, which goes on there as a job."""
+    if engine is EngineChoice.LOCAL:
+        if address is not None:
+            raise typer.BadParameter(
+                "--address names a Ray cluster, and --engine local uses none: leave one of them out"
+            )
+        return
     from salt_ray.cluster.jobs import run_as_job
 
     if (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:

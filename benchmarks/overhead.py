@@ -24,9 +24,10 @@ from experiments.demo import experiment as demo_experiment
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.session import connect
-from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources
+from salt_ray.cluster.trials import run_trials
 from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.decision import ARGUS
+from salt_ray.pipeline.trial import SearchWork
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
@@ -92,12 +93,11 @@ def _trials(experiment: Experiment, data: TrainingTiles, folds: FoldTable) -> di
     with connect("local"), tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "ray")
         study = Study(experiment, run, study_folder(experiment, run, {}))
-        wanted = trial_resources(experiment)
-        work = TrialWork(experiment, tables, run, ARGUS, run.identity(), int(wanted["CPU"]), gpu=False)
+        work = SearchWork(experiment, tables, run, ARGUS)
         ended = [0.0]
         view = TrialView(["lr"], tune.trials, [], lambda view, event: None, lambda line: None)
         view.end = lambda trial: ended.append(time.monotonic())
-        run_trials(study, work, data, wanted, view)
+        run_trials(study, work, data, view)
         plain, equal = [0.0], True
         torch.set_num_threads(1)
         for number, trial in enumerate(study.ended):

@@ -20,9 +20,8 @@ from scipy import ndimage
 
 from benchmarks.harness import row
 from experiments.demo import experiment as demo_experiment
-from salt_ray.artifacts import Folder
-from salt_ray.cluster.postprocessing import Postprocessing
-from salt_ray.cluster.session import connect
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.cluster.engine import RayEngine
 from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.decision import Decision
@@ -35,6 +34,7 @@ from salt_ray.mosaic.draw import draw_mosaic, write_png
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.mosaic.rules import RULES
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.pipeline.postprocessing import Postprocessing
 from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.synthetic import write_survey
@@ -51,10 +51,10 @@ def measure() -> Iterator[dict]:
         _write(root)
         work = _load(root)
         ray_seconds, one_seconds, plain_seconds, equal = [], [], [], True
-        with connect("local"):
-            _under_ray(work, root, root / "warm-up")
+        with RayEngine("local", lambda dashboard: None) as engine:
+            _under_ray(engine, work, root / "warm-up")
             for run in range(RUNS):
-                seconds, under_ray = _under_ray(work, root, root / f"ray-{run}")
+                seconds, under_ray = _under_ray(engine, work, root / f"ray-{run}")
                 ray_seconds.append(seconds)
                 seconds, alone = _in_processes(1, work, root, root / f"one-{run}")
                 one_seconds.append(seconds / cores)
@@ -68,11 +68,14 @@ def measure() -> Iterator[dict]:
 Work = tuple[Experiment, PreparedSurvey, MosaicTable, list[ModelPrediction]]
 
 
-def _under_ray(work: Work, root: Path, folder: Path) -> tuple[float, Corrections]:
+def _under_ray(engine: RayEngine, work: Work, folder: Path) -> tuple[float, Corrections]:
     experiment, prepared, table, models = work
     missing = np.zeros(len(prepared.survey.ids), np.int64)
     started = time.perf_counter()
-    Postprocessing(experiment, prepared, table, models, missing, Folder(folder, {}), _decision(experiment)).finish()
+    to, decision = Folder(folder, {}), _decision(experiment)
+    Postprocessing(
+        experiment, prepared, table, models, missing, decision, to, RunDirectory(folder.parent), engine
+    ).finish()
     return time.perf_counter() - started, Corrections.load(folder)
 
 

@@ -289,6 +289,19 @@ class Resources(Section):
     #: Restarts of one fold after a crash of its worker.
     max_failures: Annotated[StrictInt, Field(ge=0)] = 3
 
+    def of_each(self, gpus: bool, cores: int, folds: int | None = None) -> dict[str, float]:
+        """What one fold, trial or prediction worker takes: ``CPU`` (its threads too), and ``GPU`` where it has one.
+
+        Args:
+            gpus: whether there are any.
+            cores: of the one machine that there is; 0 where machines come and go, because threads change rounding.
+            folds: how many share the cores; None: workers that want no more than a core each.
+        """
+        gpu = (1.0 if gpus else 0.0) if self.gpus_per_fold is None else self.gpus_per_fold
+        shared = 1 if gpu or folds is None else max(1, cores // folds)
+        wanted = {"CPU": float(self.cpus_per_fold or shared)}
+        return wanted | {"GPU": gpu} if gpu else wanted
+
 
 class Searched(Section):
     """What a search varies, whichever values it may take."""
@@ -415,6 +428,11 @@ class Experiment(Section):
     @classmethod
     def _distinct(cls, trainings: tuple[Training, ...]) -> tuple[Training, ...]:
         return _distinct_names(trainings)
+
+    @property
+    def fold_count(self) -> int:
+        """Folds of all trainings."""
+        return sum(training.folds.count for training in self.trainings)
 
 
 Named = TypeVar("Named", Stage, Training, Parameter)

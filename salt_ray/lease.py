@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -55,7 +56,7 @@ class Lease:
         self._ended.set()
         self._renewals.join()
         if self._lost:
-            raise RunError(f"another process has taken {self._path.parent} over, and this one ends") from error
+            raise RunError(self._taken_over()) from error
         with contextlib.suppress(StorageError):  # it expires by itself
             if self._is_ours():  # or the store was away for so long that another process holds it by now
                 self._path.unlink(missing_ok=True)
@@ -85,11 +86,20 @@ class Lease:
             try:
                 if not self._is_ours():
                     self._lost = True
-                    _thread.interrupt_main()
+                    self._interrupt()
                     return
                 self._write(count)
             except StorageError:
                 continue  # after the next one; what is written meanwhile fails by itself
+
+    def _interrupt(self) -> None:
+        """End the block: by a signal that is heard here (a shell's background jobs ignore SIGINT), or the process."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                _thread.interrupt_main(number)
+                return
+        os.write(2, f"error: {self._taken_over()}\n".encode())
+        os._exit(1)
 
     def _is_ours(self) -> bool:
         return (self._holder() or {}).get("token") == self._owner["token"]
@@ -106,6 +116,9 @@ class Lease:
 
     def _write(self, count: int) -> None:
         self._path.write_bytes(json.dumps({**self._owner, "renewals": count}).encode())
+
+    def _taken_over(self) -> str:
+        return f"another process has taken {self._path.parent} over, and this one ends"
 
     def _taken(self) -> RunError:
         return RunError(f"another process works on {self._path.parent}: wait for it, or change --run-dir")

@@ -177,14 +177,17 @@ def road(survey: Path, experiment_file: Path, ray_directory: Path) -> Road:
 @pytest.fixture(scope="session")
 def undisturbed(survey: Path, experiment_file: Path, own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run from its beginning to its end that nobody disturbed, made without Ray: what others are compared with."""
-    from whole_run import Pipeline, RunDirectory, Terminal, without_ray
-
+    from salt_ray.artifacts import RunDirectory
     from salt_ray.experiment_file import load_experiment
+    from salt_ray.pipeline import steps
+    from salt_ray.pipeline.local import LocalEngine
+    from salt_ray.pipeline.run import Run
+    from salt_ray.report.terminal import Terminal
 
-    run, experiment = tmp_path_factory.mktemp("undisturbed"), load_experiment(experiment_file)
-    with without_ray(), Pipeline(experiment, survey, RunDirectory(run), Terminal(quiet=True)) as road:
-        road.all()
-    return run
+    path, experiment = tmp_path_factory.mktemp("undisturbed"), load_experiment(experiment_file)
+    with Run(experiment, survey, RunDirectory(path), Terminal(quiet=True)).held() as run:
+        steps.pipeline(run, LocalEngine())
+    return path
 
 
 @pytest.fixture

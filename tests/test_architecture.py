@@ -44,7 +44,8 @@ ALLOWED = {
         "training",
     },
     "report": CORE | {"__version__", "experiment_file", "tuning"},
-    "cluster": CORE | {"__version__", "tuning", "report"},
+    "pipeline": CORE | {"__version__", "tuning", "report"},
+    "cluster": CORE | {"tuning", "report", "pipeline"},
     "artifacts": {"compatibility", "errors", "lease", "object_store", "storage"},
     "compatibility": {"config", "decision"},
     "decision": {"config"},
@@ -96,7 +97,7 @@ def test_dependencies_point_downwards(path: Path) -> None:
 #: What a command without networks loads, and those processes of Ray that only place, watch and correct.
 LIGHT = [
     f"salt_ray.{name}"
-    for name in ("cluster.application", "cluster.folds", "cluster.postprocessing", "cluster.search", "report.status")
+    for name in ("cluster.engine", "pipeline.application", "pipeline.local", "pipeline.search", "report.status")
 ]
 HEAVY = {"torch", "timm", "albumentations", "matplotlib", "skimage.restoration"}
 

@@ -21,8 +21,7 @@ from damaged_cases import CASES, Case
 from whole_run import make_run, make_search, shortened
 
 import launch
-from salt_ray.cluster import application
-from salt_ray.cluster.pipeline import Pipeline
+from salt_ray.cluster import engine
 from salt_ray.config import Experiment
 from salt_ray.survey.problems import SurveyError
 from salt_ray.survey.synthetic import write_survey
@@ -137,8 +136,7 @@ def test_a_damaged_input_is_a_sentence_and_changes_nothing(
     def start(*arguments: object) -> None:
         pytest.fail("Ray would be started: nothing was found wrong")
 
-    monkeypatch.setattr(Pipeline, "connect", start)
-    monkeypatch.setattr(application, "connect", start)
+    monkeypatch.setattr(engine, "connect", start)
     with pytest.raises(SystemExit) as exit:
         launch.main()
     check(case, names, exit.value.code, capfd.readouterr().err)

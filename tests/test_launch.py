@@ -86,7 +86,7 @@ def test_a_signal_ends_any_command_with_one_message(
         signal.raise_signal(signal.Signals[number])
 
     monkeypatch.setattr("salt_ray.survey.synthetic.write_survey", ended)
-    monkeypatch.setattr("salt_ray.cluster.pipeline.Pipeline.prepare", ended)
+    monkeypatch.setattr("salt_ray.pipeline.steps.prepare", ended)
     run = tmp_path / "a run"
     words = {"prepare": ["--quiet", "--data", str(survey), "--run-dir", str(run)], "synth": [str(run)]}[command]
     monkeypatch.setattr("sys.argv", ["launch.py", command, *words])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -104,11 +105,26 @@ def test_a_damaged_lease_is_somebodys_until_it_expires(
         assert time.monotonic() - started >= lease.EXPIRY_SECONDS
 
 
-def test_a_lease_that_is_damaged_while_it_is_held_is_lost(run: RunDirectory) -> None:
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_lease_that_is_damaged_while_it_is_held_is_lost(run: RunDirectory, ignored: bool) -> None:
+    """Also where Ctrl-C is ignored, as in a script's background jobs, and only SIGTERM is heard."""
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     path = ObjectPath(f"{run.path}/.lease")
     with pytest.raises(RunError, match="over, and this one ends"), Lease(path):
         path.write_bytes(b"")
         until_interrupted()
+
+
+def test_a_process_that_hears_no_signal_ends_when_its_lease_is_lost(run: RunDirectory) -> None:
+    deaf = HOLD.replace("import sys, time", "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)")
+    words = [sys.executable, "-c", deaf, str(run.path)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    (run.path / ".lease").write_bytes(b"")
+    assert process.communicate(timeout=60)[1].endswith("over, and this one ends\n") and process.returncode == 1
 
 
 def test_who_ends_before_it_notices_leaves_the_lease_to_the_one_that_has_it(

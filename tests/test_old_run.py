@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.application import Application
-from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment, RemovedField
 from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError
@@ -27,6 +24,9 @@ from salt_ray.experiment_file import load_experiment, override
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Model
 from salt_ray.model.encoder import timm
+from salt_ray.pipeline import steps
+from salt_ray.pipeline.application import Application
+from salt_ray.pipeline.run import Run
 from salt_ray.report.status import run_status
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.synthetic import write_survey
@@ -40,6 +40,7 @@ pytestmark = [
 ]
 
 ARCHIVE = Path(__file__).parent / "old_run" / "40f033d.tar.xz"
+NOTHING_TO_DO = None  # in place of an engine, which would fail
 CPU = torch.device("cpu")
 
 
@@ -73,10 +74,10 @@ def old(tmp_path: Path, own_cache: Path) -> Path:
     return tmp_path
 
 
-def road(old: Path, name: str, *changes: str) -> Pipeline:
+def opened(old: Path, name: str, *changes: str) -> Run:
     run = RunDirectory(old / name)
     experiment = override(load_experiment(run.experiment), changes)
-    return Pipeline(experiment, old / "survey", run, Terminal())
+    return Run(experiment, old / "survey", run, Terminal())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -84,21 +85,22 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def finished(old: Path) -> Iterator[Pipeline]:
-    with road(old, "finished") as pipeline:
-        yield pipeline
+def finished(old: Path) -> Run:
+    return opened(old, "finished")
 
 
-def test_a_finished_run_scores_submits_and_reports_as_before(finished: Pipeline, capfd: pytest.CaptureFixture) -> None:
-    run = finished.run.path
+def test_a_finished_run_scores_submits_and_reports_as_before(finished: Run, capfd: pytest.CaptureFixture) -> None:
+    run = finished.directory.path
     before, results = contents(run), ("scores.json", "submission.csv", "masks.zip", "experiment.json")
     for name in results[:-1]:
         (run / name).unlink()
-    finished.prepare()
-    finished.predict()  # nothing is predicted again, although the first stage of both folds is as good
-    finished.submit()
-    finished.score()
-    finished.report()
+    steps.prepare(finished)
+    steps.predict(
+        finished, NOTHING_TO_DO
+    )  # nothing is predicted again, although the first stage of both folds is as good
+    steps.submit(finished)
+    steps.score(finished)
+    steps.report(finished)
     after = contents(run)
     old, new = (json.loads(files["scores.json"]) for files in (before, after))
     assert old == new
@@ -113,23 +115,23 @@ def test_a_finished_run_scores_submits_and_reports_as_before(finished: Pipeline,
     assert ARGUS.text in page and "mask threshold 0.28, salt threshold 0.3, with flip" in page
 
 
-def test_its_status_is_that_of_a_finished_run(finished: Pipeline) -> None:
-    states = {step.name: step.state for step in run_status(finished.run).steps}
+def test_its_status_is_that_of_a_finished_run(finished: Run) -> None:
+    states = {step.name: step.state for step in run_status(finished.directory).steps}
     assert states.pop("report") == "waiting"  # the archive has none
     assert set(states.values()) == {"done"}
 
 
-def test_asked_to_it_predicts_with_the_best_stage(finished: Pipeline) -> None:
-    finished.predict_again()
+def test_asked_to_it_predicts_with_the_best_stage(finished: Run) -> None:
+    steps.predict_again(finished)
     training = finished.experiment.trainings[0]
     for fold in range(2):
-        assert [model.stage for model in fold_models(finished.run, training, fold, "best")] == ["plateau"]
-        assert not finished.run.prediction("random", fold, "cosine").exists()
+        assert [model.stage for model in fold_models(finished.directory, training, fold, "best")] == ["plateau"]
+        assert not finished.directory.prediction("random", fold, "cosine").exists()
 
 
-def test_its_models_predict_what_they_did(finished: Pipeline) -> None:
-    stored = ModelPrediction.load(finished.run.prediction("random", 1, "cosine"))
-    (model,) = fold_models(finished.run, finished.experiment.trainings[0], 1, "last")
+def test_its_models_predict_what_they_did(finished: Run) -> None:
+    stored = ModelPrediction.load(finished.directory.prediction("random", 1, "cosine"))
+    (model,) = fold_models(finished.directory, finished.experiment.trainings[0], 1, "last")
     padded = finished.prepared.images[stored.tiles[:4]]
     found = Model(finished.experiment, model.checkpoint, finished.prepared.frame, CPU).predict(padded)
     records = stored.records[stored.rows[:4]]
@@ -149,40 +151,33 @@ def test_its_models_can_be_applied(old: Path) -> None:
 
 def test_thresholds_change_predictions_and_nothing_else(old: Path, capfd: pytest.CaptureFixture) -> None:
     before = json.loads((old / "finished" / "scores.json").read_text())["test"]
-    with road(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=none") as changed:
-        changed.prepare()
-        changed.train()
-        changed.predict()
-        assert changed.score()["test"] > before
+    changed = opened(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=none")
+    steps.prepare(changed)
+    steps.train(changed, NOTHING_TO_DO)
+    steps.predict(changed, NOTHING_TO_DO)
+    assert steps.score(changed)["test"] > before
     said = " ".join(capfd.readouterr().out.split())
     assert "2 of 2 folds are trained already" in said and "2 of 2 models have predicted already" in said
     assert f"as the run began: {ARGUS.text}; predictions: mask threshold 0.5," in said
-    with (
-        road(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=evidence") as changed,
-        pytest.raises(RunError, match=r"not post-processed with these settings \(.*mask_threshold: 0\.28 there"),
-    ):
-        changed.submit()
-    with (
-        road(old, "finished", "prediction.flip=false") as changed,
-        pytest.raises(RunError, match=r"random-fold-0 has not predicted with these settings \(flip: True there"),
-    ):
-        changed.submit()
+    changed = opened(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=evidence")
+    with pytest.raises(RunError, match=r"not post-processed with these settings \(.*mask_threshold: 0\.28 there"):
+        steps.submit(changed)
+    changed = opened(old, "finished", "prediction.flip=false")
+    with pytest.raises(RunError, match=r"random-fold-0 has not predicted with these settings \(flip: True there"):
+        steps.submit(changed)
 
 
 def test_other_trainings_are_still_refused(old: Path) -> None:
-    with (
-        road(old, "finished", "trainings.all.stages.cosine.lr=0.1") as changed,
-        pytest.raises(RunError, match=r"stages\.1\.lr: 0\.6 there, 0\.1 now"),
-    ):
-        changed.prepare()
+    changed = opened(old, "finished", "trainings.all.stages.cosine.lr=0.1")
+    with pytest.raises(RunError, match=r"stages\.1\.lr: 0\.6 there, 0\.1 now"):
+        steps.prepare(changed)
 
 
 def test_an_interrupted_run_ends_as_it_would_have(old: Path) -> None:
-    with road(old, "interrupted") as pipeline:
-        pipeline.prepare()
-        assert pipeline.validation == ARGUS
-        task = pipeline.tasks[1]
-        train_fold(task, pipeline.prepared.training_tiles(), pipeline.run, CPU)
+    run = opened(old, "interrupted")
+    steps.prepare(run)
+    assert run.validation == ARGUS
+    train_fold(run.tasks[1], run.prepared.training_tiles(), run.directory, CPU)
     here, there = (old / name / "trainings" / "random" / "fold-1" / "cosine" for name in ("interrupted", "finished"))
     for name in ("done.json", "history.csv"):
         assert (here / name).read_bytes() == (there / name).read_bytes(), name

@@ -15,9 +15,10 @@ from whole_run import make_run, shortened
 
 import launch
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
+from salt_ray.pipeline import steps
+from salt_ray.pipeline.run import Run
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldError
 from salt_ray.survey.synthetic import write_survey
@@ -71,8 +72,7 @@ def test_the_road_from_arrays_to_masks(own: Path, tiny: Experiment, tmp_path: Pa
     with zipfile.ZipFile(run / "masks.zip") as archive:
         assert archive.namelist() == [f"{tile}.png" for tile in unlabelled]
     assert 0 <= json.loads((run / "scores.json").read_text())["oof"] <= 1
-    with Pipeline(by_sections(tiny), own, RunDirectory(run), Terminal(quiet=True)) as road:
-        page = road.report().read_text()
+    page = steps.report(Run(by_sections(tiny), own, RunDirectory(run), Terminal(quiet=True))).read_text()
     assert "The sections that lose most, 3 of 3 with judged tiles" in page and all(name in page for name in SECTIONS)
 
 

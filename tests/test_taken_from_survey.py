@@ -12,11 +12,12 @@ from kaggle_layout import LABELLED, PX, truth, write_survey
 from rich.console import Console
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.application import Application
-from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment, Labels
 from salt_ray.errors import RunError
 from salt_ray.inference.stored import chunk_path, record_type
+from salt_ray.pipeline import steps
+from salt_ray.pipeline.application import Application
+from salt_ray.pipeline.run import Run
 from salt_ray.record import RunRecord
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import save_array
@@ -36,8 +37,8 @@ def asking(tiny: Experiment) -> Experiment:
 
 
 def prepared(experiment: Experiment, data: Path, run: Path) -> RunRecord:
-    with Pipeline(experiment, data, RunDirectory(run), Terminal(quiet=True)) as road:
-        road.prepare()
+    with Run(experiment, data, RunDirectory(run), Terminal(quiet=True)).held() as held:
+        steps.prepare(held)
     return RunRecord.load(run / "run.json")
 
 
@@ -76,8 +77,8 @@ def test_a_run_without_a_record_goes_on_as_it_began(data: Path, asking: Experime
 
 
 def test_mosaics_that_were_made_first_decide_nothing(data: Path, asking: Experiment, tmp_path: Path) -> None:
-    with Pipeline(asking, data, RunDirectory(tmp_path / "run"), Terminal(quiet=True)) as road:
-        road.assemble()
+    with Run(asking, data, RunDirectory(tmp_path / "run"), Terminal(quiet=True)).held() as held:
+        steps.assemble(held)
     record = prepared(asking, data, tmp_path / "run")
     assert record.full_tiles == "salt" and record.version is not None
 
@@ -94,8 +95,8 @@ def test_settings_of_masks_and_amplitudes_reach_the_tiles(tiny: Experiment, tmp_
     labels, amplitudes = tiny.labels.replace(salt=2), tiny.amplitudes.replace(nodata=-9999.0)
     run, experiment = tmp_path / "run", tiny.replace(labels=labels, amplitudes=amplitudes)
     assert prepared(experiment, tmp_path / "data", run).amplitudes.low > -0.1
-    with Pipeline(experiment, tmp_path / "data", RunDirectory(run), Terminal(quiet=True)) as road:
-        np.testing.assert_array_equal(road.prepared.survey.masks, np.stack([masks[i] for i in LABELLED]))
+    survey = Run(experiment, tmp_path / "data", RunDirectory(run), Terminal(quiet=True)).prepared.survey
+    np.testing.assert_array_equal(survey.masks, np.stack([masks[i] for i in LABELLED]))
 
 
 # Applied to another survey

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,12 +29,9 @@ from salt_ray.cluster.gauges import Gauges
 from salt_ray.cluster.lost_workers import FoldLosses, WorkerInquiry
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, withdraw, words
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.errors import REPEATED, SaltRayError, fault, incurable, repeats
-from salt_ray.object_store import StorageError
-from salt_ray.report.tensorboard import EpochLog
+from salt_ray.pipeline.fold import Outcome, try_fold
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.checkpoint import Superseded
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
 
@@ -51,7 +47,6 @@ START_FAILURES = 10
 # How often a fold is given to Ray Train anew, because a process of Ray Train's own was lost.
 STARTS = 10
 LOST = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
-AGAIN = "another try would end the same way"
 
 
 @dataclass(frozen=True)
@@ -63,17 +58,6 @@ class FoldWork:
     identity: str
     board: ray.actor.ActorHandle
     resources: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a fold ended: its last stage's marker, or why it has none."""
-
-    task: FoldTask
-    marker: dict[str, Any] | None
-    failure: str | None
-    #: Of its worker, where an error ended it that is no ``SaltRayError``.
-    traceback: str | None = None
 
 
 def train_folds(
@@ -92,7 +76,7 @@ def train_folds(
     experiment = tasks[0].experiment
     # Once: folds of one run all train on the same kind. By all of them and not by those that are left: with other
     # threads a run that goes on would end with other bytes.
-    wanted = fold_resources(experiment.resources, sum(training.folds.count for training in experiment.trainings))
+    wanted = fold_resources(experiment.resources, experiment.fold_count)
     identity = check_nodes_see(run)
     say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
     board, gauges = new_board(), Gauges(experiment.name)
@@ -193,10 +177,8 @@ class Fits:
                     self.waiting.appendleft(task)
                     continue
                 failure = f"{task.name} failed for good: {reason}; the same command goes on from its checkpoint"
-                result = {"failure": failure}
-            self.outcomes[task.name] = Outcome(
-                task, result.get("marker"), result.get("failure"), result.get("traceback")
-            )
+                result = Outcome(task, None, failure)
+            self.outcomes[task.name] = result
 
 
 def _now_known(cause: BaseException) -> str:
@@ -211,7 +193,7 @@ def _now_known(cause: BaseException) -> str:
 class Fit:
     """Runs Ray Train for one fold."""
 
-    def fold(self, task: FoldTask, work: FoldWork) -> dict[str, Any]:
+    def fold(self, task: FoldTask, work: FoldWork) -> Outcome:
         """Run one fold under Ray Train; returns what its worker returned."""
         digest = hashlib.sha256(json.dumps(task.inputs(len(task.training.stages), "")).encode()).hexdigest()
         name = f"{task.experiment.name}-{task.name}-{digest[:8]}"
@@ -235,49 +217,29 @@ class Fit:
         return trainer.fit().return_value
 
 
-def _train_in_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's worker: one fold, from its newest checkpoint; errors that a retry cannot cure are returned.
-
-    One that was superseded is raised: the worker that Ray Train waits for takes the fold over again when it is begun
-    anew, and one that Ray Train has forgotten has nobody who would begin it.
-    """
+def _train_in_worker(config: dict[str, Any]) -> Outcome:
+    """Ray Train's worker: ``try_fold``."""
     import torch
-
-    from salt_ray.training.loop import train_fold
 
     task, work = config["task"], config["work"]
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     torch.set_num_threads(int(work.resources["CPU"]))
-    log = EpochLog(work.run.tensorboard / task.name)
 
     def report(progress: Progress) -> None:
-        log.write(progress)
         # Not ray.train.report, which would hold the loop until the controller's next poll.
         work.board.post.remote(progress)
 
     def say(line: str) -> None:
         work.board.say.remote(f"{task.name}: {line}")
 
-    try:
+    def device() -> torch.device:
         work.run.check_visible(work.identity)
-        device = worker_device("GPU" in work.resources)
-        marker = train_fold(task, ray.get(work.tiles), work.run, device, report, say)
-        ray.train.report(marker)
-        return {"marker": marker}
-    except (Superseded, StorageError):
-        raise
-    except SaltRayError as error:
-        return {"failure": str(error)}
-    except OSError as error:
-        if (obstacle := incurable(error)) is None:
-            raise
-        return {"failure": f"{task.name}: {obstacle}, then the same command goes on"}
-    except REPEATED as error:
-        if not repeats(error):
-            raise
-        return {"failure": f"{task.name}: {fault(error)}; {AGAIN}", "traceback": traceback.format_exc()}
-    finally:
-        log.close()
+        return worker_device("GPU" in work.resources)
+
+    outcome = try_fold(task, ray.get(work.tiles), work.run, device, report, say)
+    if outcome.marker is not None:
+        ray.train.report(outcome.marker)
+    return outcome
 
 
 def worker_device(gpu: bool) -> torch.device:

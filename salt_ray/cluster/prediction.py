@@ -1,177 +1,106 @@
-"""Predictions of many models by remote actors, which write them chunk by chunk."""
+"""Chunks of tiles predicted by remote actors, which write them."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from salt_ray.cluster.session import ClusterError, fold_resources, slots  # isort: skip (sets Ray's environment)
 import numpy as np
 import ray
 
-from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.lost_workers import WorkerInquiry
 from salt_ray.cluster.restarts import GivenUp, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting
+from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError
-from salt_ray.inference.stored import StoredPrediction, write_chunk
+from salt_ray.pipeline.engine import Chunk, Predicting
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame
 
-if TYPE_CHECKING:
-    from salt_ray.inference.predict import Model
-
-BLOCK = 8  # chunks that one model predicts before the next one does
 MODELS_ON_GPU = 16  # kept by a worker: the seed's 11 take 2.8 GB. On CPUs, with a worker a core, one has to do
 RESTARTS = 3  # of one worker, after failures of its own
-
-
-@dataclass(frozen=True)
-class PredictionTask:
-    """One model and the tiles that it predicts.
-
-    Attributes:
-        checkpoint: the model's weights.
-        tiles: (n,) int64: positions in the survey, in the order in which they are wanted.
-        folder: where its probabilities go.
-    """
-
-    checkpoint: StoragePath
-    tiles: np.ndarray
-    folder: Folder
 
 
 @ray.remote  # Ray's own restarts would count lost nodes as failures
 class Predictor:
     """Predicts chunks of tiles; keeps the models that it has loaded."""
 
-    def __init__(self, experiment: Experiment, frame: Frame, run: RunDirectory, cpus: int, gpu: bool) -> None:
+    def __init__(self, experiment: Experiment, frame: Frame, cpus: int, gpu: bool) -> None:
         import torch  # here and below: the driver does not wait for it
 
         torch.set_num_threads(cpus)
-        self._experiment, self._frame, self._run, self._gpu = experiment, frame, run, gpu
-        self._models: dict[StoragePath, Model] = {}
+        self._experiment, self._frame, self._gpu = experiment, frame, gpu
         self._lines: list[str] = []
 
-    def ready(self, identity: str) -> None:
+    def ready(self, directories: Sequence[tuple[RunDirectory, str]]) -> None:
         """Answers once the actor has its place.
 
         Raises:
             ClusterError: its GPU cannot be used.
-            RunError: its node does not see the run directory.
+            RunError: its node does not see one of the run directories, each with its identity.
         """
-        worker_device(self._gpu)
-        self._run.check_visible(identity)
+        from salt_ray.inference.predict import Models
 
-    def predict(self, checkpoint: StoragePath, padded: np.ndarray, tiles: np.ndarray, chunk: StoragePath) -> list[str]:
+        device = worker_device(self._gpu)
+        for directory, identity in directories:
+            directory.check_visible(identity)
+        most = MODELS_ON_GPU if self._gpu else 1
+        self._models = Models(self._experiment, self._frame, device, self._lines.append, most)
+
+    def predict(self, checkpoint: StoragePath, padded: np.ndarray, tiles: np.ndarray, path: StoragePath) -> list[str]:
         """Predict ``padded[tiles]`` into a chunk's file; ``padded`` is mapped from the object store, not copied.
 
         Returns:
             Lines for people.
         """
-        from salt_ray.inference.predict import Model
-
-        if checkpoint not in self._models:
-            if len(self._models) == (MODELS_ON_GPU if self._gpu else 1):
-                del self._models[next(iter(self._models))]
-            device = worker_device(self._gpu)
-            self._models[checkpoint] = Model(self._experiment, checkpoint, self._frame, device, self._lines.append)
-        predict_chunk(self._models[checkpoint], checkpoint, padded[tiles], chunk)
+        self._models.write_chunk(checkpoint, padded[tiles], path)
         lines = list(self._lines)
         self._lines.clear()
         return lines
 
 
-def predict_chunk(model: Model, checkpoint: StoragePath, padded: np.ndarray, chunk: StoragePath) -> None:
-    """Predict (n, P, P) padded tiles into a chunk's file.
-
-    Raises:
-        ClusterError: the model's answers are no probabilities.
-    """
-    probabilities = model.predict(padded)
-    if fault := probabilities.fault():
-        raise ClusterError(f"{checkpoint} predicts {fault}: delete {checkpoint.parent} and train this fold again")
-    write_chunk(chunk, probabilities)
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """What one call predicts."""
-
-    number: int
-    model: int
-    tiles: np.ndarray
-    path: StoragePath
-
-
-def predict_models(
-    tasks: Sequence[PredictionTask],
-    padded: np.ndarray,
-    frame: Frame,
-    experiment: Experiment,
-    run: RunDirectory,
-    identity: str,
-    arrived: Callable[[np.ndarray], None],
-    say: Callable[[str], None],
-) -> None:
-    """Predict with every model on all of the cluster's slots, the first tiles of every model's order first.
-
-    Workers write what they predict; each folder gets its marker when it is whole, and what an earlier call left in it
-    is kept.
+def predict_chunks(chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
+    """Predict on all of the cluster's slots, the first chunks first; workers write what they predict.
 
     Args:
-        padded: (N, P, P) uint8, the survey's padded tiles.
-        run: where the folders lie.
-        identity: the run directory's, which every node sees.
-        arrived: called with the positions of the tiles that one model has just predicted, or had before.
         say: gets lines for people.
+
+    Yields:
+        Every chunk once its file is there.
     """
-    stored = [StoredPrediction.open(task.folder, task.tiles) for task in tasks]
-    chunks, left = [], Counter()
-    for i, prediction in enumerate(stored):
-        for number, (tiles, path, done) in enumerate(prediction.chunks()):
-            if done:
-                arrived(tiles)
-            else:
-                chunks.append(_Chunk(number, i, tiles, path))
-                left[i] += 1
-        if not left[i]:
-            prediction.finish_if_whole()
-    if not chunks:
-        return
-    chunks.sort(key=lambda chunk: (chunk.number // BLOCK, chunk.model, chunk.number))  # all of a tile's models soon
-    wanted = fold_resources(experiment.resources)
+    directories = [(directory, check_nodes_see(directory)) for directory in work.directories]
+    wanted = fold_resources(work.experiment.resources)
     predictor = Predictor.options(num_cpus=wanted["CPU"], num_gpus=wanted.get("GPU", 0))
-    shared = ray.put(padded)
+    shared = ray.put(work.padded)
     what = ("model to predict with", "models to predict with")
     without_place = Waiting(wanted, what, say)
+    left = set(chunks)
 
     def start() -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
-        actor = predictor.remote(experiment, frame, run, int(wanted["CPU"]), "GPU" in wanted)
-        return actor, actor.ready.remote(identity)
+        actor = predictor.remote(work.experiment, work.frame, int(wanted["CPU"]), "GPU" in wanted)
+        return actor, actor.ready.remote(directories)
 
-    def predict(actor: ray.actor.ActorHandle, chunk: _Chunk) -> ray.ObjectRef:
-        return actor.predict.remote(tasks[chunk.model].checkpoint, shared, chunk.tiles, chunk.path)
+    def predict(actor: ray.actor.ActorHandle, chunk: Chunk) -> ray.ObjectRef:
+        return actor.predict.remote(chunk.checkpoint, shared, chunk.tiles, chunk.path)
 
-    with Demand(identity, wanted) as demand:
+    with Demand(directories[-1][1], wanted) as demand:
 
         def places() -> int:
-            count, models = slots(wanted), len(+left)
+            count, models = slots(wanted), len({chunk.checkpoint for chunk in left})
             if not count:
                 demand.ask(what[1], models)
             without_place.now(0 if count else models)
             return count
 
         for chunk in Workers(chunks, start, predict, say).answers(places):
-            left[chunk.model] -= 1
-            if not left[chunk.model]:
-                stored[chunk.model].finish_if_whole()
-            arrived(chunk.tiles)
+            left.remove(chunk)
+            yield chunk
 
 
 @dataclass(eq=False)
@@ -196,20 +125,20 @@ class Workers:
 
     def __init__(
         self,
-        chunks: Sequence[_Chunk],
+        chunks: Sequence[Chunk],
         start: Callable[[], tuple[ray.actor.ActorHandle, ray.ObjectRef]],
-        predict: Callable[[ray.actor.ActorHandle, _Chunk], ray.ObjectRef],
+        predict: Callable[[ray.actor.ActorHandle, Chunk], ray.ObjectRef],
         say: Callable[[str], None],
     ) -> None:
         self._start, self._predict, self._say = start, predict, say
         self._waiting, self._unanswered = deque(chunks), len(chunks)
         self._workers: list[_Worker] = []
-        self._flying: dict[ray.ObjectRef, tuple[_Worker, _Chunk | None]] = {}
+        self._flying: dict[ray.ObjectRef, tuple[_Worker, Chunk | None]] = {}
         self._lost: list[tuple[_Worker, WorkerInquiry]] = []  # it is not known yet whose fault that was
         self._heritage: deque[Restarts] = deque()
         self._said: set[str] = set()
 
-    def answers(self, places: Callable[[], int]) -> Iterator[_Chunk]:
+    def answers(self, places: Callable[[], int]) -> Iterator[Chunk]:
         """Every chunk once it is written, two calls in flight per worker so that none waits for the driver.
 
         A worker gets work once it has answered, and is given up when none is left for it: another one may be waiting
@@ -250,7 +179,7 @@ class Workers:
             self._flying[ready] = worker, None
             starting += 1
 
-    def _answered(self, reference: ray.ObjectRef, worker: _Worker, chunk: _Chunk | None) -> bool:
+    def _answered(self, reference: ray.ObjectRef, worker: _Worker, chunk: Chunk | None) -> bool:
         """Whether a worker has answered; one that is lost leaves what it has begun to others."""
         try:
             lines = ray.get(reference)

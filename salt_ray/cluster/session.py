@@ -246,14 +246,8 @@ def fold_resources(resources: Resources, folds: int | None = None) -> dict[str, 
 
 def asked_for(resources: Resources, folds: int | None = None) -> dict[str, float]:
     """What one fold or one prediction worker takes, whether or not a node has it; ``folds`` as above."""
-    gpus = resources.gpus_per_fold
-    if gpus is None:
-        gpus = 1.0 if has_gpus() else 0.0
-    shared = 1 if gpus or folds is None else max(1, _own_cores() // folds)
-    wanted = {"CPU": float(resources.cpus_per_fold or shared)}
-    if gpus:
-        wanted["GPU"] = gpus
-    return wanted
+    gpus = resources.gpus_per_fold is None and has_gpus()
+    return resources.of_each(gpus, 0 if folds is None else _own_cores(), folds)
 
 
 def _own_cores() -> int:

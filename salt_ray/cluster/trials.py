@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,53 +22,24 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.gauges import Gauges
 from salt_ray.cluster.lost_workers import CUT_OFF, WorkerInquiry, halve
 from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
+from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment, ExperimentError
-from salt_ray.decision import Decision
-from salt_ray.errors import REPEATED, RunError, SaltRayError, TrainingFailed, fault, incurable, repeats
-from salt_ray.model.weights import weights_digest
-from salt_ray.object_store import StorageError
-from salt_ray.report.tensorboard import EpochLog
+from salt_ray.errors import RunError
+from salt_ray.pipeline.trial import SearchStopped, SearchWork, TrialEnd, try_trial
 from salt_ray.report.trials import TrialView, short
 from salt_ray.storage import remove_tree
-from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.checkpoint import Superseded
 from salt_ray.training.models import fold_models
-from salt_ray.training.task import FoldTask
-from salt_ray.tuning.space import Space
 from salt_ray.tuning.study import STUDY_NAME, Study
-from salt_ray.tuning.trial import Step, folds_of, run_trial, trial_name
+from salt_ray.tuning.trial import Step, trial_name
 
 EXPERIMENT = "trials"  # Tune's name for the whole search
 GPU_PARTS = 10_000  # Ray counts fractions of a GPU in parts of this size, and rounds up
-
-
-@dataclass(frozen=True)
-class TrialWork:
-    """What the trials of a search have in common."""
-
-    experiment: Experiment
-    tables: Mapping[str, FoldTable]
-    run: RunDirectory
-    decision: Decision
-    identity: str
-    threads: int
-    gpu: bool
-
-    def tasks(self, values: Mapping[str, Any]) -> list[FoldTask]:
-        """The folds of a trial with these values, in order."""
-        effective = Space(self.experiment).effective(dict(values))
-        weights = weights_digest(effective.network.pretrained)
-        return [
-            FoldTask(effective, training, fold, self.tables[training.name], weights, self.decision)
-            for training, fold in folds_of(effective)
-        ]
 
 
 def trial_resources(experiment: Experiment) -> dict[str, float]:
@@ -84,18 +55,27 @@ def trial_resources(experiment: Experiment) -> dict[str, float]:
     return fold_resources(resources)
 
 
-def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict[str, float], view: TrialView) -> None:
+@dataclass(frozen=True)
+class WorkersPart:
+    """What a trial's worker has to know besides: the run directory's identity, its threads, whether it has a GPU."""
+
+    identity: str
+    threads: int
+    gpu: bool
+
+
+def run_trials(study: Study, work: SearchWork, tiles: TrainingTiles, view: TrialView) -> None:
     """Run every trial that is left, as many at once as there is room for; more where the cluster grows for them.
 
-    Args:
-        wanted: what one trial takes (``trial_resources``).
-        view: is told how far every trial is.
-
     Raises:
+        ClusterError: no node has what one trial takes.
         SearchStopped: something is in the way that is no trial's fault; what was running can go on.
     """
+    wanted, identity = trial_resources(work.experiment), check_nodes_see(work.run)
+    part = WorkersPart(identity, int(wanted["CPU"]), "GPU" in wanted)
     trainable = tune.with_resources(
-        tune.with_parameters(_train_in_worker, work=work, tiles=tiles), {kind.lower(): n for kind, n in wanted.items()}
+        tune.with_parameters(_train_in_worker, work=work, part=part, tiles=tiles),
+        {kind.lower(): n for kind, n in wanted.items()},
     )
     remove_tree(work.run.ray / EXPERIMENT)
     # It misses result files of Tune's own, which nobody reads.
@@ -103,8 +83,8 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
     obstacle = Obstacle()
     limit = work.experiment.tune.max_concurrent or study.left
     follower = Follower(study, view, Gauges(work.experiment.name), obstacle)
-    wait_for_room(work.identity, wanted, min(limit, study.left), ("trial", "trials"), view.say)
-    with Demand(work.identity, wanted) as demand:
+    wait_for_room(identity, wanted, min(limit, study.left), ("trial", "trials"), view.say)
+    with Demand(identity, wanted) as demand:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -126,11 +106,7 @@ def run_trials(study: Study, work: TrialWork, tiles: TrainingTiles, wanted: dict
             ),
         ).fit()
     if obstacle.reason is not None:
-        raise SearchStopped(f"{obstacle.reason}; then the same command goes on with the search")
-
-
-class SearchStopped(SaltRayError):
-    """A search cannot go on now; nothing of it is lost."""
+        raise SearchStopped(obstacle.reason)
 
 
 class Obstacle(tune.Stopper):
@@ -218,7 +194,7 @@ class StudyScheduler(_Unsaved, FIFOScheduler):
     is put by; the others go on meanwhile.
     """
 
-    def __init__(self, study: Study, work: TrialWork, view: TrialView, obstacle: Obstacle) -> None:
+    def __init__(self, study: Study, work: SearchWork, view: TrialView, obstacle: Obstacle) -> None:
         super().__init__()
         self._study, self._work, self._view, self._obstacle = study, work, view, obstacle
         self._pruned: set[int] = set()
@@ -364,53 +340,27 @@ class _Named:
         super().setup(config)
 
 
-def _train_in_worker(config: dict[str, Any], work: TrialWork, tiles: TrainingTiles) -> dict[str, Any] | None:
-    """Ray Tune's worker: one trial, from its newest checkpoints.
-
-    A loss that is no number is the trial's own failure, and so is an error that its values would raise again. What
-    would meet every other trial as well (no GPU for PyTorch, a full disk, a checkpoint that somebody has to restore) is
-    in the way of the search. What is raised may pass: the trial is begun again, and is superseded no more (see
-    ``folds``).
-    """
+def _train_in_worker(
+    config: dict[str, Any], work: SearchWork, part: WorkersPart, tiles: TrainingTiles
+) -> dict[str, Any] | None:
+    """Ray Tune's worker: ``try_trial``."""
     import torch  # here: the driver of a search does not wait for it
 
-    torch.set_num_threads(work.threads)
-    number = config["number"]
+    torch.set_num_threads(part.threads)
     lines: list[str] = []
-    logs: dict[str, EpochLog] = {}
 
     def report(step: Step) -> None:
         said, lines[:] = list(lines), []
-        if step.progress is not None:
-            fold = step.progress.name
-            if fold not in logs:
-                logs[fold] = EpochLog(work.run.tensorboard / trial_name(number) / fold)
-            logs[fold].write(step.progress)
         tune.report({"value": step.value, "step": step, "lines": said})
 
-    try:
-        work.run.check_visible(work.identity)
-        run_trial(
-            work.tasks(config["values"]), tiles, work.run.trial(number), worker_device(work.gpu), report, lines.append
-        )
-    except (Superseded, StorageError):
-        raise
-    except (TrainingFailed, ExperimentError) as error:
-        return {"value": float("nan"), "failure": str(error), "lines": lines}
-    except SaltRayError as error:
-        return {"value": float("nan"), "obstacle": f"{trial_name(number)}: {error}", "lines": lines}
-    except OSError as error:
-        if (obstacle := incurable(error)) is None:
-            raise
-        return {"value": float("nan"), "obstacle": f"{trial_name(number)}: {obstacle}", "lines": lines}
-    except REPEATED as error:
-        if not repeats(error):
-            raise
-        return {"value": float("nan"), "failure": fault(error), "lines": lines}
-    finally:
-        for log in logs.values():
-            log.close()
-    return None
+    def device() -> torch.device:
+        work.run.check_visible(part.identity)
+        return worker_device(part.gpu)
+
+    end = try_trial(work, config["number"], config["values"], tiles, device, report, lines.append)
+    if end == TrialEnd():
+        return None
+    return {"value": float("nan"), "failure": end.failure, "obstacle": end.obstacle, "lines": lines}
 
 
 _train_in_worker.__mixins__ = (_Named,)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from salt_ray.config import Experiment
+from salt_ray.errors import RunError
 from salt_ray.inference.probabilities import Probabilities
+from salt_ray.inference.stored import write_chunk
 from salt_ray.model.acceleration import (
     CompilationFailed,
     compilation_watched,
@@ -83,6 +85,46 @@ class Model:
                 self._say(f"torch.compile failed ({error}): predicting without it")
                 self._compiled = None
         return _mean_over_views(self._network, images, views, self._amp)
+
+
+class Models:
+    """The networks of an experiment, which stay once they are loaded.
+
+    Args:
+        most: how many stay; None: all.
+        others: as for ``Model``.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        frame: Frame,
+        device: torch.device,
+        say: Callable[[str], None] = lambda line: None,
+        most: int | None = None,
+    ) -> None:
+        self._experiment, self._frame, self._device, self._say, self._most = experiment, frame, device, say, most
+        self._loaded: dict[StoragePath, Model] = {}
+
+    def predict(self, checkpoint: StoragePath, padded: np.ndarray) -> Probabilities:
+        """``Model.predict`` by the model with these weights.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or damaged.
+            RunError: the model's answers are no probabilities.
+        """
+        if checkpoint not in self._loaded:
+            if len(self._loaded) == self._most:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[checkpoint] = Model(self._experiment, checkpoint, self._frame, self._device, self._say)
+        probabilities = self._loaded[checkpoint].predict(padded)
+        if fault := probabilities.fault():
+            raise RunError(f"{checkpoint} predicts {fault}: delete {checkpoint.parent} and train this fold again")
+        return probabilities
+
+    def write_chunk(self, checkpoint: StoragePath, padded: np.ndarray, path: StoragePath) -> None:
+        """``predict`` into a file."""
+        write_chunk(path, self.predict(checkpoint, padded))
 
 
 def _mean_over_views(

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
-from whole_run import without_ray
 
 import launch
 from salt_ray.object_store import ObjectPath
@@ -22,6 +21,8 @@ from salt_ray.storage import StoragePath
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
+#: Commands that take an engine.
+ENGINE = {"apply", "demo", "pipeline", "postprocess", "predict", "train", "tune"}
 
 
 class Road:
@@ -59,8 +60,7 @@ class Road:
 
     def here_alone(self, *words: str, code: int = 0) -> str:
         """What the command with nothing but these words printed, as ``here``."""
-        with without_ray():
-            return self._in_this_process([*words], code)
+        return self._in_this_process([*words, *(["--engine", "local"] if words[0] in ENGINE else [])], code)
 
     def refused(self, command: str, run: Path, *more: str) -> str:
         """What the command printed, in this process: it must end with exit code 1 before it joins a Ray."""

@@ -1,39 +1,18 @@
-"""What a prediction worker refuses to write, and what becomes of the tiles of one that is lost."""
+"""What becomes of the tiles of a prediction worker that is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from salt_ray.cluster import prediction
-from salt_ray.cluster.prediction import RESTARTS, Workers, predict_chunk
+from salt_ray.cluster.prediction import RESTARTS, Workers
 from salt_ray.cluster.restarts import Loss
 from salt_ray.cluster.session import ClusterError
-from salt_ray.inference.probabilities import Probabilities
 
 from ray.exceptions import ActorDiedError  # isort: skip
-
-
-@pytest.mark.parametrize("part", ["masks", "salt"])
-@pytest.mark.parametrize(
-    ("value", "fault"),
-    [(np.nan, "NaN or infinity"), (-np.inf, "NaN or infinity"), (1.01, "values outside"), (-0.01, "values outside")],
-)
-def test_a_model_that_answers_no_probabilities_is_named_and_nothing_is_written(
-    part: str, value: float, fault: str, tmp_path: Path
-) -> None:
-    answer = Probabilities(np.zeros((3, 5, 5), np.float16), np.ones(3, np.float32))
-    getattr(answer, part).flat[-1] = value
-    model = SimpleNamespace(predict=lambda padded: answer)
-    with pytest.raises(
-        ClusterError, match=rf"best\.pt predicts {fault}.*: delete {tmp_path} and train this fold again"
-    ):
-        predict_chunk(model, tmp_path / "best.pt", np.zeros((3, 7, 7), np.uint8), tmp_path / "00000.npy")
-    assert not list(tmp_path.iterdir())
 
 
 class Inquiry:

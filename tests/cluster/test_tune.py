@@ -15,11 +15,14 @@ from dashboard import Dashboard, followed
 from moments import Moments
 from optuna.trial import TrialState
 from road import SECONDS, Road, downloaded, store_environment, wait_for, workers
-from whole_run import search_in_turn
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Choice, Experiment, IntRange, Resources, Tune
 from salt_ray.experiment_file import load_experiment
+from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.search import search as run_search
+from salt_ray.report.terminal import Terminal
 from salt_ray.storage import storage_path
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.tuning.study import load_study
@@ -65,7 +68,9 @@ def search(tiny: Experiment, survey: Path, ray_directory: Path, tmp_path_factory
 def finished(search: Road, survey: Path, own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The search that nobody disturbed, made without Ray."""
     run = RunDirectory(tmp_path_factory.mktemp("finished"))
-    search_in_turn(load_experiment(Path(search.options[3])), survey, run.path)
+    experiment = load_experiment(Path(search.options[3]))
+    with Run(experiment, survey, run, Terminal(quiet=True)).held() as held:
+        run_search(held, LocalEngine())
     return run
 
 

@@ -14,11 +14,14 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import folds, trials
 from salt_ray.cluster.folds import STARTS, Fits, FoldWork
 from salt_ray.cluster.restarts import GivenUp, Loss
-from salt_ray.cluster.trials import Obstacle, Places, StudyScheduler, TrialWork
+from salt_ray.cluster.trials import Obstacle, Places, StudyScheduler, WorkersPart
 from salt_ray.config import Experiment, Resources
 from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.object_store import StorageError
+from salt_ray.pipeline import trial as trial_module
+from salt_ray.pipeline.fold import Outcome
+from salt_ray.pipeline.trial import SearchWork
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training import loop
 from salt_ray.training.checkpoint import CheckpointError, Superseded
@@ -53,13 +56,13 @@ def task(tiny: Experiment, tiny_folds: FoldTable) -> FoldTask:
 
 
 @pytest.fixture
-def fold(task: FoldTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], dict[str, Any]]:
+def fold(task: FoldTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Outcome]:
     """What a fold's worker makes of an error."""
     run = RunDirectory(tmp_path)
     work = FoldWork(None, run, run.identity(), BOARD, {"CPU": 1.0})
     monkeypatch.setattr(folds.ray, "get", lambda reference: None)
 
-    def end(error: Exception) -> dict[str, Any]:
+    def end(error: Exception) -> Outcome:
         monkeypatch.setattr(loop, "train_fold", raising(error))
         return folds._train_in_worker({"task": task, "work": work})
 
@@ -72,12 +75,13 @@ def trial(
 ) -> Callable[[Exception], dict[str, Any]]:
     """What a trial's worker makes of an error."""
     run = RunDirectory(tmp_path)
-    work = TrialWork(task.experiment, {"random": tiny_folds}, run, ARGUS, run.identity(), threads=1, gpu=False)
-    monkeypatch.setattr(TrialWork, "tasks", lambda self, values: [task])
+    work = SearchWork(task.experiment, {"random": tiny_folds}, run, ARGUS)
+    part = WorkersPart(run.identity(), threads=1, gpu=False)
+    monkeypatch.setattr(SearchWork, "tasks", lambda self, values: [task])
 
     def end(error: Exception) -> dict[str, Any]:
-        monkeypatch.setattr(trials, "run_trial", raising(error))
-        return trials._train_in_worker({"number": 3, "values": {}}, work, None)
+        monkeypatch.setattr(trial_module, "run_trial", raising(error))
+        return trials._train_in_worker({"number": 3, "values": {}}, work, part, None)
 
     return end
 
@@ -104,35 +108,35 @@ def test_what_may_pass_is_raised_so_that_the_worker_is_begun_again(
     ],
 )
 def test_a_fold_returns_what_another_try_cannot_cure(fold: Callable, error: Exception, words: str) -> None:
-    assert fold(error)["failure"].startswith(words)
+    assert fold(error).failure.startswith(words)
 
 
 def test_a_fault_of_the_program_comes_with_its_traceback(fold: Callable) -> None:
     end = fold(SHAPE)
-    assert end["failure"].endswith("another try would end the same way")
-    assert end["traceback"].startswith("Traceback") and "Expected size 8" in end["traceback"]
+    assert end.failure.endswith("another try would end the same way")
+    assert end.traceback.startswith("Traceback") and "Expected size 8" in end.traceback
 
 
 @pytest.mark.parametrize("error", [FULL, IN_THE_WAY, CheckpointError("restore it")])
 def test_what_no_trial_can_cure_is_in_the_way_of_all(trial: Callable, error: Exception) -> None:
     result = trial(error)
-    assert result["obstacle"].startswith("trial-0003: ") and "failure" not in result
+    assert result["obstacle"].startswith("trial-0003: ") and result["failure"] is None
 
 
 def test_a_loss_that_is_no_number_is_the_trials_own(trial: Callable) -> None:
     result = trial(TrainingFailed("it is NaN"))
-    assert result["failure"] == "it is NaN" and "obstacle" not in result
+    assert result["failure"] == "it is NaN" and result["obstacle"] is None
 
 
 def test_what_a_trials_values_would_raise_again_is_its_own_too(trial: Callable) -> None:
     result = trial(SHAPE)
-    assert result["failure"].startswith("RuntimeError: Sizes of tensors") and "obstacle" not in result
+    assert result["failure"].startswith("RuntimeError: Sizes of tensors") and result["obstacle"] is None
 
 
 class Fitting:
     """Ray Train for one fold, which ends as it is told each time it is begun."""
 
-    def __init__(self, task: FoldTask, *ends: Exception | dict, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, task: FoldTask, *ends: Exception | Outcome, patch: pytest.MonkeyPatch) -> None:
         self._ends, self.lines, self.begun = list(ends), [], 0
         patch.setattr(folds.ray, "get", self._get)
         self.fits = Fits([task], self._start, self.lines.append)
@@ -141,13 +145,13 @@ class Fitting:
         self.begun += 1
         return None, self.begun
 
-    def _get(self, reference: int) -> dict:
+    def _get(self, reference: int) -> Outcome:
         end = self._ends.pop(0)
         if isinstance(end, Exception):
             raise end
         return end
 
-    def run(self) -> folds.Outcome:
+    def run(self) -> Outcome:
         while self.fits.waiting:
             self.fits.fill(1)
             self.fits.collect(list(self.fits.running))
@@ -168,7 +172,7 @@ def test_a_node_lost_while_a_worker_starts_is_no_end_of_its_fold(
     monkeypatch.setattr(
         folds, "WorkerInquiry", SimpleNamespace(of_error=lambda error: SimpleNamespace(look=lambda: None))
     )
-    fitting = Fitting(task, train_failed(died), died, {"marker": {"epochs": 3}}, patch=monkeypatch)
+    fitting = Fitting(task, train_failed(died), died, Outcome(task, {"epochs": 3}), patch=monkeypatch)
     assert fitting.run().marker == {"epochs": 3} and fitting.begun == 3
     assert (
         fitting.lines == ["random-fold-0: a process of Ray Train was lost and starts again: it cannot be reached"] * 2
@@ -234,7 +238,7 @@ def test_a_lost_trial_is_put_by_until_it_is_known_whose_fault_it_is(
 ) -> None:
     failed, lines = {}, []
     study = SimpleNamespace(fail=failed.__setitem__)
-    work = TrialWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), ARGUS, "", threads=1, gpu=False)
+    work = SearchWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), ARGUS)
     scheduler = StudyScheduler(study, work, SimpleNamespace(say=lines.append), Obstacle())
     lost, other = TuneTrial(0), TuneTrial(1, "PENDING")
     tune = Tune(lost, other)
@@ -257,7 +261,7 @@ def test_what_fails_while_a_loss_is_judged_is_in_the_way_of_all(
 ) -> None:
     told.loss, told.settled = Loss("worker", "it crashed"), True
     obstacle = Obstacle()
-    work = TrialWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), ARGUS, "", threads=1, gpu=False)
+    work = SearchWork(task.experiment, {"random": tiny_folds}, RunDirectory(tmp_path), ARGUS)
     study = SimpleNamespace(fail=raising(RunError("the study cannot be written")))
     scheduler = StudyScheduler(study, work, SimpleNamespace(say=print), obstacle)
     lost = TuneTrial(0)

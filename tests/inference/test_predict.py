@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from salt_ray.config import Experiment
+from salt_ray.errors import RunError
 from salt_ray.experiment_file import override
-from salt_ray.inference.predict import Model
+from salt_ray.inference.predict import Model, Models
+from salt_ray.inference.probabilities import Probabilities
 from salt_ray.model.network import build_network
 from salt_ray.survey.padding import centre, centre_crop
 from salt_ray.survey.prepared import TrainingTiles
@@ -67,3 +69,48 @@ def test_the_batch_size_does_not_matter(tiny: Experiment, tiny_tiles: TrainingTi
 def test_no_checkpoint_is_an_error(tiny: Experiment, tiny_tiles: TrainingTiles, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="train this fold first"):
         Model(tiny, tmp_path / "best.pt", tiny_tiles.frame, CPU)
+
+
+@pytest.mark.parametrize("part", ["masks", "salt"])
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [(np.nan, "NaN or infinity"), (-np.inf, "NaN or infinity"), (1.01, "values outside"), (-0.01, "values outside")],
+)
+def test_a_model_that_answers_no_probabilities_is_named_and_nothing_is_written(
+    part: str,
+    value: float,
+    fault: str,
+    tiny: Experiment,
+    tiny_tiles: TrainingTiles,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = Probabilities(np.zeros((3, 5, 5), np.float16), np.ones(3, np.float32))
+    getattr(answer, part).flat[-1] = value
+    monkeypatch.setattr(Model, "predict", lambda self, padded: answer)
+    words = rf"best\.pt predicts {fault}.*: delete {checkpoint.parent} and train this fold again"
+    with pytest.raises(RunError, match=words):
+        Models(tiny, tiny_tiles.frame, CPU).write_chunk(checkpoint, tiny_tiles.images[:3], tmp_path / "00000.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_more_models_stay_than_are_wanted(
+    tiny: Experiment, tiny_tiles: TrainingTiles, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Path] = []
+    build = Model.__init__
+
+    def counted(self: Model, experiment: Experiment, path: Path, *others: object) -> None:
+        loaded.append(path)
+        build(self, experiment, path, *others)
+
+    monkeypatch.setattr(Model, "__init__", counted)
+    other = tmp_path / "best.pt"
+    other.write_bytes(checkpoint.read_bytes())
+    for most, count in ((None, 2), (1, 3)):
+        models = Models(tiny, tiny_tiles.frame, CPU, most=most)
+        for path in (checkpoint, checkpoint, other, checkpoint):
+            models.predict(path, tiny_tiles.images[:1])
+        assert len(loaded) == count
+        loaded.clear()

@@ -27,10 +27,11 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import folds, prediction, visibility
 from salt_ray.cluster.prediction import Workers
 from salt_ray.cluster.session import slots
-from salt_ray.cluster.trials import TrialWork, run_trials, trial_resources
+from salt_ray.cluster.trials import run_trials
 from salt_ray.config import Choice, Experiment, Resources, Tune
 from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError
+from salt_ray.pipeline.trial import SearchWork
 from salt_ray.report.trials import TrialView
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
@@ -203,9 +204,8 @@ class Search(threading.Thread):
         super().__init__(daemon=True)
         self.lines: list[str] = []
         self.study = Study(experiment, run, study_folder(experiment, run, {}))
-        identity = visibility.check_nodes_see(run)
-        self._work = TrialWork(experiment, {"random": folds}, run, ARGUS, identity, threads=1, gpu=False)
-        self._tiles, self._wanted = tiles, trial_resources(experiment)
+        self._work = SearchWork(experiment, {"random": folds}, run, ARGUS)
+        self._tiles = tiles
         self.start()
 
     def run(self) -> None:
@@ -213,7 +213,7 @@ class Search(threading.Thread):
             self.lines += [line] if line else []
 
         view = TrialView([LR.name], self.study.asked, [], lambda view, event: say(event), say)
-        run_trials(self.study, self._work, self._tiles, self._wanted, view)
+        run_trials(self.study, self._work, self._tiles, view)
 
     def count(self, words: str) -> int:
         return sum(words in line for line in self.lines)

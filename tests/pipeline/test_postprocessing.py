@@ -1,4 +1,4 @@
-"""Post-processing: mosaics that fail, calls that crash, and work that begins before the end.
+"""Post-processing: mosaics that fail, and work that begins before the end.
 
 ``reliability/test_one_run.py`` kills its workers on a Ray.
 """
@@ -7,31 +7,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 from road import Road
 from scipy import ndimage
-from whole_run import without_ray
 
-from salt_ray.artifacts import Folder
-from salt_ray.cluster import postprocessing, session
-from salt_ray.cluster.postprocessing import Failed, Postprocessing
-from salt_ray.config import Experiment, Prediction, Resources
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.config import Experiment, Prediction
 from salt_ray.config import Postprocessing as Settings
 from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.corrections import Corrections
-from salt_ray.mosaic.predicted import positions
+from salt_ray.mosaic.predicted import MosaicTiles, positions
 from salt_ray.mosaic.selection import Trial
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.pipeline import postprocessing
+from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.postprocessing import Postprocessing
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
 
@@ -82,69 +79,6 @@ def test_a_known_mosaic_table_is_used_by_every_command(road: Road, predicted: Pa
     assert "compatibility: 0.1 there, 0.3 now" in message
 
 
-@pytest.mark.parametrize(
-    ("grows", "nodes", "predicting", "finishing"),
-    [
-        (False, [{"CPU": 2.0}], 4, 4),
-        (True, [{"CPU": 8.0}], 8, 8),  # the head of a cluster whose GPU machines have gone
-        (True, [{"CPU": 8.0}, {"CPU": 48.0, "GPU": 4.0}], 48, 56),  # four workers with two CPUs each
-        (True, [], 0, 1),
-    ],
-)
-def test_no_more_calls_fly_than_would_run_where_their_queue_would_start_machines(
-    grows: bool, nodes: list[dict], predicting: int, finishing: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alive = [{"Alive": True, "Resources": node} for node in nodes]
-    monkeypatch.setattr(session.ray, "nodes", lambda: alive)
-    monkeypatch.setattr(postprocessing, "may_grow", lambda wanted: grows)
-    flying = []
-    calls = postprocessing._Calls(
-        lambda numbers: flying.append(numbers) or len(flying), Resources(cpus_per_fold=2, gpus_per_fold=1.0)
-    )
-    for limit, is_predicting in ((predicting, True), (finishing, False)):
-        assert calls._limit(is_predicting) == limit
-    for number in range(1000):
-        calls.add(number)
-    monkeypatch.setattr(postprocessing.ray, "wait", lambda references, **options: ([], references))
-    assert list(calls.answers(timeout=0)) == [] and len(flying) == predicting
-    alive.append({"Alive": True, "Resources": {"CPU": 4.0}})
-    assert list(calls.answers(timeout=0)) == [] and len(flying) == predicting + (4 if grows else 8)
-
-
-def test_calls_take_several_mosaics_and_after_a_crash_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call that holds mosaic 7 kills its worker: all others get their answers, 7 the error."""
-    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
-    monkeypatch.setattr(postprocessing, "may_grow", lambda wanted: False)
-    sent: list[list[int]] = []
-    calls = postprocessing._Calls(
-        lambda numbers: sent.append(numbers) or len(sent) - 1, Resources(cpus_per_fold=2, gpus_per_fold=1.0)
-    )
-
-    def get(call: int) -> list[int]:
-        if 7 in sent[call]:
-            raise ray.exceptions.WorkerCrashedError
-        return [-number for number in sent[call]]
-
-    monkeypatch.setattr(postprocessing.ray, "wait", lambda references, **options: (references, []))
-    monkeypatch.setattr(postprocessing.ray, "get", get)
-    for number in range(200):
-        calls.add(number)
-    answers = []
-    while calls:
-        answers += calls.answers(timeout=None)
-    assert sorted(number for number, _ in answers) == list(range(200))
-    assert all(answer == -number for number, answer in answers if number != 7)
-    assert isinstance(dict(answers)[7], ray.exceptions.WorkerCrashedError)
-    assert max(map(len, sent)) == postprocessing.MOSAICS_PER_TASK and len(sent[-1]) == 1
-    assert [7] in sent
-
-
-@pytest.fixture
-def no_ray() -> Iterator[None]:
-    with without_ray():
-        yield
-
-
 @pytest.fixture(scope="module")
 def prepared(survey: Path, tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> PreparedSurvey:
     cache = tmp_path_factory.mktemp("cache")
@@ -175,7 +109,7 @@ def model_folder(path: Path, tiles: np.ndarray, edge: int, seed: int) -> ModelPr
 
 
 def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
-    no_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+    prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     """Predictions trickle in; the pictures of complete mosaics appear while others are still missing."""
     everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
@@ -189,7 +123,17 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
     for model in models:
         missing[model.tiles] += 1
     experiment = tiny.replace(postprocessing=Settings(rules="seed"))
-    work = Postprocessing(experiment, prepared, table, models, missing, DECISION, Folder(tmp_path / "out", {}))
+    work = Postprocessing(
+        experiment,
+        prepared,
+        table,
+        models,
+        missing,
+        DECISION,
+        Folder(tmp_path / "out", {}),
+        RunDirectory(tmp_path),
+        LocalEngine(),
+    )
     first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members())
     pictures = tmp_path / "out" / "pictures"
     for model in models:
@@ -206,7 +150,7 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
 
 
 def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
-    no_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+    prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     everything, labelled = np.arange(len(prepared.survey.ids)), prepared.survey.labelled
     models = [
@@ -215,8 +159,17 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         )
         for fold in (0, 1)
     ]
+    missing = np.zeros(len(everything), np.int64)
     work = Postprocessing(
-        tiny, prepared, table, models, np.zeros(len(everything), np.int64), DECISION, Folder(tmp_path / "out", {})
+        tiny,
+        prepared,
+        table,
+        models,
+        missing,
+        DECISION,
+        Folder(tmp_path / "out", {}),
+        RunDirectory(tmp_path),
+        LocalEngine(),
     )
     rules = work.finish()
     trainable = prepared.survey.ids[prepared.trainable]
@@ -228,24 +181,6 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         assert (name in rules["kept"]) <= (evidence["p"] is not None and evidence["p"] <= 0.05)
     assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
-
-
-class AtOnce:
-    """In place of ``_Calls``: every mosaic is answered in this process."""
-
-    def __init__(self, submit: Callable[[list[int]], list], beside: Resources) -> None:
-        self._submit, self._waiting = submit, []
-
-    def add(self, number: int) -> None:
-        self._waiting.append(number)
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def answers(self, timeout: float | None) -> Iterator[tuple[int, object]]:
-        waiting, self._waiting = self._waiting, []
-        for number in waiting:
-            yield number, *self._submit([number])
 
 
 @pytest.mark.parametrize(
@@ -263,31 +198,44 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
     """The largest gain of all is that of a rule that failed, because it comes from one mosaic. None: all fail then."""
     rounds = []
 
-    def answer(mosaics: list[tuple], candidates: list[tuple], settings: object) -> list[Trial | Failed]:
-        ((tiles, _, groups),) = mosaics
+    def answer(
+        tiles: MosaicTiles, models: list, groups: np.ndarray, candidates: list[tuple], decision: Decision
+    ) -> Trial:
         rounds.append(candidates)
         if len(candidates) == 1:
-            gains = [0.0 if together is None else together]
+            if together is None:
+                raise ValueError("lost")
+            gains = [together]
         else:
             gains = [{"fill_holes": 0.4, "fill_corners": 0.5}.get(name, 0.0) for (name,) in candidates]
             gains[-1] = 20.0 * (tiles.number == 0)
         count = int((groups >= 0).sum())
-        trial = Trial(count, 0.5 * count, 0.5 * count + np.array(gains), np.ones(len(gains), int))
-        return [Failed("lost") if len(candidates) == 1 and together is None else trial]
+        return Trial(count, 0.5 * count, 0.5 * count + np.array(gains), np.ones(len(gains), int))
 
-    monkeypatch.setattr(postprocessing, "_Calls", AtOnce)
-    monkeypatch.setattr(postprocessing, "try_in_mosaics", SimpleNamespace(remote=answer))
-    lost = SimpleNamespace(remote=lambda mosaics, rules, settings: [Failed("not drawn")])
-    monkeypatch.setattr(postprocessing, "correct_mosaics", lost)
+    def not_drawn(*arguments: object) -> None:
+        raise ValueError("not drawn")
+
+    monkeypatch.setattr(postprocessing, "try_mosaic", answer)
+    monkeypatch.setattr(postprocessing, "correct_mosaic", not_drawn)
     missing = np.zeros(len(prepared.survey.ids), np.int64)
-    rules = Postprocessing(tiny, prepared, table, [], missing, DECISION, Folder(tmp_path / "out", {})).finish()
+    rules = Postprocessing(
+        tiny,
+        prepared,
+        table,
+        [],
+        missing,
+        DECISION,
+        Folder(tmp_path / "out", {}),
+        RunDirectory(tmp_path),
+        LocalEngine(),
+    ).finish()
     assert rules["kept"] == kept and rules["alone"]["empty_below_closed"]["gain"] > 0.3
     assert rounds[-1] == [("fill_holes", "fill_corners")]
     assert (rules["together"] is None) == (together is None)
 
 
 def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
-    no_ray: None, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+    prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:
     """Every prediction has a hole that only one rule mends; one tile's is lost, so that nothing around it can be tried.
 
@@ -313,7 +261,17 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
         store(tmp_path / f"model-{fold}", predicted, Probabilities(rings[predicted].astype(np.float16), known))
         models.append(ModelPrediction.load(tmp_path / f"model-{fold}"))
     missing = np.zeros(len(everything), np.int64)
-    work = Postprocessing(tiny, prepared, table, models, missing, DECISION, Folder(tmp_path / "out", {}))
+    work = Postprocessing(
+        tiny,
+        prepared,
+        table,
+        models,
+        missing,
+        DECISION,
+        Folder(tmp_path / "out", {}),
+        RunDirectory(tmp_path),
+        LocalEngine(),
+    )
     assert "fill_holes" in work.finish()["kept"]
     done = json.loads((tmp_path / "out" / "done.json").read_text())
     assert list(done["failed"]) == [str(mixed[0])] and "holds NaN" in done["failed"][str(mixed[0])]
@@ -323,14 +281,22 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
     assert pictures == {f"mosaic-{number:04d}" for number in range(table.count) if number != mixed[0]}
 
 
-def test_a_survey_without_mosaics_goes_its_way(
-    no_ray: None, prepared: PreparedSurvey, tiny: Experiment, tmp_path: Path
-) -> None:
+def test_a_survey_without_mosaics_goes_its_way(prepared: PreparedSurvey, tiny: Experiment, tmp_path: Path) -> None:
     count = len(prepared.survey.ids)
     nothing = np.empty(0, np.int64)
     table = MosaicTable(np.empty(0, str), nothing, nothing, nothing, np.empty(0))
     missing = np.ones(count, np.int64)
-    work = Postprocessing(tiny, prepared, table, [], missing, DECISION, Folder(tmp_path / "out", {}))
+    work = Postprocessing(
+        tiny,
+        prepared,
+        table,
+        [],
+        missing,
+        DECISION,
+        Folder(tmp_path / "out", {}),
+        RunDirectory(tmp_path),
+        LocalEngine(),
+    )
     work.arrived(np.arange(count))
     rules = work.finish()
     assert rules["kept"] == [] and rules["alone"] == {}

@@ -15,11 +15,12 @@ import torch
 from road import Road, results
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.application import Application
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.predict import Model
+from salt_ray.pipeline.application import Application
+from salt_ray.pipeline.local import LocalEngine
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey import rle
 from salt_ray.survey.prepared import prepare_survey
@@ -117,7 +118,7 @@ def test_what_cannot_be_applied_is_a_sentence(
         application(run, tiny.replace(network=tiny.network.replace(dropout=0.5)), other)
     assert not (run / "new").exists()
     with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
-        Application(RunDirectory(run), tiny, other, RunDirectory(run), Terminal(quiet=True)).run()
+        Application(RunDirectory(run), tiny, other, RunDirectory(run), Terminal(quiet=True)).run(LocalEngine())
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.here_alone(*words, code=1)
 

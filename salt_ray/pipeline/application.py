@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 import numpy as np
 
 from salt_ray.artifacts import Folder, RunDirectory
-from salt_ray.cluster.prediction import PredictionTask, predict_models
-from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import survey_masks
-from salt_ray.inference.stored import CHUNK, chunk_path
+from salt_ray.inference.stored import chunk_path
+from salt_ray.pipeline.engine import Engine, Predicting
+from salt_ray.pipeline.prediction import PredictionTask, predict_missing
 from salt_ray.record import RunRecord
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import load_array, load_fields, write_atomically
@@ -46,7 +44,6 @@ class Application:
         to: where the results go; what an interrupted call left there is used.
         skip_bad: leave damaged tiles out instead of refusing the survey.
         own_range: measure the range of amplitudes in this survey instead of taking the run's.
-        address: a Ray cluster; None: the one that this process runs on, or a local one.
 
     Raises:
         RunError: the run is not trained to its end, was trained with another experiment, or on these very tiles; or
@@ -64,10 +61,9 @@ class Application:
         *,
         skip_bad: bool = False,
         own_range: bool = False,
-        address: str | None = None,
     ) -> None:
         self._trained, self._experiment, self._to = trained, experiment.replace(holdout=None), to
-        self._terminal, self._address = terminal, address
+        self._terminal = terminal
         models = _models(trained, experiment, terminal.say)
         folders = [_folder(trained, experiment, model) for model in models]
         record = _record(trained, models)
@@ -85,20 +81,13 @@ class Application:
         terminal.survey(data, self._prepared)
         self._known = _trained_ids(trained, experiment)
         tiles = np.flatnonzero(~survey.constant)
-        self._tasks = [self._task(*found, tiles) for found in zip(models, folders, strict=True)]
+        flip, tiles = experiment.prediction.flip, np.flatnonzero(~survey.constant)
+        self._tasks = [
+            PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})
+            for model, folder in zip(models, folders, strict=True)
+        ]
 
-    def _task(self, model: FoldModel, folder: Folder, tiles: np.ndarray) -> PredictionTask:
-        inputs = {
-            "model": folder.inputs,
-            "trained": folder.done,
-            "flip": self._experiment.prediction.flip,
-            "survey": self._prepared.survey.key,
-            "chunk": CHUNK,
-        }
-        path = self._to.prediction(model.training, model.fold, model.stage)
-        return PredictionTask(model.checkpoint, tiles, Folder(path, inputs, again=frozenset({"flip"})))
-
-    def run(self) -> dict[str, Any]:
+    def run(self, engine: Engine) -> dict[str, Any]:
         """Predict what is missing, average, decide and write; returns the content of ``summary.json``.
 
         Raises:
@@ -107,7 +96,9 @@ class Application:
         if self._to.experiment.exists():
             raise RunError(f"{self._to.path} holds a run, whose results would be replaced: use another --to")
         with self._to.lock():
-            self._predict()
+            padded = np.asarray(self._prepared.images)
+            work = Predicting(self._experiment, self._prepared.frame, padded, (self._trained, self._to))
+            predict_missing(self._tasks, work, engine, self._terminal)
             models = [ModelPrediction.load(task.folder.path, self._prepared.frame.tile_px) for task in self._tasks]
             survey = self._prepared.survey
             masks = survey_masks(self._prepared, models, np.arange(len(survey.ids)), self._decision)
@@ -126,27 +117,6 @@ class Application:
                 f"(all empty {summary['all_empty']:.4f})"
             )
         return summary
-
-    def _predict(self) -> None:
-        pending = [task for task in self._tasks if task.folder.done is None]
-        if not pending:
-            return
-        with contextlib.ExitStack() as open_:
-            self._terminal.dashboard(open_.enter_context(connect(self._address)))
-            check_nodes_see(self._trained)
-            identity = check_nodes_see(self._to)
-            total = sum(len(task.tiles) for task in pending)
-            advance = open_.enter_context(self._terminal.bar("predicting", total, "tiles"))
-            predict_models(
-                pending,
-                np.asarray(self._prepared.images),
-                self._prepared.frame,
-                self._experiment,
-                self._to,
-                identity,
-                lambda tiles: advance(len(tiles)),
-                self._terminal.say,
-            )
 
     def _summary(self, masks: np.ndarray) -> dict[str, Any]:
         survey, labelled = self._prepared.survey, self._prepared.survey.labelled

@@ -18,11 +18,11 @@ import torch
 from road import ROOT, Road, results
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.pipeline import Pipeline
 from salt_ray.config import Experiment, Folds
 from salt_ray.errors import RunError
 from salt_ray.mosaic.rules import RULES
 from salt_ray.mosaic.table import load_mosaics
+from salt_ray.pipeline.run import Run
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.checkpoint import read_checkpoint
@@ -103,7 +103,7 @@ def test_a_checkpoint_for_folds_is_known_by_its_content_and_not_by_its_path(
     def folds(checkpoint: Path) -> FoldTable:
         division = Folds(kind="mosaic", count=2, checkpoint=checkpoint)
         experiment = tiny.replace(trainings=(tiny.trainings[0].replace(folds=division),))
-        return Pipeline(experiment, survey, run, Terminal()).tables["random"]
+        return Run(experiment, survey, run, Terminal()).tables["random"]
 
     first, moved = tmp_path / "first.pt", tmp_path / "elsewhere" / "moved.pt"
     shutil.copy(RunDirectory(undisturbed).stage("random", 0, "cosine") / "best.pt", first)

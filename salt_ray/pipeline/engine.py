@@ -1,0 +1,129 @@
+"""What a run needs of whoever does its work: the one interface between the steps and Ray.
+
+``salt_ray.cluster.engine`` places work on a Ray cluster; ``salt_ray.pipeline.local`` does it in this process. Both end
+with the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment, Resources
+from salt_ray.pipeline.fold import Outcome
+from salt_ray.pipeline.trial import SearchWork
+from salt_ray.report.trials import TrialView
+from salt_ray.storage import StoragePath
+from salt_ray.survey.padding import Frame
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
+from salt_ray.tuning.study import Study
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Tiles that one model predicts into one file.
+
+    Attributes:
+        checkpoint: the model's weights.
+        number: of the file, in the order in which the model's tiles are wanted.
+        tiles: (n,) int64: positions in the survey.
+        path: the file.
+    """
+
+    checkpoint: StoragePath
+    number: int
+    tiles: np.ndarray
+    path: StoragePath
+
+
+@dataclass(frozen=True)
+class Predicting:
+    """What chunks have in common.
+
+    Attributes:
+        padded: (N, P, P) uint8, the survey's padded tiles.
+        directories: where checkpoints are read and predictions written; every worker has to see them.
+    """
+
+    experiment: Experiment
+    frame: Frame
+    padded: np.ndarray
+    directories: tuple[RunDirectory, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """In place of a task's answer, why there is none."""
+
+    reason: str
+
+
+class Tasks(Protocol):
+    """Numbered tasks, done while the caller goes on."""
+
+    def add(self, number: int) -> None:
+        """One more to be done."""
+
+    def __bool__(self) -> bool:
+        """Whether one has not been answered."""
+
+    def answers(self, wait: bool) -> Iterator[tuple[int, Any]]:
+        """Those that have come, by number: what the task returned, or ``Failed``.
+
+        Args:
+            wait: for at least one; otherwise predictions are being made, which go before.
+
+        Raises:
+            LeakError: a task saw a label that it must not see.
+        """
+
+
+class Engine(Protocol):
+    """Does the work of runs."""
+
+    def train(
+        self,
+        tasks: Sequence[FoldTask],
+        tiles: TrainingTiles,
+        run: RunDirectory,
+        report: Callable[[Progress], None],
+        say: Callable[[str], None],
+    ) -> list[Outcome]:
+        """Train every fold; one that fails does not stop the others.
+
+        Args:
+            report: gets every fold's newest progress.
+            say: gets lines for people.
+        """
+
+    def predict(self, chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
+        """Predict and write chunks, the first ones first; each comes back once its file is there.
+
+        Raises:
+            SaltRayError: a model cannot predict.
+        """
+
+    def tasks(self, task: Callable[[int], Callable[[], Any]], run: RunDirectory, beside: Resources) -> Tasks:
+        """Tasks that take a core each.
+
+        Args:
+            task: what is to be done for a number, with all of its data; asked when its turn comes.
+            run: where the tasks read and write.
+            beside: what the prediction workers take that these tasks run beside.
+        """
+
+    def search(self, study: Study, work: SearchWork, tiles: TrainingTiles, view: TrialView) -> None:
+        """Run every trial that is left.
+
+        Args:
+            view: is told how far every trial is.
+
+        Raises:
+            SearchStopped: something is in the way that is no trial's fault; what was running can go on.
+        """

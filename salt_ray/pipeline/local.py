@@ -1,0 +1,157 @@
+"""An engine without Ray, for notebooks, debuggers and tests: all of a run's work in this process, in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment, ExperimentError, Resources
+from salt_ray.errors import RunError
+from salt_ray.mosaic.selection import LeakError
+from salt_ray.pipeline.engine import Chunk, Failed, Predicting
+from salt_ray.pipeline.fold import Outcome, try_fold
+from salt_ray.pipeline.trial import SearchStopped, SearchWork, try_trial
+from salt_ray.report.trials import TrialView
+from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training.progress import Progress
+from salt_ray.training.task import FoldTask
+from salt_ray.tuning.study import Study
+from salt_ray.tuning.trial import Step, trial_name
+
+if TYPE_CHECKING:
+    import torch
+
+
+class LocalEngine:
+    """Does the work of runs, with the threads that a worker of a Ray on this machine has (``pipeline.engine``)."""
+
+    def train(
+        self,
+        tasks: Sequence[FoldTask],
+        tiles: TrainingTiles,
+        run: RunDirectory,
+        report: Callable[[Progress], None],
+        say: Callable[[str], None],
+    ) -> list[Outcome]:
+        experiment = tasks[0].experiment
+        with _workplace(experiment, experiment.fold_count) as device:
+
+            def outcome(task: FoldTask) -> Outcome:
+                return try_fold(task, tiles, run, lambda: device, report, lambda line: say(f"{task.name}: {line}"))
+
+            return [outcome(task) for task in tasks]
+
+    def predict(self, chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
+        from salt_ray.inference.predict import Models
+
+        models: Models | None = None
+        for chunk in chunks:
+            with _workplace(work.experiment) as device:  # not around the yield: the caller's threads are its own
+                models = models or Models(work.experiment, work.frame, device, say)
+                models.write_chunk(chunk.checkpoint, work.padded[chunk.tiles], chunk.path)
+            yield chunk
+
+    def tasks(self, task: Callable[[int], Callable[[], Any]], run: RunDirectory, beside: Resources) -> LocalTasks:
+        return LocalTasks(task)
+
+    def search(self, study: Study, work: SearchWork, tiles: TrainingTiles, view: TrialView) -> None:
+        with _workplace(work.experiment) as device:
+            while (trial := study.ask()) is not None:
+                view.begin(trial.number, trial.params)
+                try:
+                    study.begin(trial)
+                    self._run_trial(study, trial.number, work, tiles, device, view)
+                except ExperimentError as error:
+                    study.fail(trial.number, str(error))
+                view.end(study.frozen(trial.number))
+
+    def _run_trial(
+        self,
+        study: Study,
+        number: int,
+        work: SearchWork,
+        tiles: TrainingTiles,
+        device: torch.device,
+        view: TrialView,
+    ) -> None:
+        """One trial to its end, which is written into the study."""
+
+        def judge(step: Step) -> None:
+            view.step(number, step)
+            if study.record(number, step):
+                raise _Pruned
+
+        def say(line: str) -> None:
+            view.say(f"{trial_name(number)}: {line}")
+
+        try:
+            end = try_trial(work, number, study.frozen(number).params, tiles, lambda: device, judge, say)
+        except _Pruned:
+            study.prune(number)
+            return
+        if end.obstacle is not None:
+            raise SearchStopped(end.obstacle)
+        if end.failure is not None:
+            study.fail(number, end.failure)
+        else:
+            study.complete(number)
+
+
+class _Pruned(Exception):
+    """A trial has fallen behind."""
+
+
+class LocalTasks:
+    """Tasks that are done when their answers are asked for (``pipeline.engine.Tasks``)."""
+
+    def __init__(self, task: Callable[[int], Callable[[], Any]]) -> None:
+        self._task, self._waiting = task, deque()
+
+    def add(self, number: int) -> None:
+        self._waiting.append(number)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def answers(self, wait: bool) -> Iterator[tuple[int, Any]]:
+        for _ in range(len(self._waiting)):
+            number = self._waiting.popleft()
+            yield number, attempt(self._task(number))
+
+
+def attempt(task: Callable[[], Any]) -> Any:
+    """A task's answer, or ``Failed`` for whatever reason; but a leak ends everything."""
+    try:
+        return task()
+    except LeakError:
+        raise
+    except Exception as error:
+        return Failed(traceback.format_exception_only(error)[-1].strip())
+
+
+@contextlib.contextmanager
+def _workplace(experiment: Experiment, folds: int | None = None) -> Iterator[torch.device]:
+    """What to compute on, with as many threads as a worker of a Ray on this machine has: others may round otherwise.
+
+    Raises:
+        RunError: this machine has not what the experiment asks for.
+    """
+    import torch
+
+    has_gpu, cores, before = torch.cuda.is_available(), os.cpu_count() or 1, torch.get_num_threads()
+    wanted = experiment.resources.of_each(has_gpu, cores, folds)
+    if wanted["CPU"] > cores or ("GPU" in wanted and not has_gpu):
+        raise RunError(
+            f"this machine has not the {wanted} that a fold asks for ({cores} cores, {'a' if has_gpu else 'no'} GPU): "
+            "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
+        )
+    torch.set_num_threads(int(wanted["CPU"]))
+    try:
+        yield torch.device("cuda" if "GPU" in wanted else "cpu")
+    finally:
+        torch.set_num_threads(before)

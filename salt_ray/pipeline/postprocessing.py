@@ -1,0 +1,198 @@
+"""Mosaic post-processing: every mosaic as soon as its tiles are predicted.
+
+Where rules are chosen by evidence, every mosaic with labels first tries them on hidden ones; when all have answered,
+the rules that convinced are applied.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.config import Experiment, RuleName
+from salt_ray.decision import Decision
+from salt_ray.errors import SaltRayError
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
+from salt_ray.mosaic.draw import draw_mosaic, write_png
+from salt_ray.mosaic.evidence import Evidence, choose, report, settle, weigh
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
+from salt_ray.mosaic.rules import MIN_TILES, RULES
+from salt_ray.mosaic.selection import Trial, hidden_groups, try_rules
+from salt_ray.mosaic.table import MosaicTable
+from salt_ray.pipeline.engine import Engine, Failed
+from salt_ray.report.sheets import picture_path, write_sheets
+from salt_ray.storage import StoragePath, write_atomically
+from salt_ray.survey.prepared import PreparedSurvey
+
+
+class PostprocessingFailed(SaltRayError):
+    """Mosaics that keep their masks as predicted, because their task failed."""
+
+
+def try_mosaic(
+    tiles: MosaicTiles,
+    models: Sequence[ModelPrediction],
+    groups: np.ndarray,
+    candidates: Sequence[Sequence[RuleName]],
+    decision: Decision,
+) -> Trial:
+    """``try_rules`` on what is stored of a mosaic; ``groups``: of its tiles."""
+    return try_rules(PredictedMosaic.gather(tiles, models), groups, candidates, decision)
+
+
+def correct_mosaic(
+    tiles: MosaicTiles,
+    models: Sequence[ModelPrediction],
+    rules: Sequence[RuleName],
+    decision: Decision,
+    picture: StoragePath,
+) -> CorrectedMosaic:
+    """``correct`` on what is stored of a mosaic, which is drawn as well."""
+    corrected = correct(PredictedMosaic.gather(tiles, models), rules, decision)
+    before, after = corrected.before, corrected.after
+    write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
+    return corrected
+
+
+class Postprocessing:
+    """Follows predictions as they arrive, and lets an engine work on the mosaics that are complete.
+
+    Args:
+        table: the mosaics.
+        models: all models' predictions, in a place that every worker sees; they may still be growing.
+        missing: (N,) int64: how many models have yet to predict each tile of the survey.
+        decision: how predictions become masks.
+        folder: where the results go; whole once it has its marker.
+        run: where the models' predictions and the folder lie.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        prepared: PreparedSurvey,
+        table: MosaicTable,
+        models: Sequence[ModelPrediction],
+        missing: np.ndarray,
+        decision: Decision,
+        folder: Folder,
+        run: RunDirectory,
+        engine: Engine,
+    ) -> None:
+        self._experiment, self._prepared, self._table = experiment, prepared, table
+        self._models, self._decision, self._folder = models, decision, folder
+        self._members = list(table.members())
+        tiles = positions(table.ids, prepared.survey.ids)
+        self._mosaic_of = np.full(len(missing), -1)
+        self._mosaic_of[tiles] = table.mosaics
+        self._missing = np.bincount(table.mosaics, missing[tiles], table.count).astype(np.int64)
+        self._tasks = engine.tasks(self._task, run, experiment.resources)
+        self._corrected: dict[int, CorrectedMosaic] = {}
+        self._failures: dict[int, str] = {}
+
+        settings = experiment.postprocessing
+        large = tiles[np.bincount(table.mosaics, minlength=table.count)[table.mosaics] >= MIN_TILES]
+        judged = np.isin(np.arange(len(missing)), np.intersect1d(large, prepared.trainable))
+        self._groups = hidden_groups(self._mosaic_of, judged, experiment.seed)
+        self._alone: dict[RuleName, Evidence] = {}
+        self._together: Evidence | None = None
+        self._trials: dict[int, Trial] = {}
+        self._held: list[int] = []  # complete, but the rules are not known yet
+        self._untried: set[int] = set()
+        self._rules: tuple[RuleName, ...] | None = {"seed": tuple(RULES), "none": (), "evidence": None}.get(
+            settings.rules, settings.rules
+        )
+        if self._rules is None:
+            self._untried = set(self._mosaic_of[judged].tolist())
+            self._candidates: list[tuple[RuleName, ...]] = [(name,) for name in RULES]
+            if not self._untried:
+                self._rules = ()
+        for number in np.flatnonzero(self._missing == 0).tolist():
+            self._begin(number)
+
+    def arrived(self, tiles: np.ndarray) -> None:
+        """One model has predicted the tiles at these positions."""
+        mosaics = self._mosaic_of[tiles]
+        mosaics = mosaics[mosaics >= 0]
+        self._missing -= np.bincount(mosaics, minlength=self._table.count)
+        for number in np.unique(mosaics).tolist():
+            if self._missing[number] == 0:
+                self._begin(number)
+        self._collect(wait=False)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for what is left and write the results; the marker names mosaics that failed.
+
+        Returns:
+            The content of ``rules.json``.
+        """
+        while self._tasks:
+            self._collect(wait=True)
+        mosaics = [self._corrected[number] for number in sorted(self._corrected)]
+        path = self._folder.path
+        gather(mosaics, self._prepared.frame.tile_px).save(path)
+        save_changes(path / "changes.csv", mosaics, self._prepared.survey.ids)
+        rules = report(
+            self._alone, self._together, self._rules, self._experiment.postprocessing, list(self._trials.values())
+        )
+        write_atomically(path / "rules.json", json.dumps(rules, indent=1))
+        write_sheets(path, mosaics, self._prepared.survey.ids)
+        self._folder.finish(failed={str(number): reason for number, reason in sorted(self._failures.items())})
+        return rules
+
+    def _begin(self, number: int) -> None:
+        """Give a complete mosaic its next task."""
+        if self._rules is not None or number in self._untried:
+            self._tasks.add(number)
+        else:
+            self._held.append(number)
+
+    def _task(self, number: int) -> Callable[[], Trial | CorrectedMosaic]:
+        """What is to be done with a complete mosaic. While rules are tried no mosaic waits for anything else."""
+        tiles = MosaicTiles.gather(number, self._members[number], self._table, self._prepared)
+        models = [model.part(tiles.tiles) for model in self._models]
+        if self._rules is None:
+            groups = self._groups[tiles.tiles]
+            return functools.partial(try_mosaic, tiles, models, groups, self._candidates, self._decision)
+        picture = picture_path(self._folder.path, number)
+        return functools.partial(correct_mosaic, tiles, models, self._rules, self._decision, picture)
+
+    def _collect(self, wait: bool) -> None:
+        """Take in what has been answered, and go on from there."""
+        for number, answer in self._tasks.answers(wait):
+            if isinstance(answer, Failed):
+                self._failures[number] = answer.reason
+            elif isinstance(answer, Trial):
+                self._trials[number] = answer
+                self._held.append(number)
+            else:
+                self._corrected[number] = answer
+            if self._rules is None:
+                self._untried.discard(number)
+                if not self._untried:
+                    self._decide()
+
+    def _decide(self) -> None:
+        """All trials of a round have answered: first those of each rule alone, then those of the kept ones together."""
+        evidence = weigh([self._trials[number] for number in sorted(self._trials)], self._experiment.seed)
+        if not evidence:  # the mosaics that hid labels have failed
+            self._rules = ()
+        elif not self._alone:
+            self._alone = dict(zip(RULES, evidence, strict=True))
+            chosen = choose(self._alone)
+            if len(chosen) > 1:
+                self._candidates, self._untried = [chosen], set(self._trials)
+                self._trials = {}
+            else:
+                self._rules, self._together = chosen, self._alone[chosen[0]] if chosen else None
+        else:
+            (together,) = evidence
+            self._rules, self._together = settle(self._alone, together)
+        held, self._held = self._held, []
+        for number in held:
+            self._begin(number)

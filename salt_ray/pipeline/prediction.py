@@ -1,0 +1,117 @@
+"""Predictions of many models, written chunk by chunk: of a run's own tiles and of another survey's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.inference.stored import CHUNK, StoredPrediction
+from salt_ray.pipeline.engine import Chunk, Engine, Predicting
+from salt_ray.report.terminal import Terminal
+from salt_ray.storage import StoragePath
+from salt_ray.training.models import FoldModel
+
+BLOCK = 8  # chunks that one model predicts before the next one does
+
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """One model and the tiles that it predicts.
+
+    Attributes:
+        checkpoint: the model's weights.
+        tiles: (n,) int64: positions in the survey, in the order in which they are wanted.
+        folder: where its probabilities go.
+    """
+
+    checkpoint: StoragePath
+    tiles: np.ndarray
+    folder: Folder
+
+    @classmethod
+    def of(
+        cls,
+        model: FoldModel,
+        stage: Folder,
+        tiles: np.ndarray,
+        flip: bool,
+        results: RunDirectory,
+        also: Mapping[str, Any],
+    ) -> PredictionTask:
+        """What a fold's model predicts in a directory of results.
+
+        Args:
+            stage: the model's folder.
+            also: what else its predictions depend on.
+        """
+        depends = {
+            "model": stage.inputs,
+            "trained": stage.done,  # a model that was trained anew has other weights
+            "flip": flip,
+            "chunk": CHUNK,
+            **also,
+        }
+        path = results.prediction(model.training, model.fold, model.stage)
+        return cls(model.checkpoint, tiles, Folder(path, depends, again=frozenset({"flip"})))
+
+
+def predict_missing(
+    tasks: Sequence[PredictionTask],
+    work: Predicting,
+    engine: Engine,
+    terminal: Terminal,
+    arrived: Callable[[np.ndarray], None] = lambda tiles: None,
+) -> None:
+    """Predict with every model, the first tiles of every model's order first; what an earlier call left is kept.
+
+    Each folder gets its marker when it is whole.
+
+    Args:
+        arrived: called with positions of the tiles that one model has just predicted, or had before.
+    """
+    pending = []
+    for task in tasks:
+        if task.folder.done is None:
+            pending.append(task)
+            say_outdated(task.folder, terminal)
+        else:
+            arrived(task.tiles)
+    if not pending:
+        return
+    with terminal.bar("predicting", sum(len(task.tiles) for task in pending), "tiles") as advance:
+
+        def follow(tiles: np.ndarray) -> None:
+            advance(len(tiles))
+            arrived(tiles)
+
+        chunks, left = [], Counter()
+        stored = {task.checkpoint: StoredPrediction.open(task.folder, task.tiles) for task in pending}
+        for checkpoint, prediction in stored.items():
+            for number, (tiles, path, done) in enumerate(prediction.chunks()):
+                if done:
+                    follow(tiles)
+                else:
+                    chunks.append(Chunk(checkpoint, number, tiles, path))
+                    left[checkpoint] += 1
+            if not left[checkpoint]:
+                prediction.finish_if_whole()
+        if not chunks:
+            return
+        order = {checkpoint: place for place, checkpoint in enumerate(stored)}
+        chunks.sort(key=lambda chunk: (chunk.number // BLOCK, order[chunk.checkpoint], chunk.number))
+        for chunk in engine.predict(chunks, work, terminal.say):
+            left[chunk.checkpoint] -= 1
+            if not left[chunk.checkpoint]:
+                stored[chunk.checkpoint].finish_if_whole()
+            follow(chunk.tiles)
+
+
+def say_outdated(folder: Folder, terminal: Terminal) -> None:
+    """Why results that are there will be made again."""
+    if folder.outdated:
+        terminal.say(f"{folder.path} is made again ({'; '.join(folder.outdated[:4])})")

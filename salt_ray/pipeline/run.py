@@ -1,0 +1,326 @@
+"""What a run consists of: its tiles, their places, folds, models, predictions and corrections, each made or read once.
+
+The steps that bring a run further are in ``steps``. PyTorch and timm are imported where a network computes, so that all
+else answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.compatibility import ADDED
+from salt_ray.config import Experiment, Folds, FullTiles, Training
+from salt_ray.decision import Decision, validation_decision
+from salt_ray.errors import RunError
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.model.weights import weights_digest
+from salt_ray.mosaic.corrections import Corrections
+from salt_ray.mosaic.folds import mosaic_folds
+from salt_ray.mosaic.histogram import histograms, match, matching_tables
+from salt_ray.mosaic.predicted import positions
+from salt_ray.mosaic.table import MosaicTable, load_mosaics
+from salt_ray.pipeline.engine import Predicting
+from salt_ray.pipeline.prediction import PredictionTask
+from salt_ray.record import RunRecord, is_older
+from salt_ray.report.terminal import Terminal
+from salt_ray.storage import fields_if_there, readable
+from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.labels import full_tiles
+from salt_ray.survey.meaning import Meaning
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
+from salt_ray.survey.problems import shown
+from salt_ray.survey.tiles import load_survey
+from salt_ray.training.checkpoint import read_checkpoint
+from salt_ray.training.models import Choice, FoldModel, fold_models
+from salt_ray.training.task import FoldTask, begun_decision, fold_name
+from salt_ray.tuning.folder import study_folder
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Run:
+    """An experiment on a survey, in a run directory.
+
+    Args:
+        data: a survey in Kaggle's layout, as a folder or zips.
+        skip_bad: leave damaged tiles out instead of refusing the survey.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: Path,
+        directory: RunDirectory,
+        terminal: Terminal,
+        *,
+        skip_bad: bool = False,
+    ) -> None:
+        self.experiment, self.data, self.directory, self.terminal = experiment, data, directory, terminal
+        self.skip_bad = skip_bad
+
+    def with_seed(self, seed: int) -> Run:
+        """The same with another seed, in a run directory of its own inside this one."""
+        experiment, directory = self.experiment.replace(seed=seed), self.directory.seed(seed)
+        return Run(experiment, self.data, directory, self.terminal, skip_bad=self.skip_bad)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Run]:
+        """The run, which no other process works on while the block lasts."""
+        with self.directory.lock():
+            yield self
+
+    @functools.cached_property
+    def prepared(self) -> PreparedSurvey:
+        """The survey's tiles, padded."""
+        meaning = Meaning.of(self.experiment)
+        survey = load_survey(self.data, meaning, skip_bad=self.skip_bad, report=self.terminal.say)
+        return prepare_survey(survey, self.experiment, self.terminal.say)
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run has noted of itself."""
+        return RunRecord.load(self.directory.record)
+
+    @functools.cached_property
+    def full_tiles(self) -> FullTiles:
+        """What a prediction that fills its tile becomes: as set, as the run has it, or as its labels say.
+
+        Raises:
+            RunError: there are too few labels to say.
+        """
+        noted = self.experiment.labels.full_tiles or self.record.full_tiles
+        if noted is None and is_older(self.directory):
+            return "empty"
+        return noted or full_tiles(self.prepared.survey.masks[self.prepared.trainable])
+
+    @functools.cached_property
+    def decision(self) -> Decision:
+        """How predictions become masks."""
+        return Decision.of(self.experiment.prediction, self.full_tiles)
+
+    @functools.cached_property
+    def validation(self) -> Decision:
+        """How validation decides: as the run's trainings began, or as the experiment says where none has begun."""
+        wanted = validation_decision(self.experiment, self.full_tiles)
+        begun = begun_decision(self.directory, self.experiment)
+        if begun is not None and begun != wanted:
+            self.terminal.say(f"epochs are chosen as the run began: {begun.text}; predictions: {self.decision.text}")
+        return begun or wanted
+
+    @functools.cached_property
+    def mosaics(self) -> MosaicTable:
+        """The tiles' places, assembled once per run."""
+        survey, settings = self.prepared.survey, self.experiment.mosaics
+        folder = Folder(self.directory.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
+        path = folder.path / "mosaics.csv"
+        if folder.done is None:
+            from salt_ray.mosaic.assemble import assemble
+
+            folder.open()
+            self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
+            images = np.asarray(survey.images)
+            say = self.terminal.say
+            table = assemble(images, survey.ids, survey.constant, settings, say, _device().type, survey.sections)
+            table.save(path)
+            folder.finish(tiles=len(table.ids), mosaics=table.count)
+        table = load_mosaics(path)
+        unknown = np.setdiff1d(table.ids, survey.ids)
+        if len(unknown):
+            raise RunError(
+                f"{path} holds {len(unknown)} tiles that are not in this survey (first: {shown(str(unknown[0]))}): "
+                f"delete {path.parent} to assemble them anew"
+            )
+        return table
+
+    @functools.cached_property
+    def tables(self) -> dict[str, FoldTable]:
+        """The fold table of every training."""
+        return {training.name: self._fold_table(training) for training in self.experiment.trainings}
+
+    def _fold_table(self, training: Training) -> FoldTable:
+        inputs = training.folds.model_dump(mode="json") | {"survey": self.prepared.survey.key}
+        if training.folds.kind == "mosaic":
+            inputs["checkpoint"] = None
+            if training.folds.checkpoint is not None:  # by content: its place does not matter
+                inputs["checkpoint"] = weights_digest(training.folds.checkpoint)
+                read_checkpoint(training.folds.checkpoint)  # what is wrong with it is said before mosaics are assembled
+            inputs["mosaics"] = self.mosaics.digest
+        folder = Folder(self.directory.folds(training.name), inputs)
+        path = folder.path / "folds.csv"
+        if folder.done is None:
+            folds = self._new_folds(training.folds)
+            folder.open()
+            folds.save(path)
+            folder.finish()
+        return self.prepared.load_folds(path, training.folds.count)
+
+    def _new_folds(self, folds: Folds) -> FoldTable:
+        prepared = self.prepared
+        if folds.kind == "random":
+            return prepared.random_folds(folds.count)
+        if folds.kind == "section":
+            return prepared.section_folds(folds.count)
+        from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
+
+        trainable, survey = prepared.trainable, prepared.survey
+        if folds.checkpoint is None:
+            varied = np.flatnonzero(~survey.constant)
+            tables = matching_tables(histograms(survey.images[varied]))
+            embeddings = image_embeddings(match(tables[np.searchsorted(varied, trainable)], survey.images[trainable]))
+        else:
+            crops = prepared.images[trainable]
+            embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, _device())
+        coverage = survey.masks[trainable].mean(axis=(1, 2))
+        return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
+
+    @functools.cached_property
+    def tasks(self) -> list[FoldTask]:
+        """Every fold of every training."""
+        weights = weights_digest(self.experiment.network.pretrained)
+        return [
+            FoldTask(self.experiment, training, fold, self.tables[training.name], weights, self.validation)
+            for training in self.experiment.trainings
+            for fold in range(training.folds.count)
+        ]
+
+    def models(self, task: FoldTask) -> list[FoldModel]:
+        """What a fold predicts with; empty while it is not trained to its end."""
+        return fold_models(self.directory, task.training, task.fold, self.experiment.prediction.models)
+
+    @functools.cached_property
+    def prediction_tasks(self) -> list[PredictionTask]:
+        """What every model predicts, mosaic by mosaic so that they are complete early, and lone tiles last.
+
+        Raises:
+            RunError: a fold is not trained.
+        """
+        survey_ids = self.prepared.survey.ids
+        priority = np.full(len(survey_ids), np.iinfo(np.int64).max)
+        if self.has_rules:
+            priority[positions(self.mosaics.ids, survey_ids)] = self.mosaics.mosaics
+        return [self._prediction_task(task, priority) for task in self.tasks]
+
+    def _prediction_task(self, task: FoldTask, priority: np.ndarray) -> PredictionTask:
+        models = self.models(task)
+        if not models:
+            raise RunError(f"{task.name} is not trained in {self.directory.path}: run train first")
+        (model,) = models
+        survey = self.prepared.survey
+        stage = task.stage_folder(self.directory, model.index, survey.key)
+        _, own = task.folds.split(task.fold, survey.ids[: survey.labelled])
+        candidates = np.concatenate([own, np.flatnonzero(self.prepared.held_out), self.prepared.unlabelled])
+        tiles = np.sort(candidates[~survey.constant[candidates]])
+        ordered = tiles[np.argsort(priority[tiles], kind="stable")]
+        flip = self.experiment.prediction.flip
+        return PredictionTask.of(model, stage, ordered, flip, self.directory, {"tiles": len(tiles)})
+
+    @property
+    def predicting(self) -> Predicting:
+        """What an engine has to know to predict this run's tiles."""
+        padded = np.asarray(self.prepared.images)
+        return Predicting(self.experiment, self.prepared.frame, padded, (self.directory,))
+
+    @functools.cached_property
+    def predictions(self) -> dict[tuple[str, int], ModelPrediction]:
+        """Every model's predictions by (training, fold); kept, because what is whole stays as it is.
+
+        Raises:
+            RunError: a model has not predicted yet.
+        """
+        predictions = {}
+        self.check_begun()
+        for task, prediction in zip(self.tasks, self.prediction_tasks, strict=True):
+            if prediction.folder.done is None:
+                changed = _changed(prediction.folder)
+                raise RunError(f"{task.name} has not predicted{changed} in {self.directory.path}: run predict first")
+            folder = prediction.folder.path
+            model = ModelPrediction.load(folder, self.prepared.frame.tile_px)
+            with readable(folder / "tiles.npy", folder):
+                if not np.array_equal(model.tiles, np.sort(prediction.tiles)):
+                    raise ValueError("its tiles are not those that the model predicts")
+            predictions[task.training.name, task.fold] = model
+        return predictions
+
+    def check_begun(self) -> None:
+        """Make sure that commands which only read a run begin none.
+
+        Raises:
+            RunError: a training has no folds here yet.
+        """
+        for training in self.experiment.trainings:
+            if not (self.directory.folds(training.name) / "inputs.json").exists():
+                name = fold_name(training.name, 0)
+                raise RunError(f"{name} is not trained in {self.directory.path}: run train first")
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether mosaic neighbours correct the predictions."""
+        return self.experiment.postprocessing.rules != "none"
+
+    @property
+    def postprocessing_folder(self) -> Folder:
+        """Where post-processing leaves its results."""
+        inputs = {
+            "predictions": [prediction.folder.inputs for prediction in self.prediction_tasks],
+            "mosaics": self.mosaics.digest,
+            "held out": int(self.prepared.held_out.sum()),
+            "prediction": self.decision.model_dump(mode="json"),
+            "postprocessing": self.experiment.postprocessing.model_dump(mode="json"),
+        }
+        return Folder(self.directory.postprocessing, inputs, again=None)
+
+    @property
+    def corrections(self) -> Corrections:
+        """What the rules changed.
+
+        Raises:
+            RunError: the mosaics are not post-processed yet.
+        """
+        if not self.has_rules:
+            return Corrections.none(self.prepared.frame.tile_px)
+        folder = self.postprocessing_folder
+        if folder.done is None:
+            changed = _changed(folder)
+            raise RunError(f"the masks in {self.directory.path} are not post-processed{changed}: run postprocess first")
+        return Corrections.load(folder.path)
+
+    @functools.cached_property
+    def trial_judgement(self) -> tuple[Decision, Choice]:
+        """How the trials of a search validate, and which of a fold's stages counts: as the search began."""
+        begun = fields_if_there(self.directory.study / "inputs.json", self.directory.study)
+        if begun is None:
+            return self.validation, self.experiment.prediction.models
+        return Decision(**begun.get("decision", ADDED["decision"])), begun.get("models", ADDED["models"])
+
+    @property
+    def study_folder(self) -> Folder:
+        """Where a search of this experiment is in the run."""
+        decision, models = self.trial_judgement
+        inputs = {
+            "survey": self.prepared.survey.key,
+            "folds": {name: table.digest for name, table in self.tables.items()},
+            "weights": weights_digest(self.experiment.network.pretrained),
+            "decision": decision.model_dump(mode="json"),
+            "models": models,
+        }
+        return study_folder(self.experiment, self.directory, inputs)
+
+
+def _changed(folder: Folder) -> str:
+    """What makes results outdated, for the middle of a message; nothing where they are only missing."""
+    return f" with these settings ({'; '.join(folder.outdated[:4])})" if folder.outdated else ""
+
+
+def _device() -> torch.device:
+    """Where this process itself computes."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

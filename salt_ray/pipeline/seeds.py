@@ -1,0 +1,42 @@
+"""One experiment over several seeds: a run each, and what they come to together."""
+
+from __future__ import annotations
+
+import json
+
+from salt_ray.inference.scores import Spread, spreads
+from salt_ray.pipeline.engine import Engine
+from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.steps import pipeline, report
+from salt_ray.storage import write_atomically
+
+
+def run_seeds(run: Run, engine: Engine, count: int) -> dict[str, Spread]:
+    """``pipeline`` with the experiment's seed and those after it; writes ``seeds.json``.
+
+    Each lies in a run directory of its own, ``RUN/seed-K``; the same command again goes on where it was.
+
+    Args:
+        count: how many seeds, two or more.
+
+    Returns:
+        Every score by its name.
+
+    Raises:
+        SaltRayError: as ``pipeline``; the seeds before are kept.
+    """
+    first, directory = run.experiment.seed, run.directory
+    write_atomically(directory.experiment, run.experiment.model_dump_json(indent=1))
+    found = []
+    for seed in range(first, first + count):
+        run.terminal.say(f"seed {seed}, {len(found) + 1} of {count}: {directory.seed(seed).path}")
+        with run.with_seed(seed).held() as one:
+            found.append(pipeline(one, engine))
+    table = spreads(found)
+    content = {"first_seed": first, "scores": {name: spread.as_json() for name, spread in table.items()}}
+    write_atomically(directory.seeds, json.dumps(content, indent=1))
+    for seed in range(first, first + count):  # anew: each says how far the seeds scatter
+        with run.with_seed(seed).held() as one:
+            report(one)
+    run.terminal.seeds(table, count)
+    return table

@@ -1,0 +1,281 @@
+"""The steps from tiles to a report, in order: each skips what is done and finishes what was begun.
+
+Those that place work take an ``Engine``; the others compute here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salt_ray import __version__
+from salt_ray.errors import TrainingFailed
+from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
+from salt_ray.inference.stored import StoredPrediction, StoredRecords
+from salt_ray.mosaic.corrections import correct_with_each
+from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
+from salt_ray.pipeline.engine import Engine
+from salt_ray.pipeline.postprocessing import Postprocessing, PostprocessingFailed
+from salt_ray.pipeline.prediction import predict_missing, say_outdated
+from salt_ray.pipeline.run import Run
+from salt_ray.record import RunRecord, is_older
+from salt_ray.report.finished import FinishedRun, check_finished, load_scores
+from salt_ray.storage import StoragePath, load_fields, remove_tree, write_atomically
+from salt_ray.survey.meaning import Meaning
+from salt_ray.survey.submission import write_masks, write_submission
+from salt_ray.training.metrics import score as mean_score
+from salt_ray.training.models import other_predictions, passed_over
+
+PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
+
+
+def pipeline(run: Run, engine: Engine) -> dict[str, Any]:
+    """All steps; returns the scores.
+
+    Raises:
+        SaltRayError: as the steps.
+    """
+    prepare(run)
+    train(run, engine)
+    _predict_and_postprocess(run, engine)
+    submit(run)
+    scores = score(run)
+    report(run)
+    _check_postprocessing(run)
+    return scores
+
+
+def prepare(run: Run) -> None:
+    """Check, cache and pad the tiles, and save the folds."""
+    directory, experiment, terminal = run.directory, run.experiment, run.terminal
+    terminal.account(run.prepared)
+    terminal.survey(run.data, run.prepared)
+    terminal.full_tiles(run.full_tiles, run.prepared)
+    if not directory.experiment.exists():  # a network that cannot be used begins no run; nothing is downloaded yet
+        from salt_ray.model.network import try_network
+
+        try_network(experiment.network, run.prepared.frame.crop_px, download=False)
+    _check_same_settings(run)
+    for name, table in run.tables.items():
+        path = directory.folds(name) / "folds.csv"
+        terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
+    version = None if is_older(directory) else __version__
+    if directory.record.exists():  # of what made the run, not of what goes on with it
+        version = run.record.version
+    record = RunRecord.of(run.prepared.survey, run.full_tiles, version)
+    if record != run.record:
+        record.save(directory.record)
+    write_atomically(directory.experiment, experiment.model_dump_json(indent=1))
+
+
+def _check_same_settings(run: Run) -> None:
+    """Make sure, before anything is written, that what lies here already comes from the same settings.
+
+    Raises:
+        RunError: it does not.
+    """
+    for task in run.tasks:
+        for stage in range(len(task.training.stages)):
+            _ = task.stage_folder(run.directory, stage, run.prepared.survey.key).done
+    if all(run.models(task) for task in run.tasks):
+        _ = [prediction.folder.done for prediction in run.prediction_tasks]
+        if run.has_rules and run.directory.postprocessing.exists():
+            _ = run.postprocessing_folder.done
+    if run.directory.study.exists():
+        _ = run.study_folder.done
+
+
+def assemble(run: Run) -> None:
+    """Find the tiles' places, and say what came out."""
+    table, sizes = run.mosaics, np.bincount(run.mosaics.mosaics)
+    if not run.directory.experiment.exists():
+        write_atomically(run.directory.experiment, run.experiment.model_dump_json(indent=1))
+    run.terminal.say(
+        f"{len(table.ids):,} of {len(run.prepared.survey.ids):,} tiles lie in {table.count:,} mosaics"
+        + (f", the largest of {sizes.max()}" if len(sizes) else "")
+        + f": {run.directory.mosaics / 'mosaics.csv'}"
+    )
+
+
+def train(run: Run, engine: Engine) -> None:
+    """Train every fold that is not finished.
+
+    Raises:
+        TrainingFailed: naming every fold that failed, after the others have finished.
+    """
+    unfinished = [task for task in run.tasks if not run.models(task)]
+    skipped = len(run.tasks) - len(unfinished)
+    if skipped:
+        run.terminal.say(f"{skipped} of {len(run.tasks)} folds are trained already")
+    if not unfinished:
+        return
+    from salt_ray.model.network import try_network
+
+    # What is wrong with it is said here, not by K workers.
+    try_network(run.experiment.network, run.prepared.frame.crop_px, download=True)
+    with run.terminal.folds([task.name for task in unfinished]) as report:
+        tiles = run.prepared.training_tiles()
+        outcomes = engine.train(unfinished, tiles, run.directory, report, run.terminal.say)
+    failed = [outcome for outcome in outcomes if outcome.marker is None]
+    if failed:
+        error = TrainingFailed("; ".join(outcome.failure for outcome in failed))
+        for outcome in failed:
+            if outcome.traceback:  # shown by --debug
+                error.add_note(f"{outcome.task.name}: {outcome.traceback}")
+        raise error
+
+
+def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
+    """Predict with every fold's model: all unlabelled and held-out tiles, and those of its own fold.
+
+    Args:
+        arrived: called with positions of tiles that one model has predicted, also in an earlier run.
+    """
+    run.check_begun()
+    for task in run.tasks:
+        line = passed_over(run.directory, task.training, task.fold, run.experiment.prediction.models)
+        if line is not None:
+            run.terminal.say(line)
+    done = sum(task.folder.done is not None for task in run.prediction_tasks)
+    if done:
+        run.terminal.say(f"{done} of {len(run.tasks)} models have predicted already")
+    predict_missing(run.prediction_tasks, run.predicting, engine, run.terminal, arrived)
+
+
+def predict_again(run: Run) -> None:
+    """Forget the predictions of other models than would be taken today, so that ``predict`` makes them again."""
+    for task in run.tasks:
+        models = run.experiment.prediction.models
+        for folder in other_predictions(run.directory, task.training, task.fold, models):
+            run.terminal.say(f"{task.name}: predictions of stage {folder.name} are left behind")
+            remove_tree(folder)
+
+
+def postprocess(run: Run, engine: Engine) -> None:
+    """Let mosaic neighbours correct the predictions; needs all of them.
+
+    Raises:
+        RunError: a model has not predicted yet.
+        PostprocessingFailed: naming the mosaics that keep their masks as predicted.
+    """
+    _ = run.predictions
+    _predict_and_postprocess(run, engine)
+    _check_postprocessing(run)
+
+
+def _predict_and_postprocess(run: Run, engine: Engine) -> None:
+    """Predict what is missing, and post-process every mosaic as soon as its tiles are predicted."""
+    if not run.has_rules:
+        predict(run, engine)
+        run.terminal.say("masks stay as predicted: postprocessing.rules is none")
+        return
+    folder = run.postprocessing_folder
+    if folder.done is not None and not folder.done["failed"]:
+        predict(run, engine)
+        run.terminal.say(f"the masks are post-processed already: {folder.path}")
+        return
+    say_outdated(folder, run.terminal)
+    folder.reopen()
+    missing = np.zeros(len(run.prepared.survey.ids), np.int64)
+    models = []
+    for task in run.prediction_tasks:
+        missing[task.tiles] += 1
+        stored = StoredPrediction.open(task.folder, task.tiles)
+        models.append(ModelPrediction.of(stored.tiles, StoredRecords(task.folder.path)))
+    work = Postprocessing(
+        run.experiment, run.prepared, run.mosaics, models, missing, run.decision, folder, run.directory, engine
+    )
+    predict(run, engine, work.arrived)
+    run.terminal.rules(work.finish(), folder.path)
+
+
+def _check_postprocessing(run: Run) -> None:
+    failed = run.postprocessing_folder.done["failed"] if run.has_rules else {}
+    if failed:
+        number, reason = next(iter(failed.items()))
+        raise PostprocessingFailed(
+            f"{len(failed)} mosaics keep their masks as predicted (mosaic {number}: {reason}): "
+            "the same command tries them again"
+        )
+
+
+def submit(run: Run) -> StoragePath:
+    """Average, decide, correct and write ``submission.csv`` and ``masks.zip``."""
+    unlabelled, survey = run.prepared.unlabelled, run.prepared.survey
+    masks = survey_masks(run.prepared, run.predictions.values(), unlabelled, run.decision)
+    masks = run.corrections.apply(unlabelled, masks)
+    ids = survey.ids[unlabelled]
+    left_out = np.setdiff1d(survey.submission_ids, ids) if run.skip_bad else ids[:0]
+    if len(left_out):
+        run.terminal.say(f"{len(left_out)} damaged tiles that were left out are submitted as empty")
+        ids = np.concatenate([ids, left_out])
+        masks = np.concatenate([masks, np.zeros((len(left_out), *masks.shape[1:]), bool)])
+    submission, pictures = run.directory.submission, run.directory.masks
+    write_submission(submission, ids, masks, survey.submission_ids)
+    write_masks(pictures, ids, masks)
+    salt = masks.any(axis=(1, 2)).sum()
+    run.terminal.say(f"{len(masks):,} tiles, {salt:,} with salt: {submission}, {pictures}")
+    return submission
+
+
+def score(run: Run) -> dict[str, Any]:
+    """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
+    survey, decision = run.prepared.survey, run.decision
+    truth = read_test_truth(run.data, survey.ids[run.prepared.unlabelled], Meaning.of(run.experiment))
+    corrections = run.corrections
+    scores = run_scores(run.prepared, run.predictions, run.tables, decision, truth, corrections.apply)
+    if run.has_rules:
+        folder = run.postprocessing_folder.path
+        rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
+        scores["rules"] |= rules | {"changed_tiles": len(corrections.tiles)}
+        if truth is not None:
+            scores["rules"]["test_of_each"] = _test_of_each_rule(run, truth)
+    write_atomically(run.directory.scores, json.dumps(scores, indent=1))
+    run.terminal.scores(scores)
+    return scores
+
+
+def _test_of_each_rule(run: Run, truth: np.ndarray) -> dict[str, float]:
+    """The score on a known test truth after each rule alone; nothing is chosen by it."""
+    prepared, decision = run.prepared, run.decision
+    models = list(run.predictions.values())
+    masks = survey_masks(prepared, models, prepared.unlabelled, decision)
+    mosaics = (
+        PredictedMosaic.gather(MosaicTiles.gather(number, members, run.mosaics, prepared), models)
+        for number, members in enumerate(run.mosaics.members())
+    )
+    alone = correct_with_each(mosaics, decision, prepared.frame.tile_px)
+    return {name: mean_score(truth, each.apply(prepared.unlabelled, masks)) for name, each in alone.items()}
+
+
+def report(run: Run) -> StoragePath:
+    """Write ``report.html``.
+
+    Raises:
+        RunError: the run is not finished, or its scores belong to other predictions.
+    """
+    from salt_ray.report.page import write_report  # matplotlib: only pictures need it
+
+    directory = run.directory
+    check_finished(directory)
+    finished = FinishedRun(
+        directory,
+        run.experiment,
+        run.prepared,
+        run.predictions,
+        run.tables,
+        run.mosaics if (directory.mosaics / "mosaics.csv").exists() else None,
+        run.corrections,
+        load_scores(directory.scores),
+        PROJECT,
+        run.decision,
+        run.validation,
+    )
+    path = write_report(finished)
+    run.terminal.say(f"report, to be opened in a browser: {path}")
+    return path
