@@ -1,4 +1,62 @@
-"""salt-ray: k-fold training, tuning and mosaic post-processing for salt segmentation in seismic tiles, on Ray."""
+"""salt-ray: k-fold training, tuning and mosaic post-processing for salt segmentation in seismic tiles, on Ray.
+
+From Python::
+
+    import salt_ray
+
+    run = salt_ray.load_run("runs/demo")
+    prediction = run.predict(tile)  # an array (S, S), several of them, or a folder of files
+    prediction.masks, prediction.probabilities, prediction.salt, prediction.spread
+
+Nothing is imported before it is used: neither Ray nor PyTorch by this line, and Ray not by predicting.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from salt_ray.api import load_experiment, train, tune
+    from salt_ray.config import Experiment
+    from salt_ray.errors import SaltRayError
+    from salt_ray.inference.predictor import Prediction, Predictor
+    from salt_ray.pipeline.trained import TrainedRun, load_run
 
 #: Of the code; pyproject.toml reads it here, and every run records it.
 __version__ = "0.2.0"
+__all__ = [
+    "Experiment",
+    "Prediction",
+    "Predictor",
+    "SaltRayError",
+    "TrainedRun",
+    "__version__",
+    "load_experiment",
+    "load_run",
+    "train",
+    "tune",
+]
+
+#: Where the public names come from.
+_FROM = {
+    "Experiment": "config",
+    "Prediction": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "SaltRayError": "errors",
+    "TrainedRun": "pipeline.trained",
+    "load_experiment": "api",
+    "load_run": "pipeline.trained",
+    "train": "api",
+    "tune": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        raise AttributeError(f"module 'salt_ray' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"salt_ray.{_FROM[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -36,6 +36,7 @@ class RunDirectory:
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, masks.zip, scores.json   the results
+        probabilities.zip, tiles.csv             on demand: what stands behind the masks
         report.html                              the results on one page, with pictures
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
         study/trials/NNNN/                       one trial of it, laid out as a run: experiment.json, trainings/
@@ -63,6 +64,14 @@ class RunDirectory:
     @property
     def masks(self) -> StoragePath:
         return self.path / "masks.zip"
+
+    @property
+    def probabilities(self) -> StoragePath:
+        return self.path / "probabilities.zip"
+
+    @property
+    def tiles(self) -> StoragePath:
+        return self.path / "tiles.csv"
 
     @property
     def scores(self) -> StoragePath:

@@ -4,6 +4,9 @@ import errno
 import traceback
 from pathlib import Path
 
+#: How the command line is called: in a checkout, or where it is installed.
+PROGRAM = "python launch.py" if (Path(__file__).resolve().parents[1] / "launch.py").exists() else "salt-ray"
+
 # What another try does not cure, and what does.
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from salt_ray.config import Experiment, ExperimentError, near, sentences, validated
-from salt_ray.storage import StoragePath
+from salt_ray.storage import StoragePath, storage_path
 
 
 def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experiment:
@@ -150,13 +150,55 @@ def _visit(node: Any, steps: list[str], path: str, apply: Callable[[dict, str], 
         apply(node, step)
 
 
+#: Where experiments come from that the project ships: a checkout, or the installed package.
+SHIPPED = next(
+    folder / "experiments"
+    for folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().parent)
+    if (folder / "experiments" / "random_folds.py").exists()
+)
+
+
+def shipped() -> list[str]:
+    """The experiments that the project ships, by name."""
+    return sorted(path.stem for path in SHIPPED.glob("[a-z]*.py"))
+
+
+def experiment_path(name: str) -> StoragePath:
+    """The file of an experiment: of one that the project ships by its name alone, of any by its path.
+
+    Raises:
+        ExperimentError: the project ships none of that name.
+    """
+    if Path(name).suffix or "/" in name:
+        return storage_path(name)
+    if name not in shipped():
+        raise ExperimentError(f"there is no experiment {name}: name a file, or one of {', '.join(shipped())}")
+    return SHIPPED / f"{name}.py"
+
+
 def _imported(path: Path) -> ModuleType:
-    """Import an experiment file; ``from experiments.parent import experiment`` works next to it."""
-    root = str(path.resolve().parent.parent)
-    if root not in sys.path:
-        sys.path.append(root)
+    """Import an experiment file.
+
+    ``from experiments.parent import experiment`` works for those beside it and for those that the project ships.
+    """
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    with _own_code(path, "it cannot be imported"):
+    with _as_package(path.resolve().parent, SHIPPED), _own_code(path, "it cannot be imported"):
         spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def _as_package(*folders: Path) -> Iterator[None]:
+    """While the block lasts the folders are the package ``experiments``; one that is there already comes back."""
+    ours = [name for name in sys.modules if name.partition(".")[0] == "experiments"]
+    before = {name: sys.modules.pop(name) for name in ours}
+    package = ModuleType("experiments")
+    package.__path__ = [str(folder) for folder in folders]
+    sys.modules["experiments"] = package
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+            del sys.modules[name]
+        sys.modules.update(before)

@@ -20,13 +20,15 @@ from damage import filled, linked
 from damaged_cases import CASES, Case
 from whole_run import make_run, make_search, shortened
 
-import launch
+from salt_ray.cli.main import EXIT_ERROR, main
 from salt_ray.cluster import engine
 from salt_ray.config import Experiment
 from salt_ray.survey.problems import SurveyError
 from salt_ray.survey.synthetic import write_survey
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
 
 
 Written = tuple[int, int, int]  # a file's inode, its size, and when it was last written
@@ -138,7 +140,7 @@ def test_a_damaged_input_is_a_sentence_and_changes_nothing(
 
     monkeypatch.setattr(engine, "connect", start)
     with pytest.raises(SystemExit) as exit:
-        launch.main()
+        main()
     check(case, names, exit.value.code, capfd.readouterr().err)
     assert contents(root, whole) == before
     record_property("input", "refused")  # they are counted at the end of the tests
@@ -154,9 +156,9 @@ def test_a_process_of_its_own_says_the_same(case: Case, whole: Whole, place: tup
     case.damage(root, names)
     before = contents(root, whole)
     settings, words = command_line(case, names)
-    command = [sys.executable, str(launch.ROOT / "launch.py"), *words]
+    command = [sys.executable, str(ROOT / "launch.py"), *words]
     environment = os.environ | settings | {"COLUMNS": "200"}
-    ended = subprocess.run(command, cwd=launch.ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     check(case, names, ended.returncode, ended.stderr)
     assert contents(root, whole) == before
 
@@ -173,11 +175,11 @@ def test_there_are_many_cases_and_each_has_a_name() -> None:
 def test_debug_lets_the_traceback_through(
     words: list[str], error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(launch.ROOT)
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["launch.py", "--debug", *words])
     with pytest.raises(error):
-        launch.main()
+        main()
     monkeypatch.setattr(sys, "argv", ["launch.py", *words])
     with pytest.raises(SystemExit) as exit:
-        launch.main()
-    assert exit.value.code == launch.EXIT_ERROR
+        main()
+    assert exit.value.code == EXIT_ERROR

@@ -15,7 +15,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-import launch
+from salt_ray.cli.main import app
 from salt_ray.config import ExperimentError, Geometry
 from salt_ray.experiment_file import load_experiment
 from salt_ray.survey.folds import load_folds
@@ -25,7 +25,7 @@ from salt_ray.survey.tiles import load_survey
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DATA = ROOT / "docs" / "data.md"
-COMMANDS = get_command(launch.app).commands
+COMMANDS = get_command(app).commands
 SHELL = ("", "sh")  # labels of blocks of commands; a tree or a log is "text", or has no command in it
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -278,7 +278,7 @@ def test_the_example_makes_a_survey_that_is_prepared(tmp_path: Path, monkeypatch
     made: dict = {}
     exec(compile(code, "docs/data.md", "exec"), made)
     ((_, words),) = launches(DATA)
-    result = CliRunner().invoke(launch.app, list(words))
+    result = CliRunner().invoke(app, list(words))
     assert result.exit_code == 0, result.output
     (shown,) = [block.text for block in blocks(DATA) if block.text.startswith("reading and checking")]
     assert result.output.replace(f"{tmp_path}/", "") == shown

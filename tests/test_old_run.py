@@ -27,6 +27,7 @@ from salt_ray.model.encoder import timm
 from salt_ray.pipeline import steps
 from salt_ray.pipeline.application import Application
 from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.status import run_status
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.synthetic import write_survey
@@ -143,10 +144,10 @@ def test_its_models_can_be_applied(old: Path) -> None:
     write_survey(old / "other", 40, seed=2, tile_px=33)
     run = RunDirectory(old / "finished")
     experiment = load_experiment(run.experiment)
-    Application(run, experiment, old / "other", RunDirectory(old / "results"), Terminal())
+    Application(TrainedRun(run, experiment), old / "other", RunDirectory(old / "results"), Terminal())
     wider = override(experiment, ["network.dropout=0.5"])
     with pytest.raises(RunError, match=r"network\.dropout: 0\.2 there, 0\.5 now"):
-        Application(run, wider, old / "other", RunDirectory(old / "results"), Terminal())
+        TrainedRun(run, wider)
 
 
 def test_thresholds_change_predictions_and_nothing_else(old: Path, capfd: pytest.CaptureFixture) -> None:

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 from whole_run import make_run, shortened
 
-import launch
 from salt_ray.artifacts import RunDirectory
+from salt_ray.cli.main import app
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.pipeline import steps
@@ -80,7 +80,7 @@ def test_prepare_says_what_it_found_and_assumed(own: Path, tiny: Experiment, tmp
     file = tmp_path / "own.json"
     file.write_text(by_sections(tiny).model_dump_json())
     words = ["prepare", "--data", str(own), "--experiment", str(file), "--run-dir", str(tmp_path / "run")]
-    result = CliRunner().invoke(launch.app, words)
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     for words in (
         "found: images as NPY (int16); masks in train/masks (NPY)",

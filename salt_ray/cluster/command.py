@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from salt_ray.cluster.package import check_size, project_files
+from salt_ray.cluster.package import check_size, is_checkout, project_files
 from salt_ray.cluster.session import ENVIRONMENT, ClusterError
 
 CANNOT_START = 127  # a shell's exit code for a program that is not there
@@ -42,23 +42,25 @@ class Command:
         check_size(self.files)
 
     @classmethod
-    def here(cls, script: Path, arguments: Sequence[str]) -> Command:
+    def here(cls, project: Path, arguments: Sequence[str]) -> Command:
         """On this machine, the head node: relative paths among the arguments stay true."""
-        words = shlex.join([sys.executable, str(script), *arguments])
+        program = [str(project / "launch.py")] if is_checkout(project) else ["-m", "salt_ray"]
+        words = shlex.join([sys.executable, *program, *arguments])
         # exec: a stop must reach Python, not the shell.
         entrypoint = f"cd {shlex.quote(os.getcwd())} || exit {CANNOT_START}; exec {words}"
         environment = _environment("SALT_RAY_CACHE", "SALT_RAY_RUNS", "SALT_RAY_DATA")
-        return cls(entrypoint, arguments, project_files(script.parent), environment)
+        return cls(entrypoint, arguments, project_files(project), environment)
 
     @classmethod
-    def elsewhere(cls, script: Path, arguments: Sequence[str], say: Callable[[str], None]) -> Command:
+    def elsewhere(cls, project: Path, arguments: Sequence[str], say: Callable[[str], None]) -> Command:
         """On a machine that has nothing of this one's: in the unpacked package.
 
         Raises:
             ClusterError: an argument names what does not travel.
         """
-        arguments, files = _packed(arguments, script.parent, say)
-        entrypoint = "exec " + shlex.join(["python", script.name, *arguments])
+        arguments, files = _packed(arguments, project, say)
+        program = ["launch.py"] if is_checkout(project) else ["-m", "salt_ray"]
+        entrypoint = "exec " + shlex.join(["python", *program, *arguments])
         return cls(entrypoint, arguments, files, _environment())
 
 
@@ -95,7 +97,7 @@ def _packed(arguments: Sequence[str], project: Path, say: Callable[[str], None])
             "path, or leave the option out where the cluster sets SALT_RAY_DATA"
         )
     rest, experiments = take_option(arguments, "--experiment")
-    if experiments and "://" not in experiments[-1]:
+    if experiments and "://" not in experiments[-1] and Path(experiments[-1]).suffix:  # else one that is shipped
         place, more = _travelling(Path(experiments[-1]), project)
         files |= more
         arguments = [*rest, "--experiment", place]

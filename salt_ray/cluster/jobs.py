@@ -32,11 +32,10 @@ from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from salt_ray.cluster.command import CANNOT_START, Command, take_option
-from salt_ray.cluster.package import write_package
+from salt_ray.cluster.package import PROJECT, write_package
 from salt_ray.cluster.session import ClusterError
 from salt_ray.errors import Interrupted
 
-LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
 BY_SIGNAL = 128  # a shell's exit codes count signals from here on
 RETRY_SECONDS = (1, 2, 4, 8, 15)  # pauses between tries to reach the dashboard again
 QUIET_SECONDS = 300.0  # after so long without a line the log is asked for anew: a dead connection may never say so
@@ -45,19 +44,18 @@ LOST = (aiohttp.ClientError, requests.RequestException, RuntimeError, ray.except
 
 
 def run_as_job(
-    address: str | None, arguments: Sequence[str], say: Callable[[str], None], script: Path = LAUNCH
+    address: str | None, arguments: Sequence[str], say: Callable[[str], None], project: Path = PROJECT
 ) -> int | None:
-    """Run ``script`` with ``arguments`` as a job of the cluster, and print its log until it ends.
+    """Run the command line with ``arguments`` as a job of the cluster, and print its log until it ends.
 
     Ctrl-C, SIGTERM and a closed terminal end the printing only. On the cluster's head node the job goes on in this
-    working directory, with this Python. From elsewhere the job runs ``python`` in the unpacked package of the script's
-    folder.
+    working directory, with this Python. From elsewhere the job runs ``python`` in the unpacked package of the project.
 
     Args:
         address: ``host:port`` of the cluster, ``http://host:port`` of its dashboard, "auto" or "local"; None: the
             cluster that this process runs on.
         arguments: the command line after the script's name; the dashboard shows it.
-        script: lies in the project's folder, beside ``salt_ray``.
+        project: the folder with the code.
         say: prints one line.
 
     Returns:
@@ -78,7 +76,7 @@ def run_as_job(
     if "--json" in arguments:
         raise ClusterError(
             "the command becomes a job of the cluster, and a job's log is no JSON: leave --json out, then ask "
-            "python launch.py status RUN --json where the run lies"
+            "status RUN --json where the run lies"
         )
     given_mode = os.environ.get("RAY_AUTH_MODE")
     if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
@@ -94,7 +92,7 @@ def run_as_job(
     dashboard = _dashboard(cluster, origin)
     token_mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") != given_mode else ""
     job = Job(_client(dashboard, origin), dashboard, _new_id(arguments), say, f"{token_mode}ray job")
-    command = Command.here(script, arguments) if _is_here(cluster) else Command.elsewhere(script, arguments, say)
+    command = Command.here(project, arguments) if _is_here(cluster) else Command.elsewhere(project, arguments, say)
     say(f"dashboard: {dashboard}/#/jobs/{job.id}")
     say(f"follow:    {job.follow_command}")
     say(f"stop:      {job.stop_command}")

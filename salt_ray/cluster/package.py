@@ -5,7 +5,6 @@ What travels is listed, not what stays: data, runs and keys that lie in the proj
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -15,27 +14,26 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 from salt_ray.cluster.session import ClusterError  # isort: skip (sets Ray's environment)
 from ray._private.runtime_env.packaging import _dir_travel, get_excludes_from_ignore_files
 
+PROJECT = Path(__file__).resolve().parents[2]  # a checkout, or where the package is installed
 CONTENT = ("launch.py", "pyproject.toml", "constraints.txt", "salt_ray", "experiments", "benchmarks")
 LIMIT_BYTES = 20 << 20  # the code has less than 1 MB; Ray would take 512 MiB, and keep them in the head's memory
 NAMED = 3  # files, and folders, that a package too big names
-UNPACKED = ("runtime_resources", "working_dir_files")  # where Ray unpacks packages, in a session's folder
 
 
-def in_package() -> bool:
-    """Whether this process works in an unpacked package, which Ray deletes some time after the job."""
-    parts = Path.cwd().parts
-    return UNPACKED in itertools.pairwise(parts)
+def is_checkout(project: Path) -> bool:
+    """Whether a folder holds the whole project, and not beside others the package that is installed from it."""
+    return (project / "launch.py").exists()
 
 
 def project_files(project: Path) -> dict[str, Path]:
-    """The project's code by its place in the package ("salt_ray/config.py").
+    """The project's code by its place in the package ("salt_ray/config.py"); of an installed one the package alone.
 
     Hidden files, compiled ones and what a ``.gitignore`` or ``.rayignore`` names stay behind.
     """
     log = logging.getLogger(__name__)  # Ray's own one would tell of every .gitignore
     ignored = get_excludes_from_ignore_files(project, include_gitignore=True, logger=log)
     found: list[Path] = []
-    for name in CONTENT:
+    for name in CONTENT if is_checkout(project) else ("salt_ray",):
         if (project / name).exists():
             _dir_travel(project / name, [*ignored, _no_code], found.append, include_gitignore=True, logger=log)
     return {path.relative_to(project).as_posix(): path for path in found if path.is_file()}

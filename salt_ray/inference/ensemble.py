@@ -72,25 +72,60 @@ def mean_blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterato
     order = _order_of_prediction(models, tiles)
     for start in range(0, len(tiles), BLOCK):
         block = order[start : start + BLOCK]
-        total: Probabilities | None = None
-        count = np.zeros(len(block), np.int64)
-        for model in models:
-            found, rows = model.find(tiles[block])
-            if not len(rows):
-                continue
-            records = model.records[rows]
-            if total is None:
-                edges = records["mask"].shape[1:]
-                total = Probabilities(np.zeros((len(block), *edges), np.float32), np.zeros(len(block), np.float32))
-            total.masks[found] += records["mask"]
-            total.salt[found] += records["salt"]
-            count[found] += 1
-        if total is None or not count.all():
-            raise ValueError(f"{(count == 0).sum()} tiles were predicted by no model: run predict again")
-        yield (
-            block,
-            Probabilities(total.masks / count[:, None, None].astype(np.float32), total.salt / count.astype(np.float32)),
-        )
+        yield block, _mean(models, tiles[block])[0]
+
+
+def spread_blocks(
+    models: Sequence[ModelPrediction], tiles: np.ndarray
+) -> Iterator[tuple[np.ndarray, Probabilities, Probabilities, np.ndarray]]:
+    """``mean_blocks``, each also with how far the models are apart.
+
+    Yields:
+        (b,) places in ``tiles``, the mean, the standard deviation over the models that predicted a tile (divided by
+        their number; 0 where it is one), and their number (b,) int64.
+    """
+    order = _order_of_prediction(models, tiles)
+    for start in range(0, len(tiles), BLOCK):
+        block = order[start : start + BLOCK]
+        mean, count = _mean(models, tiles[block])
+        squares = Probabilities(np.zeros_like(mean.masks), np.zeros_like(mean.salt))
+        for found, records in _records(models, tiles[block]):
+            squares.masks[found] += (records["mask"] - mean.masks[found]) ** 2
+            squares.salt[found] += (records["salt"] - mean.salt[found]) ** 2
+        yield block, mean, Probabilities(*(np.sqrt(part) for part in _divided(squares, count))), count
+
+
+def _records(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of every model that predicted some of the tiles (b,): which, (b,) bool, and their records."""
+    for model in models:
+        found, rows = model.find(tiles)
+        if len(rows):
+            yield found, model.records[rows]
+
+
+def _mean(models: Sequence[ModelPrediction], tiles: np.ndarray) -> tuple[Probabilities, np.ndarray]:
+    """The mean over the models that predicted each of (b,) tiles, and how many those are.
+
+    Raises:
+        ValueError: a tile was predicted by no model.
+    """
+    total: Probabilities | None = None
+    count = np.zeros(len(tiles), np.int64)
+    for found, records in _records(models, tiles):
+        if total is None:
+            edges = records["mask"].shape[1:]
+            total = Probabilities(np.zeros((len(tiles), *edges), np.float32), np.zeros(len(tiles), np.float32))
+        total.masks[found] += records["mask"]
+        total.salt[found] += records["salt"]
+        count[found] += 1
+    if total is None or not count.all():
+        raise ValueError(f"{(count == 0).sum()} tiles were predicted by no model: run predict again")
+    return _divided(total, count), count
+
+
+def _divided(total: Probabilities, count: np.ndarray) -> Probabilities:
+    count = count.astype(np.float32)
+    return Probabilities(total.masks / count[:, None, None], total.salt / count)
 
 
 def _order_of_prediction(models: Sequence[ModelPrediction], tiles: np.ndarray) -> np.ndarray:

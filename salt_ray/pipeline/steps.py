@@ -20,6 +20,7 @@ from salt_ray.inference.stored import StoredPrediction, StoredRecords
 from salt_ray.mosaic.corrections import correct_with_each
 from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.pipeline.engine import Engine
+from salt_ray.pipeline.outputs import write_behind_masks
 from salt_ray.pipeline.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.pipeline.prediction import predict_missing, say_outdated
 from salt_ray.pipeline.run import Run
@@ -204,8 +205,12 @@ def _check_postprocessing(run: Run) -> None:
         )
 
 
-def submit(run: Run) -> StoragePath:
-    """Average, decide, correct and write ``submission.csv`` and ``masks.zip``."""
+def submit(run: Run, probabilities: bool = False) -> StoragePath:
+    """Average, decide, correct and write ``submission.csv`` and ``masks.zip``.
+
+    Args:
+        probabilities: also write what stands behind the masks (``outputs``).
+    """
     unlabelled, survey = run.prepared.unlabelled, run.prepared.survey
     masks = survey_masks(run.prepared, run.predictions.values(), unlabelled, run.decision)
     masks = run.corrections.apply(unlabelled, masks)
@@ -218,6 +223,8 @@ def submit(run: Run) -> StoragePath:
     submission, pictures = run.directory.submission, run.directory.masks
     write_submission(submission, ids, masks, survey.submission_ids)
     write_masks(pictures, ids, masks)
+    if probabilities:
+        write_behind_masks(run.directory, run.prepared, list(run.predictions.values()), unlabelled)
     salt = masks.any(axis=(1, 2)).sum()
     run.terminal.say(f"{len(masks):,} tiles, {salt:,} with salt: {submission}, {pictures}")
     return submission
@@ -227,8 +234,8 @@ def score(run: Run) -> dict[str, Any]:
     """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
     survey, decision = run.prepared.survey, run.decision
     truth = read_test_truth(run.data, survey.ids[run.prepared.unlabelled], Meaning.of(run.experiment))
-    corrections = run.corrections
-    scores = run_scores(run.prepared, run.predictions, run.tables, decision, truth, corrections.apply)
+    models, corrections = run.predictions, run.corrections
+    scores = run_scores(run.prepared, models, run.tables, decision, truth, corrections.apply)
     if run.has_rules:
         folder = run.postprocessing_folder.path
         rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")

@@ -15,7 +15,7 @@ import pandas as pd
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
-from salt_ray.errors import RunError
+from salt_ray.errors import PROGRAM, RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.table import MosaicTable
@@ -67,9 +67,7 @@ def check_finished(run: RunDirectory) -> None:
     if run.seeds.exists():
         raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
     if run.study.exists():
-        raise RunError(
-            f"{run.path} holds a search and no scored run: python launch.py study {quote(str(run.path))} shows it"
-        )
+        raise RunError(f"{run.path} holds a search and no scored run: {PROGRAM} study {quote(str(run.path))} shows it")
     if not run.experiment.exists():
         raise RunError(f"there is no run in {run.path}: name one with --run-dir, or make it with pipeline")
     raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")

@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from salt_ray.errors import PROGRAM
 from salt_ray.report import parts
 from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun
@@ -54,6 +55,7 @@ def render(finished: FinishedRun) -> str:
         experiment=finished.experiment,
         scores=finished.scores,
         run=finished.run.path.name,
+        program=PROGRAM,
         parts=content,
     )
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Training
-from salt_ray.errors import RunError
+from salt_ray.errors import PROGRAM, RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import chunk_count
 from salt_ray.storage import StoragePath, fields_if_there, load_array
@@ -206,7 +206,7 @@ def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> st
     command = "tune" if run.study.exists() else "pipeline"
     seeds = " --seeds N" if steps[0].name.startswith("seed-") else ""
     run_dir = quote(str(run.path))
-    return f"next: {unfinished[0]}; python launch.py {command} --data SURVEY --run-dir {run_dir}{seeds} goes on"
+    return f"next: {unfinished[0]}; {PROGRAM} {command} --data SURVEY --run-dir {run_dir}{seeds} goes on"
 
 
 def _state(done: bool, begun: bool = False) -> State:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
-from salt_ray.errors import RunError
+from salt_ray.errors import PROGRAM, RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import short
@@ -47,7 +47,7 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
         terminal.say(line)
     if best is not None:
         write_atomically(run.best, best.model_dump_json(indent=1))
-        terminal.say(f"train it on all folds: python launch.py train --experiment {quote(str(run.best))}")
+        terminal.say(f"train it on all folds: {PROGRAM} train --experiment {quote(str(run.best))}")
     terminal.say(f"trials and {len(pictures)} pictures: {run.study}")
     database = run.study / "study.db"
     if isinstance(database, Path):

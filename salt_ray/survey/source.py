@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from salt_ray.errors import PROGRAM
 from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter, tile_name
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
@@ -138,8 +139,8 @@ class Source:
             else "there is no such folder"
         )
         remedy = (
-            "name the folder of Kaggle's data with --data DIR, make a survey with python launch.py synth DIR, "
-            "or watch python launch.py demo, which makes its own"
+            f"name the folder of Kaggle's data with --data DIR, make a survey with {PROGRAM} synth DIR, "
+            f"or watch {PROGRAM} demo, which makes its own"
         )
         return Problem(str(self.directory), what, remedy)
 

@@ -1,9 +1,10 @@
-"""Masks as they leave: the submission file, a row a tile (method sections 1 and 5), and pictures in a zip."""
+"""Masks and probabilities as they leave: the submission file, a row a tile (method sections 1 and 5), and pictures."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -48,9 +49,23 @@ def write_masks(path: StoragePath, ids: np.ndarray, masks: np.ndarray) -> None:
         ids: (n,) str.
         masks: (n, S, S) bool.
     """
+    _write_pictures(path, ids, (mask.astype(np.uint8) * 255 for mask in masks))
+
+
+def write_probabilities(path: StoragePath, ids: np.ndarray, probabilities: np.ndarray) -> None:
+    """Write a zip of ``ID.png``: 16-bit grey, 65535 where the probability of salt is 1.
+
+    Args:
+        ids: (n,) str.
+        probabilities: (n, S, S) floating point, from 0 to 1.
+    """
+    _write_pictures(path, ids, (np.rint(tile * np.float64(65535)).astype(np.uint16) for tile in probabilities))
+
+
+def _write_pictures(path: StoragePath, ids: np.ndarray, pictures: Iterable[np.ndarray]) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # PNGs are packed already; members get no time of their own
-        for tile, mask in zip(ids.tolist(), masks, strict=True):
-            _, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+        for tile, picture in zip(ids.tolist(), pictures, strict=True):
+            _, png = cv2.imencode(".png", picture)
             archive.writestr(zipfile.ZipInfo(f"{tile}.png"), png.tobytes())
     write_atomically(path, content.getvalue())

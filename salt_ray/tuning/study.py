@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Experiment, Tune
-from salt_ray.errors import RunError
+from salt_ray.errors import PROGRAM, RunError
 from salt_ray.object_store import ObjectPath
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.tuning.pruning import build_pruner
@@ -262,7 +262,7 @@ def load_study(run: RunDirectory) -> optuna.Study:
     Raises:
         RunError: there is none, or it cannot be read.
     """
-    path, again = run.study / "study.db", f"run python launch.py tune --run-dir {shlex.quote(str(run.path))} first"
+    path, again = run.study / "study.db", f"run {PROGRAM} tune --run-dir {shlex.quote(str(run.path))} first"
     if not path.exists():
         raise RunError(f"{run.path} holds no study: {again}")
     file = StudyFile(path)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import ray
 
-import launch
+from salt_ray.cli.main import EXIT_ERROR, main
 from salt_ray.object_store import ObjectPath
 from salt_ray.storage import StoragePath
 
@@ -66,7 +66,7 @@ class Road:
         """What the command printed, in this process: it must end with exit code 1 before it joins a Ray."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ray, "init", lambda **options: pytest.fail("it connects to a Ray"))
-            return self._in_this_process([command, *self.options, "--run-dir", str(run), *more], launch.EXIT_ERROR)
+            return self._in_this_process([command, *self.options, "--run-dir", str(run), *more], EXIT_ERROR)
 
     def _in_this_process(self, words: list[str], code: int) -> str:
         printed = io.StringIO()
@@ -80,7 +80,7 @@ class Road:
             for name in ("RAY_TMPDIR", "COLUMNS"):
                 patch.setenv(name, self.environment[name])
             patch.delenv("RAY_ADDRESS", raising=False)
-            launch.main()
+            main()
         assert exit.value.code == code, printed.getvalue()
         return printed.getvalue()
 

@@ -26,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def elsewhere(project: Path, *arguments: str, said: list[str] | None = None) -> Command:
-    return Command.elsewhere(project / "launch.py", arguments, [].append if said is None else said.append)
+    return Command.elsewhere(project, arguments, [].append if said is None else said.append)
 
 
 def test_on_the_head_node_it_keeps_its_folder_and_its_python(
@@ -35,7 +35,7 @@ def test_on_the_head_node_it_keeps_its_folder_and_its_python(
     (folder := tmp_path / "a b").mkdir()
     monkeypatch.chdir(folder)
     arguments = ["tune", "--data", "tiles", "--experiment", "own.py", "--set", "name=a b"]
-    command = Command.here(project / "launch.py", arguments)
+    command = Command.here(project, arguments)
     assert command.entrypoint.startswith(f"cd '{folder}' || exit 127; exec ")
     assert shlex.split(command.entrypoint)[-9:] == [sys.executable, str(project / "launch.py"), *arguments]
     assert command.arguments == arguments and "salt_ray/config.py" in command.files
@@ -48,7 +48,7 @@ def test_no_secret_travels_and_a_place_of_objects_does(project: Path, monkeypatc
     own = {"SALT_RAY_CACHE": "/c", "SALT_RAY_RUNS": "/r", "SALT_RAY_DATA": "/d"}
     for name, value in {**places, **own, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}.items():
         monkeypatch.setenv(name, value)
-    here, there = Command.here(project / "launch.py", ["train"]), elsewhere(project, "train")
+    here, there = Command.here(project, ["train"]), elsewhere(project, "train")
     assert places.items() <= here.environment.items() and places.items() <= there.environment.items()
     assert own.items() <= here.environment.items() and not own.keys() & there.environment.keys()
     assert there.environment["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "0.5"
@@ -119,7 +119,7 @@ def test_files_of_settings_that_stay_here_are_named(project: Path, monkeypatch: 
 def test_what_is_too_big_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "LIMIT_BYTES", 1000)
     with pytest.raises(ClusterError, match="largest files"):
-        Command.here(project / "launch.py", ["train"])
+        Command.here(project, ["train"])
 
 
 def test_options_are_taken_in_both_forms() -> None:

@@ -32,7 +32,7 @@ import argparse, json, os, sys, time
 from pathlib import Path
 import salt_ray.travelled
 from salt_ray.cluster.jobs import run_as_job
-from salt_ray.cluster.package import in_package
+from salt_ray.cli.places import in_unpacked_code
 from salt_ray.cluster.session import connect
 from salt_ray.errors import Interrupted, SaltRayError
 import ray
@@ -43,7 +43,7 @@ for option in ("--run-dir", "--experiment", "--data", "--address"):
     parser.add_argument(option)
 options = parser.parse_args()
 try:
-    code = run_as_job(options.address, sys.argv[1:], print, Path(__file__).resolve())
+    code = run_as_job(options.address, sys.argv[1:], print, Path(__file__).resolve().parent)
 except Interrupted as error:
     print(error)
     sys.exit(130)
@@ -57,12 +57,12 @@ if options.command == "wait":
 
 def look():
     import salt_ray.travelled
-    from salt_ray.cluster.package import in_package
+    from salt_ray.cli.places import in_unpacked_code
     names = ("AWS_ENDPOINT_URL", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "SALT_RAY_CACHE", "OWN")
     return {
         "code": str(Path(salt_ray.travelled.__file__).parents[1]),
         "folder": os.getcwd(),
-        "in_package": in_package(),
+        "in_package": in_unpacked_code(),
         "environment": {name: os.environ[name] for name in names if name in os.environ},
     }
 

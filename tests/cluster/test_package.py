@@ -9,7 +9,7 @@ import pytest
 from head import ROOT, write_project
 
 from salt_ray.cluster import package
-from salt_ray.cluster.package import check_size, in_package, project_files, write_package
+from salt_ray.cluster.package import check_size, project_files, write_package
 from salt_ray.cluster.session import ClusterError
 
 
@@ -76,19 +76,3 @@ def test_what_is_too_big_is_named_with_the_limit_and_the_remedy(project: Path, m
     files, folders = sentence.partition("the largest folders")[::2]
     assert "largest files are experiments/weights.pt (2.0 MiB)" in files
     assert "experiments/tried/ (2.0 MiB)" in folders
-
-
-@pytest.mark.parametrize(
-    ("folder", "inside"),
-    [
-        ("ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0a", True),
-        ("ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0a/experiments", True),
-        ("ray/session_1/runtime_resources/py_modules_files/_ray_pkg_0a", False),
-        ("working_dir_files/runtime_resources", False),
-        ("home", False),
-    ],
-)
-def test_where_ray_unpacks(folder: str, inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / folder)
-    assert in_package() == inside

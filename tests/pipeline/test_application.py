@@ -21,6 +21,7 @@ from salt_ray.errors import RunError
 from salt_ray.inference.predict import Model
 from salt_ray.pipeline.application import Application
 from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey import rle
 from salt_ray.survey.prepared import prepare_survey
@@ -105,7 +106,8 @@ def test_on_a_ray_it_writes_the_same(road: Road, undisturbed: Path, other: Path,
 
 
 def application(run: Path, experiment: Experiment, data: Path) -> Application:
-    return Application(RunDirectory(run), experiment, data, RunDirectory(run / "new"), Terminal(quiet=True))
+    trained = TrainedRun(RunDirectory(run), experiment)
+    return Application(trained, data, RunDirectory(run / "new"), Terminal(quiet=True))
 
 
 def test_what_cannot_be_applied_is_a_sentence(
@@ -118,7 +120,8 @@ def test_what_cannot_be_applied_is_a_sentence(
         application(run, tiny.replace(network=tiny.network.replace(dropout=0.5)), other)
     assert not (run / "new").exists()
     with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
-        Application(RunDirectory(run), tiny, other, RunDirectory(run), Terminal(quiet=True)).run(LocalEngine())
+        trained = TrainedRun(RunDirectory(run), tiny)
+        Application(trained, other, RunDirectory(run), Terminal(quiet=True)).run(LocalEngine())
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.here_alone(*words, code=1)
 
@@ -127,5 +130,5 @@ def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path,
     with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish that run with pipeline"):
         application(tmp_path, tiny, other)
     (tmp_path / "seed-7").mkdir()
-    with pytest.raises(RunError, match=r"holds a run for each seed: apply one of them, .*seed-7"):
+    with pytest.raises(RunError, match=r"holds a run for each seed: take one of them, .*seed-7"):
         application(tmp_path, tiny, other)

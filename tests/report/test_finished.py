@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import launch
 from salt_ray.artifacts import RunDirectory
+from salt_ray.cli.main import EXIT_ERROR, main
 from salt_ray.errors import RunError
 from salt_ray.report.finished import FinishedRun, check_finished
 
@@ -38,8 +38,8 @@ def test_on_the_command_line_it_is_an_error_without_a_traceback(
     named = [word.replace("RUN", str(tmp_path / "absent")) for word in words]
     monkeypatch.setattr(sys, "argv", ["launch.py", "report", *named])
     with pytest.raises(SystemExit) as exit:
-        launch.main()
-    assert exit.value.code == launch.EXIT_ERROR
+        main()
+    assert exit.value.code == EXIT_ERROR
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: there is no run in {tmp_path / 'absent'}") and printed.count("\n") == 1
     assert not (tmp_path / "absent").exists()
@@ -51,5 +51,5 @@ def test_one_run_is_named(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["launch.py", "report", *words])
     with pytest.raises(SystemExit) as exit:
-        launch.main()
+        main()
     assert exit.value.code == 2 and "name one run" in capsys.readouterr().err

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import launch
+from salt_ray.cli import main as cli
+from salt_ray.cli.main import EXIT_ERROR, app, main
 from salt_ray.survey.synthetic import write_survey
 
 TILES = 40  # as few as five folds can share
@@ -24,7 +25,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(survey: Path, run: Path, *options: str) -> tuple[str, str]:
     words = ["prepare", "--data", str(survey), "--run-dir", str(run), "--set", "labels.full_tiles=empty"]
-    result = CliRunner().invoke(launch.app, [*words, *options])
+    result = CliRunner().invoke(app, [*words, *options])
     assert result.exit_code == 0, result.output
     return result.stdout, result.stderr
 
@@ -45,7 +46,7 @@ def test_a_program_gets_one_json_and_people_read_on_standard_error(survey: Path,
     assert {step["name"]: step["state"] for step in status["steps"]}["prepare"] == "done"
     assert status["in_use"] is False and status["next"].startswith("next: ")
     assert "labelled and" in spoken
-    asked = CliRunner().invoke(launch.app, ["status", str(tmp_path / "run"), "--json"])
+    asked = CliRunner().invoke(app, ["status", str(tmp_path / "run"), "--json"])
     assert json.loads(asked.stdout) == status
     assert json.loads(prepared(survey, tmp_path / "run", "--json", "--quiet")[0])["experiment"] == status["experiment"]
 
@@ -53,25 +54,25 @@ def test_a_program_gets_one_json_and_people_read_on_standard_error(survey: Path,
 def test_an_error_is_said_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setattr("sys.argv", ["launch.py", "prepare", "--quiet", "--json", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit) as end:
-        launch.main()
+        main()
     output, message = capsys.readouterr()
-    assert (end.value.code, output) == (launch.EXIT_ERROR, "") and "there is no such folder" in message
+    assert (end.value.code, output) == (EXIT_ERROR, "") and "there is no such folder" in message
 
 
 def test_memory_that_runs_out_is_an_error_too(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     def short() -> None:
         raise MemoryError("Unable to allocate 9 GiB")
 
-    monkeypatch.setattr(launch, "app", short)
+    monkeypatch.setattr(cli, "app", short)
     with pytest.raises(SystemExit) as end:
-        launch.main()
-    assert end.value.code == launch.EXIT_ERROR
+        main()
+    assert end.value.code == EXIT_ERROR
     assert "error: this command: out of memory (Unable to allocate 9 GiB)" in capsys.readouterr().err
 
 
 def test_mosaics_alone_begin_a_run_too(survey: Path, tmp_path: Path) -> None:
     words = ["mosaic", "--data", str(survey), "--run-dir", str(tmp_path / "run"), "--json"]
-    result = CliRunner().invoke(launch.app, words)
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert {step["name"]: step["state"] for step in json.loads(result.stdout)["steps"]}["mosaic"] == "done"
 
@@ -91,6 +92,6 @@ def test_a_signal_ends_any_command_with_one_message(
     words = {"prepare": ["--quiet", "--data", str(survey), "--run-dir", str(run)], "synth": [str(run)]}[command]
     monkeypatch.setattr("sys.argv", ["launch.py", command, *words])
     with pytest.raises(SystemExit) as end:
-        launch.main()
+        main()
     kept = f"what is done is kept in {run}, and " if command == "prepare" else ""
     assert (end.value.code, *capsys.readouterr()) == (code, "", f"interrupted: {kept}the same command goes on\n")

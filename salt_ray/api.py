@@ -1,0 +1,115 @@
+"""Runs from Python: what ``pipeline`` and ``tune`` do on the command line; and the engines, by name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from salt_ray import experiment_file
+from salt_ray.artifacts import RunDirectory
+from salt_ray.config import Experiment
+from salt_ray.pipeline import steps
+from salt_ray.pipeline.engine import Engine
+from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.search import search
+from salt_ray.pipeline.trained import TrainedRun
+from salt_ray.report.terminal import Terminal
+from salt_ray.storage import StoragePath, storage_path
+from salt_ray.tuning.results import trial_table
+from salt_ray.tuning.study import load_study
+
+EngineName = Literal["ray", "local"]
+
+
+def load_experiment(name: str | Path, settings: Iterable[str] = ()) -> Experiment:
+    """An experiment that the project ships, by its name, or one in a Python or JSON file.
+
+    Args:
+        settings: ``FIELD.SUB=VALUE`` as for ``--set``.
+
+    Raises:
+        ExperimentError: there is none, or a field is wrong; the message names it.
+    """
+    return experiment_file.load_experiment(experiment_file.experiment_path(str(name)), settings)
+
+
+def train(
+    experiment: Experiment,
+    data: str | Path,
+    to: str | StoragePath,
+    *,
+    engine: Engine | EngineName = "local",
+    quiet: bool = False,
+) -> TrainedRun:
+    """All steps of a run, or what is left of them: folds, predictions, mosaic rules, submission, scores, report.
+
+    Args:
+        experiment: for example ``salt_ray.load_experiment("demo")``, changed by ``replace``.
+        data: a survey in Kaggle's layout.
+        to: the run directory; the same call again goes on there.
+        engine: "local": all in this process; "ray": on the cluster that this process runs on, or a local Ray.
+        quiet: print nothing.
+
+    Raises:
+        SaltRayError: the survey, the experiment or the run directory cannot be used; the message says what to do.
+
+    ::
+
+        experiment = salt_ray.load_experiment("demo")
+        run = salt_ray.train(experiment, "survey", "runs/first")
+        run.scores()["oof"]
+    """
+    directory = RunDirectory(storage_path(to))
+    terminal = Terminal(quiet=quiet)
+    with Run(experiment, Path(data), directory, terminal).held() as run, open_engine(engine, terminal) as doing:
+        steps.pipeline(run, doing)
+    return TrainedRun(directory, experiment)
+
+
+def tune(
+    experiment: Experiment,
+    data: str | Path,
+    to: str | StoragePath,
+    *,
+    trials: int | None = None,
+    engine: Engine | EngineName = "local",
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """A search over what the experiment's ``tune`` section names, or what is left of it; ``best.json`` has its result.
+
+    Args:
+        trials: how many in all, instead of ``tune.trials``.
+        experiment, data, to, engine, quiet: as for ``train``.
+
+    Returns:
+        A row a trial, as in ``study/trials.csv``.
+
+    Raises:
+        SaltRayError: as ``train``; or no trial has a value.
+    """
+    directory = RunDirectory(storage_path(to))
+    terminal = Terminal(quiet=quiet)
+    with Run(experiment, Path(data), directory, terminal).held() as run, open_engine(engine, terminal) as doing:
+        search(run, doing, trials)
+    return trial_table(load_study(directory))
+
+
+@contextlib.contextmanager
+def open_engine(engine: Engine | EngineName, terminal: Terminal, address: str | None = None) -> Iterator[Engine]:
+    """An engine by its name; one of one's own as it is.
+
+    Args:
+        address: a Ray cluster; None: the one that this process runs on, or a local one.
+    """
+    if engine == "ray":
+        from salt_ray.cluster.engine import RayEngine  # Ray: not where it is not needed
+
+        with RayEngine(address, terminal.dashboard) as ray_engine:
+            yield ray_engine
+    else:
+        yield LocalEngine() if engine == "local" else engine

@@ -1,0 +1,88 @@
+"""The command line: every command is one call into salt_ray. ``salt-ray COMMAND --help`` explains it."""
+
+import sys
+import warnings
+from typing import Annotated, NoReturn
+
+import typer
+
+from salt_ray.cli import benchmarks, results, steps, surveys
+from salt_ray.config import RemovedField
+from salt_ray.errors import Interrupted, SaltRayError, incurable, refusal
+from salt_ray.home import provide_home
+from salt_ray.interruption import Interruption
+from salt_ray.streams import make_output_safe
+
+EXIT_ERROR = 1
+
+app = typer.Typer(
+    help="K-fold training, tuning, prediction and submission for salt segmentation in seismic tiles, on Ray.",
+    epilog="Exit codes: 0 done; 1 a message on standard error says what to do; 2 wrong command line; 130, 143 and 129 "
+    "ended by Ctrl-C, SIGTERM and SIGHUP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for _group in (surveys, steps, results, benchmarks):
+    app.add_typer(_group.commands)
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Before the command: show where an error comes from (its traceback).")
+    ] = False,
+) -> None:
+    """Read by ``main``; what a command does is the same."""
+
+
+def main() -> None:
+    """Run a command; what a person can put right is one message on standard error."""
+    debug = sys.argv[1:2] == ["--debug"]
+    make_output_safe()
+    warnings.filterwarnings("once", category=RemovedField)
+    warnings.showwarning = _show_note
+    with Interruption() as interruption:
+        try:
+            if (line := provide_home()) is not None:
+                print(_printable(line), file=sys.stderr)
+            app()
+        except Interrupted as error:
+            _end(f"interrupted: {error}", interruption.exit_code)
+        except (SystemExit, KeyboardInterrupt):
+            if interruption.number is None:
+                raise
+            _end("interrupted: the same command goes on", interruption.exit_code)
+        except SaltRayError as error:
+            if debug:
+                raise
+            _end(f"error: {error}")
+        except MemoryError as error:
+            if debug:
+                raise
+            from salt_ray.survey.memory import out_of_memory
+
+            _end(f"error: {out_of_memory('this command', error)}")
+        except OSError as error:
+            if debug:
+                raise
+            obstacle = incurable(error)
+            _end("error: " + (f"{obstacle}, then the same command goes on" if obstacle else refusal(error)))
+
+
+def _end(message: str, code: int = EXIT_ERROR) -> NoReturn:
+    """End with a message on standard error."""
+    print(_printable(message), file=sys.stderr)
+    sys.exit(code)
+
+
+def _show_note(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+    """Warnings for people are one line; those of libraries are for whoever debugs them."""
+    if issubclass(category, RemovedField):
+        print(f"note: {_printable(str(message))}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """A message without escape sequences, which a terminal would obey: it may hold text of a damaged file."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,98 @@
+"""Options that commands share, and what a command prints."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:  # imported where it is used: --help should not wait for it
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.terminal import Terminal
+
+
+class EngineChoice(StrEnum):
+    """What may do a run's work."""
+
+    RAY = "ray"
+    LOCAL = "local"
+
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        envvar="SALT_RAY_DATA",
+        help="A survey in Kaggle's layout: a folder with train/, test/ and the CSVs, or the one with its zips.",
+    ),
+]
+ExperimentFile = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment",
+        help="An experiment, Python or JSON. Default: what --run-dir was made with, else random_folds (or tune).",
+    ),
+]
+RunDir = Annotated[
+    str | None,
+    typer.Option(
+        help="Where everything of the run lies: a folder, or s3://BUCKET/PREFIX. Default: runs/EXPERIMENT; the "
+        "environment's SALT_RAY_RUNS takes the place of runs."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; any number of times."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster. Default: the one that this process runs on, or a local one for the command."),
+]
+EngineName = Annotated[
+    EngineChoice,
+    typer.Option("--engine", help="What does the work: Ray, or this process alone, with the same results."),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave damaged tiles out, saying which, instead of stopping.")
+]
+Probabilities = Annotated[
+    bool,
+    typer.Option(
+        "--probabilities",
+        help="Also write probabilities.zip (16-bit PNG) and tiles.csv (P(salt), and how far the models are apart).",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing, unless something goes wrong.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="For programs: at the end the run's status and results as JSON on standard output; all else goes to "
+        "standard error.",
+    ),
+]
+Tiles = Annotated[int, typer.Option(help="How many tiles the survey has.")]
+Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
+
+
+class Output(NamedTuple):
+    """What a command prints: everything, nothing (``quiet``), and for programs one JSON on standard output."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            typer.echo(line, err=self.as_json)
+
+    def terminal(self) -> "Terminal":
+        from salt_ray.report.terminal import Terminal  # rich
+
+        return Terminal(quiet=self.quiet, to_stderr=self.as_json)
+
+    def finish(self, run: "RunDirectory") -> None:
+        """The last word of a command that did not fail."""
+        if self.as_json:
+            from salt_ray.report.status import run_status
+
+            typer.echo(json.dumps(run_status(run).as_json(), indent=1))

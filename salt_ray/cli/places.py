@@ -1,0 +1,42 @@
+"""Where runs lie."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+from salt_ray.errors import RunError
+from salt_ray.storage import StoragePath, storage_path
+
+UNPACKED = ("runtime_resources", "working_dir_files")  # where Ray unpacks a job's code, in a session's folder
+
+
+def run_path(run_dir: str) -> StoragePath:
+    """Where a run lies: SALT_RAY_RUNS, where it is set, takes the place of the folder runs."""
+    path = storage_path(run_dir)
+    root = os.environ.get("SALT_RAY_RUNS")
+    if root is None or not isinstance(path, Path) or path.is_absolute():
+        return path
+    parts = path.parts[1:] if path.parts[:1] == ("runs",) else path.parts
+    return storage_path(root) / "/".join(parts)
+
+
+def kept_path(run_dir: str) -> StoragePath:
+    """``run_path``, where what is written there stays.
+
+    Raises:
+        RunError: it would lie in a job's unpacked code.
+    """
+    path = run_path(run_dir)
+    if isinstance(path, Path) and not path.is_absolute() and in_unpacked_code():
+        raise RunError(
+            f"{path} would lie in the job's unpacked code, which Ray deletes: name a whole path or s3://BUCKET/PREFIX "
+            "with --run-dir, or set SALT_RAY_RUNS on the cluster"
+        )
+    return path
+
+
+def in_unpacked_code() -> bool:
+    """Whether this process works where Ray has unpacked a job's code, which it deletes some time after the job."""
+    return UNPACKED in itertools.pairwise(Path.cwd().parts)

@@ -1,0 +1,129 @@
+"""Commands that look at a run, or use its models elsewhere."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from salt_ray.cli.options import (
+    Address,
+    AsJson,
+    EngineChoice,
+    EngineName,
+    Output,
+    Probabilities,
+    Quiet,
+    RunDir,
+    Set,
+    SkipBad,
+)
+from salt_ray.cli.places import kept_path, run_path
+from salt_ray.cli.runs import go_on_as_job, keeping, open_run
+
+commands = typer.Typer()
+
+
+@commands.command()
+def apply(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
+    data: Annotated[Path, typer.Option(help="A survey that it has not seen, labelled in part or not at all.")],
+    to: Annotated[str, typer.Option(help="Where the masks go: a folder, or s3://BUCKET/PREFIX.")],
+    set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+    own_range: Annotated[
+        bool, typer.Option("--own-range", help="Measure the range of amplitudes in this survey, not the run's.")
+    ] = False,
+    probabilities: Probabilities = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the tiles of another survey with a run's models: masks.zip, submission.csv and summary.json."""
+    from salt_ray.api import open_engine
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.pipeline.application import Application
+    from salt_ray.pipeline.trained import load_run
+    from salt_ray.survey.source import Source
+
+    output = Output(quiet, as_json)
+    go_on_as_job(engine, address)
+    trained, results = load_run(kept_path(run), set_ or ()), RunDirectory(kept_path(to))
+    Source(data)  # a missing folder is said before the seconds that other modules take to load
+    terminal, options = output.terminal(), {"own_range": own_range, "probabilities": probabilities}
+    application = Application(trained, data, results, terminal, skip_bad=skip_bad, **options)
+    with keeping(results), open_engine(engine.value, terminal, address) as doing:
+        summary = application.run(doing)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+
+
+@commands.command()
+def report(
+    place: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The survey of the run. Default: the one inside the run directory (a demo has it there), else what "
+            "SALT_RAY_DATA says, else data.",
+        ),
+    ] = None,
+    run_dir: RunDir = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write report.html: a scored run on one page, to be read in a browser and sent on."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.finished import check_finished
+
+    name = place or run_dir
+    if name is None or (place and run_dir):
+        raise typer.BadParameter("name one run: report RUN, or report --run-dir RUN")
+    path = run_path(name)
+    check_finished(RunDirectory(path))
+    if data is None:
+        inside = isinstance(path, Path) and (path / "survey").is_dir()
+        data = path / "survey" if inside else Path(os.environ.get("SALT_RAY_DATA", "data"))
+    with open_run(data, run_dir=name, skip_bad=skip_bad, quiet=quiet, as_json=as_json) as run:
+        from salt_ray.pipeline import steps
+
+        steps.report(run)
+
+
+@commands.command()
+def status(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Where the run lies: runs/EXPERIMENT.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what of a run is done, running or waiting, with sizes and times; also while it is worked on."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.status import run_status, status_table
+
+    run = RunDirectory(run_path(run_dir))
+    if as_json:
+        Output(as_json=True).finish(run)
+        return
+    found, terminal = run_status(run), Output().terminal()
+    terminal.table(status_table(found))
+    if found.next:
+        terminal.say(found.next)
+
+
+@commands.command()
+def study(
+    run_dir: Annotated[str, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a search has found so far, and draw its pictures anew."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.study import report_study
+
+    run, output = RunDirectory(run_path(run_dir)), Output(quiet, as_json)
+    report_study(run, output.terminal())
+    output.finish(run)

@@ -1,0 +1,165 @@
+"""Commands that work on a run: the options that they share, the run, and what does its work."""
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from salt_ray.cli.options import (
+    Address,
+    AsJson,
+    Data,
+    EngineChoice,
+    EngineName,
+    ExperimentFile,
+    Output,
+    Quiet,
+    RunDir,
+    Set,
+    SkipBad,
+)
+from salt_ray.cli.places import kept_path, run_path
+from salt_ray.errors import Interrupted
+from salt_ray.experiment_file import experiment_path, load_experiment
+
+if TYPE_CHECKING:  # imported where it is used: --help should not wait for Ray and PyTorch
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.pipeline.engine import Engine
+    from salt_ray.pipeline.run import Run
+
+
+@contextlib.contextmanager
+def open_run(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    *,
+    default: str = "random_folds",
+) -> "Iterator[Run]":
+    """The run that the options describe, held while the block lasts.
+
+    Args:
+        default: the experiment of a new run.
+    """
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.survey.source import Source
+
+    file = experiment_path(experiment or default)
+    if experiment is None and run_dir is not None and (run_path(run_dir) / "experiment.json").exists():
+        file = run_path(run_dir) / "experiment.json"
+    chosen = load_experiment(file, set_ or ())
+    Source(data)  # a missing folder is said before the seconds that other modules take to load
+    from salt_ray.pipeline.run import Run
+
+    output, directory = Output(quiet, as_json), RunDirectory(kept_path(run_dir or f"runs/{chosen.name}"))
+    run = Run(chosen, data, directory, output.terminal(), skip_bad=skip_bad)
+    with keeping(directory), run.held():
+        yield run
+    output.finish(directory)
+
+
+@contextlib.contextmanager
+def open_run_and_engine(
+    data: Data = Path("data"),
+    experiment: ExperimentFile = None,
+    run_dir: RunDir = None,
+    set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
+    address: Address = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    *,
+    default: str = "random_folds",
+) -> "Iterator[tuple[Run, Engine]]":
+    """``open_run``, and what does its work; on a cluster the command goes on there, as a job."""
+    if experiment is not None:  # a mistake in it is said before a job begins
+        load_experiment(experiment_path(experiment), set_ or ())
+    go_on_as_job(engine, address)
+    from salt_ray.api import open_engine
+
+    with (
+        open_run(data, experiment, run_dir, set_, skip_bad, quiet, as_json, default=default) as run,
+        open_engine(engine.value, run.terminal, address) as doing,
+    ):
+        yield run, doing
+
+
+def run_command(commands: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function of a run: with the options of ``open_run``, then the function's own."""
+
+    def register(work: Callable[..., None]) -> Callable[..., None]:
+        def command(own: dict[str, Any], **shared: Any) -> None:
+            with open_run(**shared) as run:
+                work(run, **own)
+
+        return _register(commands, work, command, open_run)
+
+    return register
+
+
+def engine_command(
+    commands: typer.Typer, default: str = "random_folds"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same of a function of a run and an engine.
+
+    Args:
+        default: the experiment of a new run.
+    """
+
+    def register(work: Callable[..., None]) -> Callable[..., None]:
+        def command(own: dict[str, Any], **shared: Any) -> None:
+            with open_run_and_engine(**shared, default=default) as (run, engine):
+                work(run, engine, **own)
+
+        return _register(commands, work, command, open_run_and_engine)
+
+    return register
+
+
+def _register(
+    commands: typer.Typer, work: Callable[..., None], command: Callable[..., None], opening: Callable[..., Any]
+) -> Callable[..., None]:
+    """Register ``command``, called with the values of ``work``'s own options as a dictionary, and of ``opening``'s."""
+    shared = [p for p in inspect.signature(opening).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    own = [p for p in inspect.signature(work).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+    def called(**values: Any) -> None:
+        command({p.name: values.pop(p.name) for p in own}, **values)
+
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in (*shared, *own)]
+    called.__signature__ = inspect.Signature(options)
+    called.__annotations__ = {p.name: p.annotation for p in options}
+    commands.command(work.__name__, help=work.__doc__)(called)
+    return work
+
+
+def go_on_as_job(engine: EngineChoice, address: str | None) -> None:
+    """On a cluster this process only follows the command, which goes on there as a job."""
+    if engine is EngineChoice.LOCAL:
+        if address is not None:
+            raise typer.BadParameter(
+                "--address names a Ray cluster, and --engine local uses none: leave one of them out"
+            )
+        return
+    from salt_ray.cluster.jobs import run_as_job
+
+    if (code := run_as_job(address, sys.argv[1:], typer.echo)) is not None:
+        raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def keeping(run: "RunDirectory") -> Iterator[None]:
+    """Say where a signal leaves what is done."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"what is done is kept in {run.path}, and the same command goes on") from error

@@ -1,0 +1,110 @@
+"""The commands of a run's steps, in order."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from salt_ray.cli.options import Probabilities
+from salt_ray.cli.runs import engine_command, run_command
+
+if TYPE_CHECKING:  # imported where it is used: --help should not wait for PyTorch
+    from salt_ray.pipeline.engine import Engine
+    from salt_ray.pipeline.run import Run
+
+commands = typer.Typer()
+
+
+@engine_command(commands)
+def pipeline(
+    run: "Run",
+    engine: "Engine",
+    *,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
+) -> None:
+    """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
+    from salt_ray.pipeline import steps
+    from salt_ray.pipeline.seeds import run_seeds
+
+    if seeds == 1:
+        steps.pipeline(run, engine)
+    else:
+        run_seeds(run, engine, seeds)
+
+
+@run_command(commands)
+def prepare(run: "Run") -> None:
+    """Check the tiles, cache them padded, and save the folds."""
+    from salt_ray.pipeline import steps
+
+    steps.prepare(run)
+
+
+@engine_command(commands)
+def train(run: "Run", engine: "Engine") -> None:
+    """Train every fold; the same command again continues what is unfinished and skips what is done."""
+    from salt_ray.pipeline import steps
+
+    steps.prepare(run)
+    steps.train(run, engine)
+
+
+@engine_command(commands, default="tune")
+def tune(
+    run: "Run",
+    engine: "Engine",
+    *,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all; default: tune.trials.")] = None,
+) -> None:
+    """Search loss weights and learning-rate settings; the same command again goes on, also after a crash."""
+    from salt_ray.pipeline.search import search
+
+    search(run, engine, trials)
+
+
+@engine_command(commands)
+def predict(
+    run: "Run",
+    engine: "Engine",
+    *,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where another model of a fold has predicted than is its best.")
+    ] = False,
+) -> None:
+    """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
+    from salt_ray.pipeline import steps
+
+    if again:
+        steps.predict_again(run)
+    steps.predict(run, engine)
+
+
+@run_command(commands)
+def mosaic(run: "Run") -> None:
+    """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
+    from salt_ray.pipeline import steps
+
+    steps.assemble(run)
+
+
+@engine_command(commands)
+def postprocess(run: "Run", engine: "Engine") -> None:
+    """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
+    from salt_ray.pipeline import steps
+
+    steps.postprocess(run, engine)
+
+
+@run_command(commands)
+def submit(run: "Run", *, probabilities: Probabilities = False) -> None:
+    """Average the models, apply thresholds and the rules' corrections, and write submission.csv and masks.zip."""
+    from salt_ray.pipeline import steps
+
+    steps.submit(run, probabilities)
+
+
+@run_command(commands)
+def score(run: "Run") -> None:
+    """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
+    from salt_ray.pipeline import steps
+
+    steps.score(run)

@@ -1,0 +1,199 @@
+"""Arrays in, probabilities and masks out: a trained run's models in this process, loaded once.
+
+Letters: n tiles, K models, S tile edge in px.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.config import Experiment
+from salt_ray.decision import Decision
+from salt_ray.errors import RunError
+from salt_ray.inference.ensemble import ModelPrediction, spread_blocks
+from salt_ray.inference.stored import as_records
+from salt_ray.storage import StoragePath
+from salt_ray.survey.amplitudes import GreyRange
+from salt_ray.survey.folder import read_tiles
+from salt_ray.survey.nodata import masked, valid
+from salt_ray.survey.padding import frame_for, operator
+
+if TYPE_CHECKING:
+    import torch
+
+#: What a person may have of tiles: one array (S, S), several (n, S, S) or in a list, or a folder of files.
+Tiles = np.ndarray | Sequence[np.ndarray] | str | Path
+BLOCK = 128  # tiles that all models predict before the next ones: K x 2.6 MB at 101 px
+MOST_OUTSIDE = 0.05  # share of amplitudes beyond the run's range, above which there is a warning
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run's models say of n tiles; of one array (S, S) without the first axis.
+
+    Attributes:
+        ids: (n,) str: names of a folder's files without their ends; of arrays their numbers.
+        probabilities: (n, S, S) float32, probability of salt for each pixel: the mean over the models.
+        masks: (n, S, S) bool, decided as the run decides.
+        salt: (n,) float32, P(salt): probability that the tile has any, the mean over the models.
+        spread: (n, S, S) float32, standard deviation of the probabilities over the models.
+        salt_spread: (n,) float32, that of P(salt).
+    """
+
+    ids: np.ndarray
+    probabilities: np.ndarray
+    masks: np.ndarray
+    salt: np.ndarray
+    spread: np.ndarray
+    salt_spread: np.ndarray
+
+    def table(self) -> pd.DataFrame:
+        """A row a tile: ``id``, ``salt`` and ``salt_spread`` (of P(salt)), ``area`` (share of salt pixels in the mask),
+        ``spread`` (mean of its pixels).
+        """
+        ids, masks, spread = np.atleast_1d(self.ids), self.masks, self.spread
+        pixels = (-2, -1)
+        return pd.DataFrame(
+            {
+                "id": ids,
+                "salt": np.atleast_1d(self.salt),
+                "salt_spread": np.atleast_1d(self.salt_spread),
+                "area": np.atleast_1d(masks.mean(axis=pixels)),
+                "spread": np.atleast_1d(spread.mean(axis=pixels)),
+            }
+        )
+
+    def one(self) -> Prediction:
+        """That of the only tile, without the first axis."""
+        return Prediction(*(getattr(self, name)[0] for name in self.__dataclass_fields__))
+
+
+class Predictor:
+    """Predicts arrays; loads each model when it is first needed, and keeps it.
+
+    Args:
+        experiment: of the models.
+        checkpoints: (K,) the models' weights.
+        decision: how probabilities become masks.
+        tile_px: S of the tiles that the models were trained on; None: not known, any are taken.
+        greys: the range of amplitudes that the models were trained on; None: they were trained on greys (uint8).
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        checkpoints: Sequence[StoragePath],
+        decision: Decision,
+        tile_px: int | None,
+        greys: GreyRange | None,
+        device: torch.device,
+    ) -> None:
+        self._experiment, self._checkpoints, self._decision = experiment, list(checkpoints), decision
+        self._tile_px, self._greys, self._device = tile_px, greys, device
+        self._models = None
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict tiles of any number: as float numbers or integers of the run's amplitudes, or as its greys (uint8).
+
+        Tiles of one value hold no data: they are predicted empty, as a run does.
+
+        Args:
+            tiles: one array (S, S), several as (n, S, S) or in a list, or a folder of PNG, TIFF or NPY files.
+
+        Raises:
+            RunError: the tiles are of another size or type than the run's, or hold numbers that are not finite.
+            SurveyError: a file in the folder cannot be read.
+        """
+        if isinstance(tiles, str | Path):
+            found = read_tiles(Path(tiles), self._experiment.amplitudes.nodata)
+            return self._predict(np.array(list(found)), list(found.values()))
+        is_one = isinstance(tiles, np.ndarray) and tiles.ndim == 2
+        arrays = [tiles] if is_one else [np.asanyarray(tile) for tile in tiles]
+        nodata = self._experiment.amplitudes.nodata
+        if nodata is not None:
+            arrays = [masked(array, nodata) for array in arrays]
+        prediction = self._predict(np.arange(len(arrays)).astype(str), arrays)
+        return prediction.one() if is_one else prediction
+
+    def _predict(self, ids: np.ndarray, arrays: list[np.ndarray]) -> Prediction:
+        edge = self._check(ids, arrays)
+        images = np.stack([self._as_greys(array) for array in arrays])
+        varied = np.flatnonzero([_holds_data(array) for array in arrays])
+        count, shape = len(images), images.shape
+        parts = (np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(count, np.float32))
+        probabilities, masks, salt = parts
+        spread, salt_spread = np.zeros(shape, np.float32), np.zeros(count, np.float32)
+        for start in range(0, len(varied), BLOCK):
+            tiles = varied[start : start + BLOCK]
+            models = self._each_model(images[tiles], edge)
+            for places, mean, deviation, _ in spread_blocks(models, np.arange(len(tiles))):
+                at = tiles[places]
+                probabilities[at], salt[at], masks[at] = *mean, self._decision.masks(*mean)
+                spread[at], salt_spread[at] = deviation
+        return Prediction(ids, probabilities, masks, salt, spread, salt_spread)
+
+    def _each_model(self, images: np.ndarray, edge: int) -> list[ModelPrediction]:
+        """What every model says of (m, S, S) uint8 images."""
+        from salt_ray.inference.predict import Models  # PyTorch: not before it is needed
+
+        frame = frame_for(edge, self._experiment.geometry)
+        if self._models is None:
+            self._models = Models(self._experiment, frame, self._device)
+        padded, everything = operator(frame.tile_px, frame.padded_px).images(images), np.arange(len(images))
+        return [
+            ModelPrediction.of(everything, as_records(self._models.predict(checkpoint, padded)))
+            for checkpoint in self._checkpoints
+        ]
+
+    def _check(self, ids: np.ndarray, arrays: list[np.ndarray]) -> int:
+        """Make sure that the run's models can judge the tiles; returns S.
+
+        Raises:
+            RunError: they cannot.
+        """
+        if not arrays:
+            raise RunError("there are no tiles to predict: give an array (S, S), several of them, or a folder")
+        for tile, array in zip(ids, arrays, strict=True):
+            edge = self._tile_px or arrays[0].shape[-1]
+            if array.shape != (edge, edge):
+                size = " x ".join(map(str, array.shape[::-1]))
+                raise RunError(
+                    f"tile {tile} is {size} px, and the run's models judge tiles of {edge} x {edge} px: cut tiles of "
+                    "that size from a section of the same scale"
+                )
+            if array.dtype.kind not in "iuf":
+                raise RunError(f"tile {tile} is an array of type {array.dtype}: give numbers")
+            if (array.dtype == np.uint8) != (self._greys is None):
+                wanted = "greys (uint8)" if self._greys is None else f"amplitudes from {self._greys} (no uint8)"
+                raise RunError(f"tile {tile} is of type {array.dtype}, and the run was trained on {wanted}: give those")
+            if not np.isfinite(valid(array)).all():
+                raise RunError(
+                    f"tile {tile} holds values that are no finite number: where they stand for no data, mask them "
+                    "(numpy.ma), or train with amplitudes.nodata"
+                )
+        return edge
+
+    def _as_greys(self, array: np.ndarray) -> np.ndarray:
+        if self._greys is None:
+            return array
+        outside = self._greys.outside(valid(array).astype(np.float64)) if _holds_data(array) else 0
+        if outside > MOST_OUTSIDE:
+            warnings.warn(
+                f"{outside:.0%} of a tile's amplitudes are beyond the run's range, {self._greys}: they are clipped",
+                stacklevel=4,
+            )
+        return self._greys.greys(array)
+
+
+def _holds_data(array: np.ndarray) -> bool:
+    """Whether a tile has several values, pixels without data aside."""
+    values = valid(array)
+    return bool(values.size) and values.min() != values.max()

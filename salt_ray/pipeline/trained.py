@@ -1,0 +1,193 @@
+"""A trained run as it lies in its directory: its models, how they are used, and its results as tables.
+
+It needs neither the run's survey nor Ray; PyTorch is loaded when something is predicted.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.config import Experiment
+from salt_ray.decision import Decision
+from salt_ray.errors import RunError
+from salt_ray.experiment_file import load_experiment
+from salt_ray.inference.predictor import Prediction, Predictor, Tiles
+from salt_ray.inference.stored import chunk_path
+from salt_ray.record import RunRecord
+from salt_ray.report.finished import load_scores
+from salt_ray.storage import StoragePath, load_array, load_fields, readable, storage_path
+from salt_ray.survey.folds import load_folds
+from salt_ray.training.metrics import tile_scores
+from salt_ray.training.models import FoldModel, fold_models, passed_over
+from salt_ray.training.task import decisive, fold_name
+
+
+def load_run(path: str | StoragePath, settings: Iterable[str] = ()) -> TrainedRun:
+    """A trained run, to predict with and to read.
+
+    Args:
+        path: the run directory, or ``s3://BUCKET/PREFIX``.
+        settings: ``FIELD.SUB=VALUE`` as for ``--set``: other thresholds, ``prediction.flip=false``.
+
+    Raises:
+        RunError: there is no run, or it is not trained to its end.
+        ExperimentError: a setting is wrong.
+
+    ::
+
+        run = salt_ray.load_run("runs/demo")
+        prediction = run.predict(tile)          # an array (S, S), several, or a folder
+        prediction.masks, prediction.probabilities, prediction.salt, prediction.spread
+    """
+    directory = RunDirectory(storage_path(path))
+    if not directory.experiment.exists():
+        raise RunError(f"there is no run in {directory.path}: name one that train or pipeline has made")
+    return TrainedRun(directory, load_experiment(directory.experiment, settings))
+
+
+class TrainedRun:
+    """The models of a run that is trained to its end.
+
+    Args:
+        experiment: the run's, with other settings for prediction where they are wanted.
+
+    Attributes:
+        models: what every fold predicts with, those that the run itself has predicted with.
+        remarks: of folds that have a better model by now, a line each.
+
+    Raises:
+        RunError: a fold is not trained to its end, was trained with another experiment, or is damaged.
+    """
+
+    def __init__(self, directory: RunDirectory, experiment: Experiment) -> None:
+        self.directory, self.experiment = directory, experiment
+        self.models: list[FoldModel] = []
+        self.remarks: list[str] = []
+        for training in experiment.trainings:
+            for fold in range(training.folds.count):
+                found = fold_models(directory, training, fold, experiment.prediction.models)
+                if not found:
+                    raise self._untrained(fold_name(training.name, fold))
+                self.models += found
+                line = passed_over(directory, training, fold, experiment.prediction.models)
+                self.remarks += [] if line is None else [line]
+        self.folders = [self._folder(model) for model in self.models]
+
+    def _untrained(self, fold: str) -> RunError:
+        path = self.directory.path
+        seeds = sorted(found.name for found in path.glob("seed-*"))
+        if seeds:
+            return RunError(f"{path} holds a run for each seed: take one of them, {path / seeds[0]}")
+        return RunError(f"{fold} is not trained in {path}: finish that run with pipeline")
+
+    def _folder(self, model: FoldModel) -> Folder:
+        """The folder of the model's stage, which the experiment has to fit."""
+        path = self.directory.stage(model.training, model.fold, model.stage)
+        inputs = load_fields(path / "inputs.json", path, "experiment", "survey")
+        folder = Folder(path, inputs | {"experiment": decisive(self.experiment)})
+        _ = folder.done
+        return folder
+
+    @functools.cached_property
+    def record(self) -> RunRecord:
+        """What the run took from its survey; where it does not say the size of its tiles, its predictions do."""
+        record = RunRecord.load(self.directory.record)
+        for model in self.models if record.tile_px is None else ():
+            path = chunk_path(self.directory.prediction(model.training, model.fold, model.stage), 0)
+            if path.exists():
+                return record.model_copy(update={"tile_px": load_array(path)["mask"].shape[-1]})
+        return record
+
+    @property
+    def decision(self) -> Decision:
+        """How the run's probabilities become masks. Runs older than their record had one answer for full tiles."""
+        full_tiles = self.experiment.labels.full_tiles or self.record.full_tiles or "empty"
+        return Decision.of(self.experiment.prediction, full_tiles)
+
+    @functools.cached_property
+    def trained_ids(self) -> np.ndarray:
+        """Ids (n,) str of the tiles that any of the models may have been trained on.
+
+        Raises:
+            FoldError: a table of folds is damaged.
+        """
+        trainings = self.experiment.trainings
+        tables = [load_folds(self.directory.folds(t.name) / "folds.csv", t.folds.count) for t in trainings]
+        return np.concatenate([table.ids for table in tables])
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """The run's models in this process, on its GPU where it has one; each is loaded once."""
+        import torch
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        checkpoints = [model.checkpoint for model in self.models]
+        record = self.record
+        return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, device)
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict tiles with the mean of the run's models: see ``Predictor.predict``."""
+        return self.predictor.predict(tiles)
+
+    def evaluate(self, tiles: Tiles, masks: np.ndarray) -> pd.DataFrame:
+        """Predict tiles whose masks are known, which the run was not trained on.
+
+        Args:
+            masks: (n, S, S) bool, the truth.
+
+        Returns:
+            ``Prediction.table`` with a column ``score``: the metric (mean over IoU thresholds 0.50 … 0.95) of each
+            tile; its mean is the score of all.
+        """
+        prediction = self.predict(tiles)
+        truth = np.asarray(masks, bool)
+        if truth.shape != prediction.masks.shape:
+            raise RunError(f"masks of shape {truth.shape} for tiles of shape {prediction.masks.shape}: give one a tile")
+        table = prediction.table()
+        edges = truth.shape[-2:]
+        scores = tile_scores(truth.reshape(-1, *edges), prediction.masks.reshape(-1, *edges))
+        return table.assign(score=scores)
+
+    def model_table(self) -> pd.DataFrame:
+        """Of each model ``training``, ``fold``, ``stage``, and ``epoch``, ``score`` and file of its best checkpoint."""
+        rows = [
+            (model.training, model.fold, model.stage, model.marker["best_epoch"], model.score, str(model.checkpoint))
+            for model in self.models
+        ]
+        return pd.DataFrame(rows, columns=["training", "fold", "stage", "epoch", "score", "checkpoint"])
+
+    def history(self) -> pd.DataFrame:
+        """Every epoch: ``history.csv`` of all folds and stages, with ``training``, ``fold`` and ``stage`` before it."""
+        found = []
+        for training in self.experiment.trainings:
+            for fold in range(training.folds.count):
+                for stage in training.stages:
+                    folder = self.directory.stage(training.name, fold, stage.name)
+                    with readable(folder / "history.csv", folder):
+                        table = pd.read_csv(io.BytesIO((folder / "history.csv").read_bytes()))
+                    table.insert(0, "training", training.name)
+                    table.insert(1, "fold", fold)
+                    table.insert(2, "stage", stage.name)
+                    found.append(table)
+        return pd.concat(found, ignore_index=True)
+
+    def scores(self) -> dict[str, Any]:
+        """The content of ``scores.json``.
+
+        Raises:
+            RunError: the run is not scored.
+        """
+        if not self.directory.scores.exists():
+            raise RunError(f"the run in {self.directory.path} is not scored: run score")
+        return load_scores(self.directory.scores)
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({Path(str(self.directory.path)).name}: {len(self.models)} models of {self.experiment.name})"
