@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kaggle_layout import PX, write_survey
-from setuptools.config.pyprojecttoml import read_configuration
 
 import salt_ray
 from salt_ray.errors import RunError
@@ -63,10 +63,10 @@ def test_a_record_says_what_the_run_took_from_its_survey(tmp_path: Path) -> None
 
 
 def test_the_version_has_one_place() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert "version" in project["dynamic"] and "version" not in project
-    read = read_configuration(ROOT / "pyproject.toml")["project"]["version"]
-    assert read == salt_ray.__version__
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in content["project"]["dynamic"] and "version" not in content["project"]
+    place = (ROOT / content["tool"]["hatch"]["version"]["path"]).read_text()
+    assert re.findall(r'^__version__ = "(.*)"$', place, re.MULTILINE) == [salt_ray.__version__]
 
 
 # Another survey

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,18 @@ def test_a_signal_ends_any_command_with_one_message(
         main()
     kept = f"what is done is kept in {run}, and " if command == "prepare" else ""
     assert (end.value.code, *capsys.readouterr()) == (code, "", f"interrupted: {kept}the same command goes on\n")
+
+
+def test_benchmarks_are_in_the_projects_folder(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "benchmarks", None)  # as where the package alone is installed
+    monkeypatch.setattr("sys.argv", ["salt-ray", "bench", "rle"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == EXIT_ERROR
+    assert "error: benchmarks lie in the project's folder: run python launch.py bench there" in capsys.readouterr().err
+
+
+def test_one_engine_has_no_address(survey: Path, tmp_path: Path) -> None:
+    words = ["train", "--data", str(survey), "--run-dir", str(tmp_path), "--engine", "local", "--address", "h:1"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and "--engine local uses none" in " ".join(result.output.split())

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import re
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from salt_ray.errors import RunError
 from salt_ray.inference.scores import run_scores
 from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.rules import RULES
-from salt_ray.report import page, parts
+from salt_ray.report import parts
 from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.page import PARTS, render, write_report
@@ -271,15 +270,6 @@ def test_mosaics_that_failed_and_identical_tiles_are_named(elsewhere: FinishedRu
 def test_scores_of_other_predictions_are_refused(elsewhere: FinishedRun) -> None:
     with pytest.raises(RunError, match="made from other predictions: run score"):
         render(dataclasses.replace(elsewhere, scores={**elsewhere.scores, "oof": 0.123}))
-
-
-def test_the_template_comes_with_the_package() -> None:
-    root = Path(page.__file__).parents[2]
-    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
-        "salt_ray.report"
-    ]
-    packaged = {path for pattern in patterns for path in (root / "salt_ray" / "report").glob(pattern)}
-    assert packaged == set(page.TEMPLATE.iterdir()) and len(packaged) > len(PARTS)
 
 
 @pytest.mark.browser
