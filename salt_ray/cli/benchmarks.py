@@ -21,7 +21,7 @@ def bench(
     try:
         from benchmarks.harness import run_benchmarks
     except ModuleNotFoundError as error:
-        if error.name != "benchmarks":
+        if not str(error.name).startswith("benchmarks"):
             raise
         raise RunError("benchmarks lie in the project's folder: run python launch.py bench there") from error
 
