@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.harness import alternate, per_tile, row, survey
-from salt_ray.training import metrics
+from salt_ray import metric
 
 _TILES = 4000
 #: The loop takes a millisecond for a tile.
@@ -24,9 +24,9 @@ def measure() -> list[dict]:
     predicted = np.stack([np.roll(mask, 1 + index % 12, axis=index % 2) for index, mask in enumerate(truth)])
     predicted[::10] = truth[np.arange(0, _TILES, 10) - 1]
     expected = [_matched(*pair) for pair in zip(truth[:_PEER_TILES], predicted[:_PEER_TILES], strict=True)]
-    equal = np.allclose(metrics.tile_scores(truth, predicted)[:_PEER_TILES], expected, rtol=0, atol=1e-12)
+    equal = np.allclose(metric.tile_scores(truth, predicted)[:_PEER_TILES], expected, rtol=0, atol=1e-12)
     ours, peer = alternate(
-        lambda: metrics.score(truth, predicted),
+        lambda: metric.score(truth, predicted),
         lambda: [_matched(*pair) for pair in zip(truth[:_PEER_TILES], predicted[:_PEER_TILES], strict=True)],
     )
     return [row("metric", per_tile(ours, _TILES), per_tile(peer, _PEER_TILES), "ms/tile", equal)]

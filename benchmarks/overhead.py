@@ -22,8 +22,8 @@ import torch
 from benchmarks.harness import row, survey
 from experiments.demo import experiment as demo_experiment
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.session import connect
+from salt_ray.cluster.training import train_folds
 from salt_ray.cluster.trials import run_trials
 from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.decision import ARGUS

@@ -21,8 +21,8 @@ import psutil
 from benchmarks.harness import figure, row
 from benchmarks.overhead import demo_folds, under_ray
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.session import connect
+from salt_ray.cluster.training import train_folds
 
 TILES, EPOCHS, RUNS = 240, 12, 3
 NODES = (1, 2, 4, 8)

@@ -30,6 +30,7 @@ from experiments.random_folds import STAGE_1
 from experiments.random_folds import experiment as seed_experiment
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Stage
+from salt_ray.metric import score
 from salt_ray.model.acceleration import forward_batch, mixed_precision, wants_compilation
 from salt_ray.model.network import Logits, build_network
 from salt_ray.survey.augment import Augmenter
@@ -40,7 +41,6 @@ from salt_ray.training import loop
 from salt_ray.training.checkpoint import CheckpointFolder, Saver
 from salt_ray.training.loop import new_network, train_fold, validate
 from salt_ray.training.losses import combined_loss
-from salt_ray.training.metrics import score
 from salt_ray.training.samples import Batch, Samples, samples_for
 from salt_ray.training.task import FoldTask
 

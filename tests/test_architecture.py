@@ -23,15 +23,19 @@ CORE = {
     "model",
     "training",
     "inference",
+    "metric",
     "mosaic",
+    "postprocessing",
 }
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"config", "errors", "storage"},
     "model": {"config", "errors", "storage", "torchvision_schemas"},
-    "training": {"artifacts", "compatibility", "config", "decision", "errors", "storage", "survey", "model"},
-    "inference": {"artifacts", "config", "decision", "errors", "storage", "survey", "model", "training"},
-    "mosaic": {"config", "decision", "errors", "storage", "survey", "model", "training", "inference"},
+    "training": {"artifacts", "compatibility", "config", "decision", "errors", "metric", "storage", "survey", "model"},
+    "inference": {"artifacts", "config", "decision", "errors", "metric", "storage", "survey", "model", "training"},
+    "mosaic": {"config", "errors", "storage", "survey", "model", "training"},
+    "postprocessing": {"config", "decision", "errors", "inference", "metric", "mosaic", "storage", "survey"},
+    "metric": set(),
     "tuning": {
         "artifacts",
         "config",

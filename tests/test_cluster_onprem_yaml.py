@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from salt_ray.cluster.session import ENVIRONMENT
+from salt_ray.cluster.environment import ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "cluster-onprem.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -22,7 +23,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
-from salt_ray.cluster.session import ENVIRONMENT
+from salt_ray.cluster.environment import ENVIRONMENT
+from salt_ray.cluster.session import NODE_TYPES
 from salt_ray.experiment_file import load_experiment
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +58,7 @@ def test_ray_accepts_it_and_would_not_accept_a_slip(cluster: dict[str, Any]) -> 
 def test_every_process_has_the_variables_that_ray_reads_at_its_start(cluster: dict[str, Any]) -> None:
     given = environment(cluster)
     assert int(given.pop(PER_MACHINE)) >= 8
-    own = {name: given.pop(name) for name in ("SALT_RAY_RUNS", "SALT_RAY_DATA", "RAY_AUTH_MODE")}
+    own = {name: given.pop(name) for name in ("SALT_RAY_RUNS", "SALT_RAY_DATA", "RAY_AUTH_MODE", NODE_TYPES)}
     assert given == {name: value for name, value in ENVIRONMENT.items() if name != PER_MACHINE}
     assert own["SALT_RAY_RUNS"] == f"s3://{BUCKET}/runs" and os.path.isabs(own["SALT_RAY_DATA"])
 
@@ -178,6 +180,8 @@ def test_instance_types_have_what_the_comments_say(resolved: dict[str, Any]) -> 
     for kind, cores, gpus, model in (("gpu", 48, 4, "L4"), ("gpu_fast", 96, 8, "A100")):
         resources = kinds[kind]["resources"]
         assert (resources["CPU"], resources["GPU"], resources[f"accelerator_type:{model}"]) == (cores, gpus, 1)
+    (said,) = re.findall(rf"--env={NODE_TYPES}='(.*)'", TEXT)
+    assert json.loads(said) == [{name: kinds["gpu"]["resources"][name] for name in ("CPU", "GPU")}]
     trainings = load_experiment(ROOT / "experiments" / "argus.py").trainings
     folds = sum(training.folds.count for training in trainings)
     assert resolved["max_workers"] * kinds["gpu"]["resources"]["GPU"] >= folds == 11

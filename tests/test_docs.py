@@ -298,3 +298,17 @@ def test_the_sizes_that_are_shown_are_those_that_follow() -> None:
         for tile in {int(smallest), int(largest or smallest)}:
             frame = frame_for(tile, Geometry())
             assert (frame.crop_px, frame.padded_px) == (int(crop), int(padded)), tile
+
+
+def test_the_examples_in_python_run(undisturbed: Path, survey: Path, tmp_path: Path, monkeypatch) -> None:
+    """On the tiny run and survey of the tests, with what is 101 px there as large as those are."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(undisturbed)
+    (tmp_path / "survey").symlink_to(survey)
+    monkeypatch.chdir(tmp_path)
+    shown: dict[str, object] = {}
+    for document in (ROOT / "docs" / "python.md", ROOT / "README.md"):
+        code = "".join(block.text for block in blocks(document) if block.label == "python").replace("101", "33")
+        exec(code, shown)
+    assert shown["prediction"].masks.shape == (33, 33) and shown["areas"].shape == (2,)
+    assert shown["trained"].experiment.name == "short" and len(shown["scores"]) == 2

@@ -27,7 +27,7 @@ from salt_ray.errors import RunError, SaltRayError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import StoredRecords, chunk_path
 from salt_ray.model.encoder import build_encoder
-from salt_ray.mosaic.predicted import positions
+from salt_ray.postprocessing.predicted import positions
 from salt_ray.storage import load_array
 from salt_ray.survey import memory, source, zips
 from salt_ray.survey.memory import MAX_EDGE_PX

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from salt_ray.cluster.package import check_size, is_checkout, project_files
-from salt_ray.cluster.session import ENVIRONMENT, ClusterError
+from salt_ray.cluster.environment import ENVIRONMENT
+from salt_ray.cluster.package import is_checkout, project_files
+from salt_ray.cluster.session import NODE_TYPES, ClusterError
 
 CANNOT_START = 127  # a shell's exit code for a program that is not there
 OUTSIDE = "outside"  # the package's folder for an experiment from outside the project
@@ -28,18 +29,12 @@ class Command:
         arguments: of the command line, for people.
         files: the code, by its place in the package in which the job's workers (and without a ``cd`` the driver) are.
         environment: variables for the driver and the workers; the dashboard shows them.
-
-    Raises:
-        ClusterError: the code is too big.
     """
 
     entrypoint: str
     arguments: Sequence[str]
     files: Mapping[str, Path]
     environment: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        check_size(self.files)
 
     @classmethod
     def here(cls, project: Path, arguments: Sequence[str]) -> Command:
@@ -48,7 +43,7 @@ class Command:
         words = shlex.join([sys.executable, *program, *arguments])
         # exec: a stop must reach Python, not the shell.
         entrypoint = f"cd {shlex.quote(os.getcwd())} || exit {CANNOT_START}; exec {words}"
-        environment = _environment("SALT_RAY_CACHE", "SALT_RAY_RUNS", "SALT_RAY_DATA")
+        environment = _environment("SALT_RAY_CACHE", "SALT_RAY_RUNS", "SALT_RAY_DATA", NODE_TYPES)
         return cls(entrypoint, arguments, project_files(project), environment)
 
     @classmethod

@@ -9,9 +9,9 @@ from typing import Any
 
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.folds import train_folds
 from salt_ray.cluster.prediction import predict_chunks
 from salt_ray.cluster.tasks import RayTasks
+from salt_ray.cluster.training import train_folds
 from salt_ray.cluster.trials import run_trials
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Resources

@@ -25,14 +25,12 @@ from salt_ray.cluster import session  # isort: skip (sets Ray's environment)
 import aiohttp
 import ray.exceptions
 import requests
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
-from ray._private.utils import read_ray_address
 from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from salt_ray.cluster import private
 from salt_ray.cluster.command import CANNOT_START, Command, take_option
-from salt_ray.cluster.package import PROJECT, write_package
+from salt_ray.cluster.package import PROJECT, copy_files
 from salt_ray.cluster.session import ClusterError
 from salt_ray.errors import Interrupted
 
@@ -63,11 +61,11 @@ def run_as_job(
         driver of a job already.
 
     Raises:
-        ClusterError: the cluster or its dashboard cannot be reached, or does not take the job; the code is too big; an
+        ClusterError: the cluster or its dashboard cannot be reached, or does not take the job; an
             argument holds a secret, asks for JSON, or names tiles on this machine.
         Interrupted: a signal ended the printing.
     """
-    if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:  # Ray describes the job in it, to drivers alone
+    if private.is_driver_of_a_job():
         return None
     named = address if address != "auto" else None
     cluster = named or session.own_cluster() or address  # "auto" stays only where there is none
@@ -81,8 +79,8 @@ def run_as_job(
     given_mode = os.environ.get("RAY_AUTH_MODE")
     if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
         # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.
-        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        logging.getLogger(private.TOKEN_LOGGER).setLevel(logging.ERROR)
+        private.use_token_of_this_node()
     if any(SECRET.search(word) for word in arguments):
         raise ClusterError(
             "keys in a URI would be shown by the dashboard: leave them out, and give them to the cluster"
@@ -134,12 +132,11 @@ class Job:
         """
         try:
             with tempfile.TemporaryDirectory() as folder:
-                package = Path(folder) / "code.zip"
-                write_package(command.files, package)
+                copy_files(command.files, Path(folder))
                 self._client.submit_job(
                     entrypoint=command.entrypoint,
                     submission_id=self.id,
-                    runtime_env={"working_dir": str(package), "env_vars": dict(command.environment)},
+                    runtime_env={"working_dir": folder, "env_vars": dict(command.environment)},
                     metadata={"command": shlex.join(command.arguments)},
                 )
         except (*LOST, ValueError) as error:
@@ -273,7 +270,7 @@ def _is_here(cluster: str) -> bool:
 
     Ray's own file must name it: a tunnel ends on this machine, too. A worker's file names a head on another machine.
     """
-    node = read_ray_address()
+    node = private.own_address()
     if not node or cluster.startswith(("http://", "https://")):
         return False
     (host, _, port), (own_host, _, own_port) = cluster.rpartition(":"), node.rpartition(":")

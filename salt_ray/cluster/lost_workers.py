@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from salt_ray.cluster.session import first_line  # isort: skip (sets Ray's environment)
-from ray._private.state import state
-from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.callback import UserCallback
 
 from salt_ray.artifacts import RunDirectory
+from salt_ray.cluster import private
+from salt_ray.cluster.private import DeathReason
 from salt_ray.cluster.restarts import Loss, Restarts
 from salt_ray.training.checkpoint import Superseded
 from salt_ray.training.micro_batch import SMALLEST, MicroBatch
@@ -27,7 +26,7 @@ NODE_SECONDS = 20.0
 LOOK_SECONDS = 0.5
 # Ways in which Ray ends an actor of which nobody holds a handle any more. Ray Tune drops that of a trial as soon as the
 # trial cannot be reached, and what Ray's head node would have found out about it is then lost.
-DROPPED = (ActorDiedErrorContext.OUT_OF_SCOPE, ActorDiedErrorContext.REF_DELETED, ActorDiedErrorContext.RAY_KILL)
+DROPPED = (DeathReason.OUT_OF_SCOPE, DeathReason.REF_DELETED, DeathReason.RAY_KILL)
 OUT_OF_MEMORY = Loss("memory", "killed because its node ran out of memory")
 CUT_OFF = Loss("node", "its node cannot be reached")
 LOW_MEMORY = "killed due to the node running low on memory"  # in Ray's own words
@@ -45,8 +44,7 @@ class WorkerInquiry:
     @classmethod
     def of_error(cls, error: BaseException) -> WorkerInquiry:
         """Into what a call of the worker raised, or what Ray Train makes of that."""
-        if isinstance(error, WorkerHealthCheckFailedError):
-            error = error.health_check_failure
+        error = getattr(error, "health_check_failure", error)  # in what Ray Train makes of it
         if isinstance(error, OutOfMemoryError):
             return cls(OUT_OF_MEMORY)
         if isinstance(error, Superseded):
@@ -79,7 +77,7 @@ class WorkerInquiry:
 
 def _seen_by_head_node(actor_id: str | None) -> tuple[Loss | None, float]:
     """Why an actor died, None while it is called alive; and how long after its loss that may still change."""
-    actor = state.actor_table(actor_id) if actor_id is not None else None
+    actor = private.actor(actor_id) if actor_id is not None else None
     if not actor:
         return CUT_OFF, 0
     if actor["State"] != "DEAD":
@@ -89,18 +87,14 @@ def _seen_by_head_node(actor_id: str | None) -> tuple[Loss | None, float]:
     death, node = actor["DeathCause"].actor_died_error_context, actor["Address"]["NodeID"]
     placed = bool(node.strip("f"))  # it is empty or all ones for an actor that never had a node
     address = death.node_ip_address or actor["Address"]["IPAddress"]
-    if death.reason == ActorDiedErrorContext.NODE_DIED or (placed and not _alive(node)):
+    if death.reason == DeathReason.NODE_DIED or (placed and not private.node_is_alive(node)):
         return Loss("node", f"its node {address} died"), 0
     patience = VERDICT_SECONDS if death.reason in DROPPED else NODE_SECONDS
-    if death.reason == ActorDiedErrorContext.WORKER_DIED:
+    if death.reason == DeathReason.WORKER_DIED:
         reason = f"its process on {address} was killed or crashed"
     else:
         reason = (death.error_message or "Ray ended it").splitlines()[0]
     return Loss("worker", reason), patience if placed else 0
-
-
-def _alive(node: str) -> bool:
-    return any(row["NodeID"] == node and row["Alive"] for row in state.node_table())
 
 
 class FoldLosses(UserCallback):

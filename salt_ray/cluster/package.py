@@ -1,23 +1,19 @@
-"""The project's code as one package, which Ray unpacks on every node that works on a job.
+"""The project's code, which travels with a job; Ray unpacks it on every node that works on it.
 
-What travels is listed, not what stays: data, runs and keys that lie in the project's folder are never looked at.
+What travels is listed, by place and kind, and not what stays: data, runs and keys that lie in the project's folder are
+never looked at.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
+import shutil
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
-
-from salt_ray.cluster.session import ClusterError  # isort: skip (sets Ray's environment)
-from ray._private.runtime_env.packaging import _dir_travel, get_excludes_from_ignore_files
+from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]  # a checkout, or where the package is installed
-CONTENT = ("launch.py", "pyproject.toml", "constraints.txt", "salt_ray", "experiments", "benchmarks")
-LIMIT_BYTES = 20 << 20  # the code has less than 1 MB; Ray would take 512 MiB, and keep them in the head's memory
-NAMED = 3  # files, and folders, that a package too big names
+FILES = ("launch.py", "pyproject.toml", "constraints.txt")
+FOLDERS = ("salt_ray", "experiments", "benchmarks")
+CODE = {".py", ".html", ".css"}
 
 
 def is_checkout(project: Path) -> bool:
@@ -26,53 +22,21 @@ def is_checkout(project: Path) -> bool:
 
 
 def project_files(project: Path) -> dict[str, Path]:
-    """The project's code by its place in the package ("salt_ray/config.py"); of an installed one the package alone.
-
-    Hidden files, compiled ones and what a ``.gitignore`` or ``.rayignore`` names stay behind.
-    """
-    log = logging.getLogger(__name__)  # Ray's own one would tell of every .gitignore
-    ignored = get_excludes_from_ignore_files(project, include_gitignore=True, logger=log)
-    found: list[Path] = []
-    for name in CONTENT if is_checkout(project) else ("salt_ray",):
-        if (project / name).exists():
-            _dir_travel(project / name, [*ignored, _no_code], found.append, include_gitignore=True, logger=log)
-    return {path.relative_to(project).as_posix(): path for path in found if path.is_file()}
-
-
-def _no_code(path: Path) -> bool:
-    return path.name.startswith(".") or path.name == "__pycache__" or path.suffix == ".pyc"
+    """The code by its place in the package ("salt_ray/config.py"); of an installed project ``salt_ray`` alone."""
+    whole = is_checkout(project)
+    found = [project / name for name in FILES if whole]
+    for folder in FOLDERS if whole else FOLDERS[:1]:
+        found += (path for path in sorted((project / folder).rglob("*")) if path.suffix in CODE)
+    places = {path.relative_to(project): path for path in found if path.is_file()}
+    return {
+        place.as_posix(): path
+        for place, path in places.items()
+        if not any(part.startswith(".") for part in place.parts)
+    }
 
 
-def write_package(files: Mapping[str, Path], path: Path) -> None:
-    """Write a zip with the same bytes for the same files: Ray uploads only what the cluster does not have yet."""
-    with ZipFile(path, "w") as package:
-        for place in sorted(files):
-            package.writestr(ZipInfo(place), files[place].read_bytes(), ZIP_DEFLATED)  # no time of change
-
-
-def check_size(files: Mapping[str, Path]) -> None:
-    """Refuse what is too big to be code.
-
-    Raises:
-        ClusterError: naming the largest files and folders.
-    """
-    sizes = {place: file.stat().st_size for place, file in files.items()}
-    total = sum(sizes.values())
-    if total <= LIMIT_BYTES:
-        return
-    folders = Counter()
-    for place, size in sizes.items():
-        folders[f"{PurePosixPath(place).parent}/"] += size
-    raise ClusterError(
-        f"{_mib(total)} would travel to the cluster as code, and {_mib(LIMIT_BYTES)} may: the largest files are "
-        f"{_largest(sizes)}, the largest folders {_largest(folders)}; move what is no code elsewhere, or name it in "
-        ".gitignore"
-    )
-
-
-def _largest(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} ({_mib(size)})" for name, size in Counter(sizes).most_common(NAMED))
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def copy_files(files: Mapping[str, Path], folder: Path) -> None:
+    """Copy files to their places in a folder."""
+    for place, file in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / place)

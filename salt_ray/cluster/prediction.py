@@ -12,10 +12,10 @@ import numpy as np
 import ray
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.folds import worker_device
 from salt_ray.cluster.lost_workers import WorkerInquiry
 from salt_ray.cluster.restarts import GivenUp, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting
+from salt_ray.cluster.training import worker_device
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError

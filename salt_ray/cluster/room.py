@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from salt_ray.cluster.session import may_grow, slots  # isort: skip (sets Ray's environment)
-from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
+from salt_ray.cluster.private import autoscaling_coordinator
 
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 30.0
@@ -34,7 +34,7 @@ class Demand:
 
     def __init__(self, run: str, wanted: dict[str, float]) -> None:
         self._run, self._wanted = run, wanted
-        self._coordinator = get_or_create_autoscaling_coordinator() if may_grow(wanted) else None
+        self._coordinator = autoscaling_coordinator() if may_grow(wanted) else None
         self._asked: dict[str, tuple[int, float]] = {}
 
     def __enter__(self) -> Demand:
@@ -62,7 +62,7 @@ def requester(run: str, who: str) -> str:
 
 def withdraw(run: str, who: str) -> None:
     """End a demand from another process, one that is about to tell its own."""
-    get_or_create_autoscaling_coordinator().cancel_request.remote(requester(run, who))
+    autoscaling_coordinator().cancel_request.remote(requester(run, who))
 
 
 class Waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -11,48 +12,16 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-# Read by Ray when it is imported, in this process and in every worker (they inherit the environment of a local Ray
-# and get it through the runtime environment on a cluster).
-ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon an end or a death is noticed: 2 s by default
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # workers' prints would appear twice
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's API lists the runs by name
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials are logged as folds are, and remembered by the study
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a search as it ends everything else; it goes on from there
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the study has every reason, and the terminal one line of it
-    "TUNE_WARN_THRESHOLD_S": "30",  # it would complain whenever the cores are busy with training
-    "RAY_AIR_NEW_OUTPUT": "0",  # the terminal shows our own table
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay true in workers
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Every fold has half a dozen small processes; from four times this number on, Ray warns about them. Default: cores.
-    "RAY_worker_maximum_startup_concurrency": str(max(8, os.cpu_count() or 1)),
-    "RAY_worker_niceness": "0",  # 15 by default: on a busy CPU training would yield to everything else
-    # glibc hands freed activations back to the kernel and faults them in again at every step; keeping them gave 12 %
-    # more tiles/s on a CPU (4 runs). 32 MiB is the largest threshold that glibc takes.
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-}
-# A local Ray has the address 127.0.0.1 and listens there alone. Ray has no option for it, and ray.init takes the
-# machine's own address for a loopback one; but this switch makes it do here what it does on macOS and Windows. Not in
-# ENVIRONMENT, because the nodes of a cluster need their real addresses; joining one is as ever.
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# How long a local Ray may take to come up: 30 s by default, which a machine with busy cores does not always keep.
-PATIENCE = "RAY_raylet_start_wait_time_s"
-for _name, _value in (ENVIRONMENT | LOOPBACK | {PATIENCE: "180"}).items():
-    os.environ.setdefault(_name, _value)
+from salt_ray.cluster.environment import ENVIRONMENT, PATIENCE  # isort: skip (before Ray)
+import ray
 
-import ray  # noqa: E402
-from ray._common.utils import get_default_system_temp_dir  # noqa: E402
-from ray._private.utils import read_ray_address  # noqa: E402
+from salt_ray.cluster import private
+from salt_ray.config import Resources
+from salt_ray.errors import SaltRayError, refusal
 
-from salt_ray.cluster.autoscaler import node_types  # noqa: E402
-from salt_ray.config import Resources  # noqa: E402
-from salt_ray.errors import SaltRayError, refusal  # noqa: E402
-
+#: What the cluster's autoscaler may start: the resources of each kind of machine, as JSON. Ray tells no one.
+NODE_TYPES = "SALT_RAY_NODE_TYPES"
 LOG_BYTES = 1 << 20  # a Ray's first logs take less
 
 
@@ -75,7 +44,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
         raise ClusterError(f"no Ray answers at {wanted}: check {origin(address)}")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
-    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    logging.getLogger(private.TOKEN_LOGGER).setLevel(logging.ERROR)
     if wanted == "local":
         _check_folder()
         _guard_token()
@@ -114,20 +83,14 @@ def _own_signals() -> Iterator[None]:
         yield
         return
     handler, mask = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    connect_driver = ray._private.worker.connect
-
-    def connect_undisturbed(*args: Any, **options: Any) -> Any:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        return connect_driver(*args, **options)
 
     def restore() -> None:
-        ray._private.worker.connect = connect_driver
         signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    ray._private.worker.connect = connect_undisturbed
     try:
-        yield
+        with private.before_driver_connects(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})):
+            yield
     except SystemExit:  # by Ray's first handler
         restore()
         signal.raise_signal(signal.SIGTERM)
@@ -143,7 +106,7 @@ def _check_folder() -> None:
         ClusterError: naming what is wrong with it.
     """
     variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
-    folder = Path(get_default_system_temp_dir())
+    folder = Path(private.local_folder())
     remedy = f"set {'RAY_TMPDIR' if variable is None else variable} to a short path of ASCII characters on a local disk"
     if not str(folder).isascii():
         raise ClusterError(f"a local Ray does not start in {folder} ({variable}): its path is not ASCII; {remedy}")
@@ -157,7 +120,7 @@ def _check_folder() -> None:
 
 def _not_started(error: Exception) -> ClusterError:
     """Why a local Ray is not there."""
-    folder = get_default_system_temp_dir()
+    folder = private.local_folder()
     if "AF_UNIX" in str(error):
         return ClusterError(
             f"a local Ray does not start: the path {folder} is too long for its sockets ({first_line(error)}); "
@@ -206,7 +169,7 @@ def own_cluster() -> str | None:
     """
     if named := _named_in_environment():
         return named
-    address = read_ray_address()
+    address = private.own_address()
     return address if address and somebody_answers(address) else None
 
 
@@ -248,6 +211,23 @@ def asked_for(resources: Resources, folds: int | None = None) -> dict[str, float
     """What one fold or one prediction worker takes, whether or not a node has it; ``folds`` as above."""
     gpus = resources.gpus_per_fold is None and has_gpus()
     return resources.of_each(gpus, 0 if folds is None else _own_cores(), folds)
+
+
+def node_types() -> list[dict[str, float]]:
+    """Resources of every kind of nodes that the cluster's autoscaler may start; none where its owner names none.
+
+    Raises:
+        ClusterError: what the variable holds cannot be understood.
+    """
+    text = os.environ.get(NODE_TYPES, "[]")
+    try:
+        found = json.loads(text)
+        return [{str(name): float(amount) for name, amount in kind.items()} for kind in found]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ClusterError(
+            f"{NODE_TYPES} is {text[:60]!r}: name the resources of each kind of machine that the autoscaler may start, "
+            """such as '[{"CPU": 48, "GPU": 4}]'"""
+        ) from error
 
 
 def _own_cores() -> int:

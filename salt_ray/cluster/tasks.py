@@ -13,9 +13,9 @@ from salt_ray.cluster.session import asked_for, may_grow, slots  # isort: skip (
 import ray
 
 from salt_ray.config import Resources
-from salt_ray.mosaic.selection import LeakError
 from salt_ray.pipeline.engine import Failed
 from salt_ray.pipeline.local import attempt
+from salt_ray.postprocessing.selection import LeakError
 
 CALLS_PER_CPU = 2  # in flight: enough that no CPU waits for the driver, few enough that memory does not fill
 #: Tasks of one call at most. A call costs 5 ms of the driver's core and of its worker's, as much as a small mosaic.

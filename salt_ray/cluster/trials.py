@@ -20,13 +20,13 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
-from salt_ray.cluster.folds import worker_device
+from salt_ray.cluster import private
 from salt_ray.cluster.gauges import Gauges
 from salt_ray.cluster.lost_workers import CUT_OFF, WorkerInquiry, halve
 from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
+from salt_ray.cluster.training import worker_device
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment, ExperimentError
 from salt_ray.errors import RunError
@@ -35,7 +35,7 @@ from salt_ray.report.trials import TrialView, short
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.models import fold_models
-from salt_ray.tuning.study import STUDY_NAME, Study
+from salt_ray.tuning.study import Study
 from salt_ray.tuning.trial import Step, trial_name
 
 EXPERIMENT = "trials"  # Tune's name for the whole search
@@ -137,11 +137,11 @@ class _Unsaved:
         return {}
 
 
-class StudySearch(_Unsaved, OptunaSearch):
-    """Ray's OptunaSearch over a ``Study``, which also hands out what an earlier driver left running.
+class StudySearch(_Unsaved, Searcher):
+    """Hands Ray Tune the trials of a ``Study``: Optuna's new ones, and what an earlier driver left running.
 
-    What becomes of a trial is told by ``StudyScheduler``: OptunaSearch would call pruned trials complete and forget why
-    one failed.
+    What becomes of a trial is told by ``StudyScheduler``. Ray's own OptunaSearch would call pruned trials complete, and
+    forget why one failed.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class StudySearch(_Unsaved, OptunaSearch):
         view: TrialView,
         obstacle: Obstacle,
     ) -> None:
-        super().__init__(study.space, metric="value", mode="max", study_name=STUDY_NAME, storage=study.storage)
+        super().__init__(metric="value", mode="max")
         self._study, self._wanted, self._limit = study, wanted, limit
         self._view, self._obstacle = view, obstacle
 
@@ -162,8 +162,7 @@ class StudySearch(_Unsaved, OptunaSearch):
             return None  # later: what is proposed later knows more
         with self._obstacle.met():
             while (trial := self._study.ask()) is not None:
-                self._ot_trials[trial_id] = trial
-                values = super().suggest(trial_id)
+                values = trial.params
                 try:
                     self._study.begin(trial)
                 except ExperimentError as error:
@@ -227,10 +226,10 @@ class StudyScheduler(_Unsaved, FIFOScheduler):
             return True
         if line is None:
             if trial.status == Trial.PENDING:
-                tune_controller._set_trial_status(trial, Trial.PAUSED)
+                private.put_by(tune_controller, trial)
             return False
         if trial.status == Trial.PAUSED:
-            tune_controller._set_trial_status(trial, Trial.PENDING)
+            private.let_begin(tune_controller, trial)
         self._view.say(f"{trial_name(number)}: {line}")
         return True
 
@@ -363,4 +362,4 @@ def _train_in_worker(
     return {"value": float("nan"), "failure": end.failure, "obstacle": end.obstacle, "lines": lines}
 
 
-_train_in_worker.__mixins__ = (_Named,)
+_train_in_worker = private.with_mixin(_train_in_worker, _Named)

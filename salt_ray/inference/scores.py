@@ -18,6 +18,7 @@ import numpy as np
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
+from salt_ray.metric import score, trivial_scores
 from salt_ray.survey.coding import decoded
 from salt_ray.survey.decoding import decode
 from salt_ray.survey.folds import FoldTable
@@ -27,7 +28,6 @@ from salt_ray.survey.memory import Memory
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.survey.problems import Problem, shown
 from salt_ray.survey.source import truth_files
-from salt_ray.training.metrics import score, trivial_scores
 
 
 def run_scores(

@@ -12,6 +12,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import survey_masks
+from salt_ray.metric import score, trivial_scores
 from salt_ray.pipeline.engine import Engine, Predicting
 from salt_ray.pipeline.outputs import write_behind_masks
 from salt_ray.pipeline.prediction import PredictionTask, predict_missing
@@ -22,7 +23,6 @@ from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.survey.tiles import load_survey
-from salt_ray.training.metrics import score, trivial_scores
 
 
 class Application:

@@ -18,14 +18,14 @@ from salt_ray.config import Experiment, RuleName
 from salt_ray.decision import Decision
 from salt_ray.errors import SaltRayError
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.mosaic.corrections import CorrectedMosaic, correct, gather, save_changes
-from salt_ray.mosaic.draw import draw_mosaic, write_png
-from salt_ray.mosaic.evidence import Evidence, choose, report, settle, weigh
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, positions
-from salt_ray.mosaic.rules import MIN_TILES, RULES
-from salt_ray.mosaic.selection import Trial, hidden_groups, try_rules
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.pipeline.engine import Engine, Failed
+from salt_ray.postprocessing.corrections import CorrectedMosaic, correct, gather, save_changes
+from salt_ray.postprocessing.draw import draw_mosaic, write_png
+from salt_ray.postprocessing.evidence import Evidence, choose, report, settle, weigh
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, positions
+from salt_ray.postprocessing.rules import MIN_TILES, RULES
+from salt_ray.postprocessing.selection import HiddenScores, hidden_groups, try_rules
 from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.prepared import PreparedSurvey
@@ -41,7 +41,7 @@ def try_mosaic(
     groups: np.ndarray,
     candidates: Sequence[Sequence[RuleName]],
     decision: Decision,
-) -> Trial:
+) -> HiddenScores:
     """``try_rules`` on what is stored of a mosaic; ``groups``: of its tiles."""
     return try_rules(PredictedMosaic.gather(tiles, models), groups, candidates, decision)
 
@@ -101,7 +101,7 @@ class Postprocessing:
         self._groups = hidden_groups(self._mosaic_of, judged, experiment.seed)
         self._alone: dict[RuleName, Evidence] = {}
         self._together: Evidence | None = None
-        self._trials: dict[int, Trial] = {}
+        self._scores: dict[int, HiddenScores] = {}
         self._held: list[int] = []  # complete, but the rules are not known yet
         self._untried: set[int] = set()
         self._rules: tuple[RuleName, ...] | None = {"seed": tuple(RULES), "none": (), "evidence": None}.get(
@@ -138,7 +138,7 @@ class Postprocessing:
         gather(mosaics, self._prepared.frame.tile_px).save(path)
         save_changes(path / "changes.csv", mosaics, self._prepared.survey.ids)
         rules = report(
-            self._alone, self._together, self._rules, self._experiment.postprocessing, list(self._trials.values())
+            self._alone, self._together, self._rules, self._experiment.postprocessing, list(self._scores.values())
         )
         write_atomically(path / "rules.json", json.dumps(rules, indent=1))
         write_sheets(path, mosaics, self._prepared.survey.ids)
@@ -152,7 +152,7 @@ class Postprocessing:
         else:
             self._held.append(number)
 
-    def _task(self, number: int) -> Callable[[], Trial | CorrectedMosaic]:
+    def _task(self, number: int) -> Callable[[], HiddenScores | CorrectedMosaic]:
         """What is to be done with a complete mosaic. While rules are tried no mosaic waits for anything else."""
         tiles = MosaicTiles.gather(number, self._members[number], self._table, self._prepared)
         models = [model.part(tiles.tiles) for model in self._models]
@@ -167,8 +167,8 @@ class Postprocessing:
         for number, answer in self._tasks.answers(wait):
             if isinstance(answer, Failed):
                 self._failures[number] = answer.reason
-            elif isinstance(answer, Trial):
-                self._trials[number] = answer
+            elif isinstance(answer, HiddenScores):
+                self._scores[number] = answer
                 self._held.append(number)
             else:
                 self._corrected[number] = answer
@@ -178,16 +178,16 @@ class Postprocessing:
                     self._decide()
 
     def _decide(self) -> None:
-        """All trials of a round have answered: first those of each rule alone, then those of the kept ones together."""
-        evidence = weigh([self._trials[number] for number in sorted(self._trials)], self._experiment.seed)
+        """All mosaics have answered, in a first round of each rule alone, in a second of the kept ones together."""
+        evidence = weigh([self._scores[number] for number in sorted(self._scores)], self._experiment.seed)
         if not evidence:  # the mosaics that hid labels have failed
             self._rules = ()
         elif not self._alone:
             self._alone = dict(zip(RULES, evidence, strict=True))
             chosen = choose(self._alone)
             if len(chosen) > 1:
-                self._candidates, self._untried = [chosen], set(self._trials)
-                self._trials = {}
+                self._candidates, self._untried = [chosen], set(self._scores)
+                self._scores = {}
             else:
                 self._rules, self._together = chosen, self._alone[chosen[0]] if chosen else None
         else:

@@ -21,13 +21,13 @@ from salt_ray.decision import Decision, validation_decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.model.weights import weights_digest
-from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import histograms, match, matching_tables
-from salt_ray.mosaic.predicted import positions
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.engine import Predicting
 from salt_ray.pipeline.prediction import PredictionTask
+from salt_ray.postprocessing.corrections import Corrections
+from salt_ray.postprocessing.predicted import positions
 from salt_ray.record import RunRecord, is_older
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import fields_if_there, readable

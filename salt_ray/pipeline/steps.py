@@ -17,19 +17,19 @@ from salt_ray.errors import TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import StoredPrediction, StoredRecords
-from salt_ray.mosaic.corrections import correct_with_each
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
+from salt_ray.metric import score as mean_score
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.outputs import write_behind_masks
 from salt_ray.pipeline.postprocessing import Postprocessing, PostprocessingFailed
 from salt_ray.pipeline.prediction import predict_missing, say_outdated
 from salt_ray.pipeline.run import Run
+from salt_ray.postprocessing.corrections import correct_with_each
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.record import RunRecord, is_older
 from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.storage import StoragePath, load_fields, remove_tree, write_atomically
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.submission import write_masks, write_submission
-from salt_ray.training.metrics import score as mean_score
 from salt_ray.training.models import other_predictions, passed_over
 
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit

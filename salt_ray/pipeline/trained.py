@@ -21,11 +21,11 @@ from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.predictor import Prediction, Predictor, Tiles
 from salt_ray.inference.stored import chunk_path
+from salt_ray.metric import tile_scores
 from salt_ray.record import RunRecord
 from salt_ray.report.finished import load_scores
 from salt_ray.storage import StoragePath, load_array, load_fields, readable, storage_path
 from salt_ray.survey.folds import load_folds
-from salt_ray.training.metrics import tile_scores
 from salt_ray.training.models import FoldModel, fold_models, passed_over
 from salt_ray.training.task import decisive, fold_name
 

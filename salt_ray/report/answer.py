@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from salt_ray.metric import trivial_scores
 from salt_ray.report import findings
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.part import Part
 from salt_ray.storage import load_fields, readable
-from salt_ray.training.metrics import trivial_scores
 
 
 def answer(finished: FinishedRun) -> Part:

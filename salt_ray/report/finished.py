@@ -17,8 +17,8 @@ from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import PROGRAM, RunError
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.mosaic.corrections import Corrections
 from salt_ray.mosaic.table import MosaicTable
+from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.report.judged import Judged, judge
 from salt_ray.storage import StoragePath, parse_fields, readable
 from salt_ray.survey.folds import FoldTable

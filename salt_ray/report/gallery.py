@@ -14,10 +14,10 @@ import numpy as np
 
 from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.mosaic.corrections import Corrections
-from salt_ray.mosaic.draw import draw_mosaic, encode_png
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.mosaic.table import MosaicTable
+from salt_ray.postprocessing.corrections import Corrections
+from salt_ray.postprocessing.draw import draw_mosaic, encode_png
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.report.judged import Judged
 from salt_ray.survey.prepared import PreparedSurvey
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction, mean_blocks
+from salt_ray.metric import tile_scores
 from salt_ray.survey.prepared import PreparedSurvey
-from salt_ray.training.metrics import tile_scores
 
 MASK_THRESHOLDS = np.arange(1, 20) / 20
 SALT_THRESHOLDS = np.arange(0, 51) / 50

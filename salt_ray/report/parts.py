@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from salt_ray.config import RuleName
-from salt_ray.mosaic.rules import RULES
+from salt_ray.postprocessing.rules import RULES
 from salt_ray.report import charts, findings, gallery, inventory, provenance
 from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS

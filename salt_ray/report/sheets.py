@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from salt_ray.mosaic.corrections import CorrectedMosaic
-from salt_ray.mosaic.draw import ChangedTile, before_after, contact_sheet, read_png, write_png
+from salt_ray.postprocessing.corrections import CorrectedMosaic
+from salt_ray.postprocessing.draw import ChangedTile, before_after, contact_sheet, read_png, write_png
 from salt_ray.storage import StoragePath
 
 MOSAICS, TILES = 12, 16  # as many as one looks through

@@ -28,6 +28,7 @@ from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Stage
 from salt_ray.decision import Decision
 from salt_ray.errors import TrainingFailed
+from salt_ray.metric import score
 from salt_ray.model.acceleration import (
     CompilationFailed,
     compilation_watched,
@@ -46,7 +47,6 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Ownership, Saver, read_checkpoint
 from salt_ray.training.hardware import remember_device
 from salt_ray.training.losses import combined_loss
-from salt_ray.training.metrics import score
 from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
 from salt_ray.training.progress import Progress
 from salt_ray.training.samples import Samples, samples_for

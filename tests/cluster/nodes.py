@@ -17,7 +17,7 @@ from head import ROOT, free_port
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import session
-from salt_ray.cluster.folds import Outcome, train_folds
+from salt_ray.cluster.training import Outcome, train_folds
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask

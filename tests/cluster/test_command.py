@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from head import write_project
 
-from salt_ray.cluster import package
 from salt_ray.cluster.command import Command, take_option
 from salt_ray.cluster.session import ClusterError
 
@@ -114,12 +113,6 @@ def test_files_of_settings_that_stay_here_are_named(project: Path, monkeypatch: 
     elsewhere(project, "train", *(word for field in fields for word in ("--set", field)), said=said)
     (line,) = said
     assert line.startswith("ideas/tiles.csv (holdout) stays")
-
-
-def test_what_is_too_big_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "LIMIT_BYTES", 1000)
-    with pytest.raises(ClusterError, match="largest files"):
-        Command.here(project, ["train"])
 
 
 def test_options_are_taken_in_both_forms() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,41 +12,11 @@ from nodes import NODE_MEMORY, Training, growing_cluster
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import room
-from salt_ray.cluster.autoscaler import configured_types
-from salt_ray.cluster.session import ClusterError, fold_resources
+from salt_ray.cluster.session import NODE_TYPES, ClusterError, fold_resources
 from salt_ray.config import Experiment, Resources
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.task import FoldTask
-
-CONFIG = {
-    "max_workers": 4,
-    "head_node_type": "head",
-    "available_node_types": {
-        "head": {"resources": {"CPU": 8}},
-        "gpu": {"resources": {"CPU": 4, "GPU": 1}, "max_workers": 2},
-        "cpu": {"resources": {"CPU": 16}},
-        "never": {"resources": {"CPU": 64}, "max_workers": 0},
-    },
-}
-
-
-def process(processes: Path, number: int, *words: str) -> None:
-    (processes / str(number)).mkdir(parents=True)
-    (processes / str(number) / "cmdline").write_text("".join(f"{word}\0" for word in words))
-
-
-def test_node_types_are_those_of_the_autoscaler_of_this_cluster(tmp_path: Path) -> None:
-    file, other = tmp_path / "cluster.yaml", tmp_path / "other.yaml"
-    file.write_text(json.dumps(CONFIG))
-    other.write_text(json.dumps(CONFIG | {"max_workers": 0}))
-    processes = tmp_path / "proc"
-    process(processes, 1, "python", "monitor.py", "--gcs-address=10.0.0.1:6379", f"--autoscaling-config={file}")
-    process(processes, 2, "python", "monitor.py", "--gcs-address=10.0.0.1:7000", f"--autoscaling-config={other}")
-    process(processes, 3, "python", "monitor.py", "--gcs-address=10.0.0.1:8000")
-    (processes / "4").mkdir()  # it has just ended
-    assert configured_types("6379", processes) == [{"CPU": 4, "GPU": 1}, {"CPU": 16}]
-    assert configured_types("7000", processes) == configured_types("8000", processes) == []
 
 
 def test_who_waits_is_said_when_that_begins_and_seldom_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +43,12 @@ def short_folder() -> Iterator[Path]:
 @pytest.mark.alone
 @pytest.mark.slow
 def test_an_autoscaler_starts_nodes_for_the_folds_that_wait(
-    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, short_folder: Path
+    tiny: Experiment,
+    tiny_tiles: TrainingTiles,
+    tiny_folds: FoldTable,
+    tmp_path: Path,
+    short_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     types = {
         "one": {"resources": {"CPU": 1, "object_store_memory": NODE_MEMORY}, "max_workers": 4},
@@ -82,6 +56,7 @@ def test_an_autoscaler_starts_nodes_for_the_folds_that_wait(
     }
     (training,) = tiny.trainings
     experiment = tiny.replace(trainings=(training.replace(stages=(training.stages[0].replace(epochs=1),)),))
+    monkeypatch.setenv(NODE_TYPES, '[{"CPU": 1}]')
     with growing_cluster(short_folder, types):
         with pytest.raises(ClusterError, match=r"resources\.cpus_per_fold"):
             fold_resources(Resources(cpus_per_fold=2))

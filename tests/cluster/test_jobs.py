@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from zipfile import ZipFile
 
 import pytest
 from head import SECONDS, Head, free_port, running_head, write_project
 from ray.job_submission import JobStatus
 
-from salt_ray.cluster import jobs
+from salt_ray.cluster import jobs, private
 from salt_ray.cluster.command import Command
 from salt_ray.cluster.jobs import Job, run_as_job
 from salt_ray.cluster.session import ClusterError
@@ -81,7 +80,7 @@ sys.exit(3)
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", jobs.RAY_JOB_CONFIG_JSON_ENV_VAR):
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", private.RAY_JOB_CONFIG_JSON_ENV_VAR):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
 
@@ -95,7 +94,7 @@ def test_without_a_cluster_it_stays_here() -> None:
 
 
 def test_the_driver_of_a_job_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(jobs.RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")
+    monkeypatch.setenv(private.RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert run_as_job(None, ["train"], pytest.fail) is None
     assert run_as_job("10.0.0.1:6379", ["train"], pytest.fail) is None
@@ -180,7 +179,8 @@ def test_a_job_gets_its_command_and_its_code(tmp_path: Path) -> None:
 
     def submit_job(**job: object) -> None:
         submitted.update(job)
-        packed.extend(ZipFile(job["runtime_env"]["working_dir"]).namelist())
+        folder = Path(job["runtime_env"]["working_dir"])
+        packed.extend(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
     (tmp_path / "code.py").write_text("")
     command = Command(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster import lost_workers
+from salt_ray.cluster import lost_workers, private
 from salt_ray.cluster.lost_workers import FoldLosses, WorkerInquiry
 from salt_ray.cluster.restarts import GivenUp, Loss
 from salt_ray.config import Experiment, Resources
@@ -80,7 +80,7 @@ class HeadNode:
 def head(monkeypatch: pytest.MonkeyPatch) -> HeadNode:
     clock = Clock()
     head = HeadNode(clock)
-    monkeypatch.setattr(lost_workers, "state", head)
+    monkeypatch.setattr(private, "state", head)
     monkeypatch.setattr(lost_workers, "time", clock)
     return head
 

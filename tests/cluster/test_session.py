@@ -268,3 +268,18 @@ def test_what_no_node_will_ever_have_is_refused(
     monkeypatch.setattr(session, "node_types", lambda: types)
     with pytest.raises(ClusterError, match=r"resources\.cpus_per_fold"):
         session.fold_resources(resources)
+
+
+@pytest.mark.parametrize("text", ["", "48", '["CPU"]', '[{"CPU": "many"}]'])
+def test_node_types_that_cannot_be_understood_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(session.NODE_TYPES, text)
+    with pytest.raises(ClusterError, match=r"SALT_RAY_NODE_TYPES is .*such as '\[\{"):
+        session.node_types()
+
+
+def test_node_types_are_what_the_clusters_owner_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(session.NODE_TYPES, raising=False)
+    assert session.node_types() == []
+    monkeypatch.setenv(session.NODE_TYPES, '[{"CPU": 48, "GPU": 4}, {"CPU": 16}]')
+    assert session.node_types() == [{"CPU": 48.0, "GPU": 4.0}, {"CPU": 16.0}]
+    assert session.may_grow({"CPU": 12.0, "GPU": 1.0}) and not session.may_grow({"CPU": 64.0})

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster import folds, trials
-from salt_ray.cluster.folds import STARTS, Fits, FoldWork
+from salt_ray.cluster import training as folds
+from salt_ray.cluster import trials
 from salt_ray.cluster.restarts import GivenUp, Loss
+from salt_ray.cluster.training import STARTS, Fits, FoldWork
 from salt_ray.cluster.trials import Obstacle, Places, StudyScheduler, WorkersPart
 from salt_ray.config import Experiment, Resources
 from salt_ray.decision import ARGUS

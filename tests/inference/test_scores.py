@@ -16,12 +16,12 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import as_records
+from salt_ray.metric import score
 from salt_ray.survey.folds import random_folds
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.padding import Frame
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.survey.tiles import Survey
-from salt_ray.training.metrics import score
 
 SIDE, LABELLED, TOTAL = 9, 12, 20
 SETTINGS = Decision.of(Prediction(), "empty")

@@ -19,6 +19,7 @@ from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.predict import Model
+from salt_ray.metric import score
 from salt_ray.pipeline.application import Application
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.trained import TrainedRun
@@ -27,7 +28,6 @@ from salt_ray.survey import rle
 from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import load_survey
-from salt_ray.training.metrics import score
 from salt_ray.training.models import fold_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")

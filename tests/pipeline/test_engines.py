@@ -17,10 +17,10 @@ from salt_ray.config import Choice, Experiment, Resources, Tune
 from salt_ray.decision import ARGUS
 from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredRecords, chunk_path
-from salt_ray.mosaic.selection import LeakError
 from salt_ray.pipeline.engine import Chunk, Engine, Failed, Predicting
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.trial import SearchWork
+from salt_ray.postprocessing.selection import LeakError
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles

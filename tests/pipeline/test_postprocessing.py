@@ -22,13 +22,13 @@ from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
-from salt_ray.mosaic.corrections import Corrections
-from salt_ray.mosaic.predicted import MosaicTiles, positions
-from salt_ray.mosaic.selection import Trial
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline import postprocessing
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.postprocessing import Postprocessing
+from salt_ray.postprocessing.corrections import Corrections
+from salt_ray.postprocessing.predicted import MosaicTiles, positions
+from salt_ray.postprocessing.selection import HiddenScores
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
 
@@ -200,7 +200,7 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
 
     def answer(
         tiles: MosaicTiles, models: list, groups: np.ndarray, candidates: list[tuple], decision: Decision
-    ) -> Trial:
+    ) -> HiddenScores:
         rounds.append(candidates)
         if len(candidates) == 1:
             if together is None:
@@ -210,7 +210,7 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
             gains = [{"fill_holes": 0.4, "fill_corners": 0.5}.get(name, 0.0) for (name,) in candidates]
             gains[-1] = 20.0 * (tiles.number == 0)
         count = int((groups >= 0).sum())
-        return Trial(count, 0.5 * count, 0.5 * count + np.array(gains), np.ones(len(gains), int))
+        return HiddenScores(count, 0.5 * count, 0.5 * count + np.array(gains), np.ones(len(gains), int))
 
     def not_drawn(*arguments: object) -> None:
         raise ValueError("not drawn")

@@ -20,9 +20,9 @@ from road import ROOT, Road, results
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Folds
 from salt_ray.errors import RunError
-from salt_ray.mosaic.rules import RULES
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.pipeline.run import Run
+from salt_ray.postprocessing.rules import RULES
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.checkpoint import read_checkpoint

@@ -23,12 +23,12 @@ from salt_ray.errors import RunError
 from salt_ray.inference import predictor
 from salt_ray.inference.predict import Model
 from salt_ray.inference.predictor import Prediction, Predictor
+from salt_ray.metric import score
 from salt_ray.pipeline.trained import TrainedRun, load_run
 from salt_ray.survey.amplitudes import GreyRange
 from salt_ray.survey.problems import SurveyError
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import Survey, load_survey
-from salt_ray.training.metrics import score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDGE = 33

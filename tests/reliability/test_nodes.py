@@ -24,7 +24,8 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster import folds, prediction, visibility
+from salt_ray.cluster import prediction, visibility
+from salt_ray.cluster import training as folds
 from salt_ray.cluster.prediction import Workers
 from salt_ray.cluster.session import slots
 from salt_ray.cluster.trials import run_trials

@@ -18,11 +18,11 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores
 from salt_ray.inference.stored import as_records
-from salt_ray.mosaic.corrections import Corrections
-from salt_ray.mosaic.evidence import Evidence, choose, report
-from salt_ray.mosaic.rules import RULES
-from salt_ray.mosaic.selection import Trial
 from salt_ray.mosaic.table import MosaicTable
+from salt_ray.postprocessing.corrections import Corrections
+from salt_ray.postprocessing.evidence import Evidence, choose, report
+from salt_ray.postprocessing.rules import RULES
+from salt_ray.postprocessing.selection import Trial
 from salt_ray.report.finished import FinishedRun
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey

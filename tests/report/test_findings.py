@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from salt_ray.inference.ensemble import decided_masks
+from salt_ray.metric import score, tile_scores
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report import findings
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS, Judged, judge
 from salt_ray.survey.folds import FoldTable
-from salt_ray.training.metrics import score, tile_scores
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from page_reader import PageReader, read_page
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.inference.scores import run_scores
-from salt_ray.mosaic.corrections import Corrections
-from salt_ray.mosaic.rules import RULES
+from salt_ray.postprocessing.corrections import Corrections
+from salt_ray.postprocessing.rules import RULES
 from salt_ray.report import parts
 from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun

@@ -18,6 +18,7 @@ from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.experiment_file import override
+from salt_ray.metric import score
 from salt_ray.model.acceleration import mixed_precision
 from salt_ray.model.network import Logits
 from salt_ray.survey.folds import FoldTable
@@ -26,7 +27,6 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import checkpoint
 from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Superseded, read_checkpoint
 from salt_ray.training.loop import batches, train_fold, validate
-from salt_ray.training.metrics import score
 from salt_ray.training.progress import Progress
 from salt_ray.training.samples import samples_for
 from salt_ray.training.task import FoldTask

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sketch import mask, text
 
-from salt_ray.mosaic.runs import bands, is_closed_below, is_terminal, is_vertical, runs
+from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical, runs
 
 LINES = st.lists(st.booleans(), min_size=1, max_size=40).map(np.array)
 

@@ -13,8 +13,8 @@ from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import as_records
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view, positions, view
 from salt_ray.mosaic.table import MosaicTable
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view, positions, view
 from salt_ray.survey.padding import Frame
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.survey.tiles import Survey

@@ -14,9 +14,9 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
+from salt_ray.metric import tile_scores
 from salt_ray.mosaic.table import MosaicError
 from salt_ray.storage import StoragePath, write_atomically
-from salt_ray.training.metrics import tile_scores
 
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from salt_ray.training import metrics
+from salt_ray import metric
 
 
 def _bars(both: int, truth_only: int, predicted_only: int, side: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +56,8 @@ def _reference(truth: np.ndarray, predicted: np.ndarray) -> Fraction:
 )
 def test_truth_table(both, truth_only, predicted_only, expected):
     truth, predicted = _bars(both, truth_only, predicted_only)
-    assert metrics.tile_scores(truth, predicted).tolist() == [expected]
-    assert metrics.score(truth, predicted) == expected
+    assert metric.tile_scores(truth, predicted).tolist() == [expected]
+    assert metric.score(truth, predicted) == expected
 
 
 @given(st.data(), st.integers(1, 7), st.integers(1, 7))
@@ -66,10 +66,10 @@ def test_agreement_with_fractions_and_symmetry(data, height, width):
     shape = (data.draw(st.integers(1, 4)), height, width)
     truth = data.draw(arrays.arrays(np.bool_, shape))
     predicted = truth ^ (data.draw(arrays.arrays(np.bool_, shape)) & data.draw(arrays.arrays(np.bool_, shape)))
-    scores = metrics.tile_scores(truth, predicted)
+    scores = metric.tile_scores(truth, predicted)
     assert scores.dtype == np.float64
     assert scores.tolist() == [float(_reference(*pair)) for pair in zip(truth, predicted, strict=True)]
-    assert np.array_equal(metrics.tile_scores(predicted, truth), scores)
+    assert np.array_equal(metric.tile_scores(predicted, truth), scores)
 
 
 def test_tiles_are_scored_alone_whatever_their_number_and_order():
@@ -77,36 +77,36 @@ def test_tiles_are_scored_alone_whatever_their_number_and_order():
     truth = random.random((150, 101, 101)) < random.random((150, 1, 1))
     predicted = truth ^ (random.random((150, 101, 101)) < random.random((150, 1, 1)) / 2)
     predicted[::9] = truth[::9] = False
-    together = metrics.tile_scores(truth, predicted)
-    alone = [metrics.tile_scores(truth[i : i + 1], predicted[i : i + 1])[0] for i in range(150)]
+    together = metric.tile_scores(truth, predicted)
+    alone = [metric.tile_scores(truth[i : i + 1], predicted[i : i + 1])[0] for i in range(150)]
     assert together.tolist() == alone
     assert len(set(alone)) > 5
     order = random.permutation(150)
-    assert np.array_equal(metrics.tile_scores(truth[order], predicted[order]), together[order])
-    assert metrics.score(truth, predicted) == pytest.approx(sum(alone) / 150, abs=1e-12)
-    turned = metrics.tile_scores(truth.transpose(0, 2, 1), predicted.transpose(0, 2, 1))
+    assert np.array_equal(metric.tile_scores(truth[order], predicted[order]), together[order])
+    assert metric.score(truth, predicted) == pytest.approx(sum(alone) / 150, abs=1e-12)
+    turned = metric.tile_scores(truth.transpose(0, 2, 1), predicted.transpose(0, 2, 1))
     assert np.array_equal(turned, together)
 
 
 def test_wrong_arguments_are_named():
     mask = np.zeros((2, 4, 4), dtype=bool)
     with pytest.raises(TypeError, match="predicted must be bool, not float64"):
-        metrics.tile_scores(mask, mask.astype(float))
+        metric.tile_scores(mask, mask.astype(float))
     with pytest.raises(TypeError, match="truth must be bool, not uint8"):
-        metrics.score(mask.view(np.uint8), mask)
+        metric.score(mask.view(np.uint8), mask)
     for other in (mask[:1], mask[0], np.zeros((2, 4, 5), dtype=bool)):
         with pytest.raises(ValueError, match="N, H, W"):
-            metrics.tile_scores(mask, other)
+            metric.tile_scores(mask, other)
     with pytest.raises(ValueError, match="no tile"):
-        metrics.score(mask[:0], mask[:0])
-    assert metrics.tile_scores(mask[:0], mask[:0]).shape == (0,)
+        metric.score(mask[:0], mask[:0])
+    assert metric.tile_scores(mask[:0], mask[:0]).shape == (0,)
 
 
 def test_trivial_answers_on_a_survey_of_one_shape():
     known = np.zeros((10, 8, 8), dtype=bool)
     known[:6, :4] = True  # six tiles are half salt, four empty
     truth = known[3:]
-    assert metrics.trivial_scores(known, truth) == {"all_empty": 4 / 7, "best_constant": 3 / 7}
+    assert metric.trivial_scores(known, truth) == {"all_empty": 4 / 7, "best_constant": 3 / 7}
 
 
 def test_the_best_constant_is_chosen_on_known_masks_and_scored_on_others():
@@ -116,20 +116,20 @@ def test_the_best_constant_is_chosen_on_known_masks_and_scored_on_others():
     truth = np.zeros((2, 8, 8), dtype=bool)
     truth[:, :6] = True
     # On the known masks the upper two rows score best, though six rows would be right on the others.
-    assert metrics.trivial_scores(known, truth)["best_constant"] == 0.0
-    assert metrics.trivial_scores(truth, truth)["best_constant"] == 1.0
+    assert metric.trivial_scores(known, truth)["best_constant"] == 0.0
+    assert metric.trivial_scores(truth, truth)["best_constant"] == 1.0
 
 
 @pytest.mark.parametrize("level", [False, True])
 def test_neither_an_empty_nor_a_full_mask_is_a_constant_answer(level):
     known = np.full((3, 5, 5), level)
-    assert math.isnan(metrics.trivial_scores(known, known)["best_constant"])
+    assert math.isnan(metric.trivial_scores(known, known)["best_constant"])
 
 
 def test_trivial_answers_need_tiles_of_one_size():
     known = np.zeros((2, 4, 4), dtype=bool)
     known[:, 0] = True
     with pytest.raises(ValueError, match="one size"):
-        metrics.trivial_scores(known, np.zeros((2, 5, 5), dtype=bool))
+        metric.trivial_scores(known, np.zeros((2, 5, 5), dtype=bool))
     with pytest.raises(ValueError, match="no tile"):
-        metrics.trivial_scores(known, known[:0])
+        metric.trivial_scores(known, known[:0])

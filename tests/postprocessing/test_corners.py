@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sketch import mosaic
 
-from salt_ray.mosaic.corners import corner, fill_corners
-from salt_ray.mosaic.layout import Mosaic
+from salt_ray.postprocessing.corners import corner, fill_corners
+from salt_ray.postprocessing.seen import SeenMosaic
 
 SIZE = 101
 Section = Callable[[np.ndarray, np.ndarray], np.ndarray]  # x, y in tiles from the corner, y upwards -> salt
@@ -92,7 +92,7 @@ def test_what_is_no_corner_stays(left: Section, below: Section) -> None:
     assert corner(quarter(left)[0, 0], quarter(below)[1, 1]) is None
 
 
-def corrected_places(seen: Mosaic) -> dict[tuple[int, int], np.ndarray]:
+def corrected_places(seen: SeenMosaic) -> dict[tuple[int, int], np.ndarray]:
     place = {tile: place for place, tile in seen.places.items()}
     return {place[one.tile]: one.mask for one in fill_corners(seen)}
 

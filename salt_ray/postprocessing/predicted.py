@@ -12,8 +12,8 @@ import numpy as np
 
 from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.mosaic.rules import Mosaic
 from salt_ray.mosaic.table import MosaicTable
+from salt_ray.postprocessing.seen import SeenMosaic
 from salt_ray.survey.prepared import PreparedSurvey
 
 
@@ -95,7 +95,7 @@ def positions(ids: np.ndarray, survey_ids: np.ndarray) -> np.ndarray:
     return found
 
 
-def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> Mosaic:
+def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> SeenMosaic:
     """The mosaic as if the ``hidden`` tiles had no label: predictions of ``models`` stand in their place.
 
     Args:
@@ -119,10 +119,10 @@ def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decisi
     masks = tiles.labels.copy()
     masks[predicted] = decision.masks(total_mask / count, total_salt / count)
     labelled = tiles.labelled & ~hidden
-    return Mosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool), decision.full_tiles)
+    return SeenMosaic(tiles.rows, tiles.cols, masks, labelled, np.zeros(len(labelled), bool), decision.full_tiles)
 
 
-def final_view(mosaic: PredictedMosaic, decision: Decision) -> Mosaic:
+def final_view(mosaic: PredictedMosaic, decision: Decision) -> SeenMosaic:
     """The mosaic with all its labels, and the mean of all models elsewhere."""
     nothing, everyone = np.zeros(len(mosaic.tiles.tiles), bool), np.ones(len(mosaic.salt), bool)
     return view(mosaic, nothing, everyone, decision)

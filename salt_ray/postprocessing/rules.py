@@ -14,17 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from salt_ray.config import RuleName
-from salt_ray.mosaic.columns import copy_down, copy_up, empty_below_closed, join_labels, join_predictions
-from salt_ray.mosaic.corners import fill_corners
-from salt_ray.mosaic.holes import fill_holes
-from salt_ray.mosaic.layout import Correction, Mosaic
 from salt_ray.mosaic.table import MosaicError
-
-__all__ = ["MIN_TILES", "RULES", "Change", "Correction", "Mosaic", "apply_rules"]
+from salt_ray.postprocessing.columns import copy_down, copy_up, empty_below_closed, join_labels, join_predictions
+from salt_ray.postprocessing.corners import fill_corners
+from salt_ray.postprocessing.holes import fill_holes
+from salt_ray.postprocessing.seen import Correction, SeenMosaic
 
 MIN_TILES = 3  # mosaics of fewer tiles stay as they are
 
-RULES: Mapping[RuleName, Callable[[Mosaic], list[Correction]]] = MappingProxyType(
+RULES: Mapping[RuleName, Callable[[SeenMosaic], list[Correction]]] = MappingProxyType(
     {
         "fill_holes": fill_holes,
         "join_labels": join_labels,
@@ -54,7 +52,7 @@ class Change(NamedTuple):
     removed: int
 
 
-def apply_rules(mosaic: Mosaic, names: Sequence[RuleName]) -> tuple[np.ndarray, list[Change]]:
+def apply_rules(mosaic: SeenMosaic, names: Sequence[RuleName]) -> tuple[np.ndarray, list[Change]]:
     """The masks after the named rules, each of which sees what the ones before it made.
 
     Args:

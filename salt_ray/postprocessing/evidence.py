@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from salt_ray.config import Postprocessing, RuleName
-from salt_ray.mosaic.rules import RULES
-from salt_ray.mosaic.selection import Trial
+from salt_ray.postprocessing.rules import RULES
+from salt_ray.postprocessing.selection import HiddenScores
 
 LEVEL = 0.05  # chance that any rule is kept that gains nothing
 MIN_MOSAICS = 10  # mosaics in which a hidden tile must have changed
@@ -56,18 +56,18 @@ class Evidence:
         return "gain not shown" if not self.convincing else "not with the others"
 
 
-def weigh(trials: Sequence[Trial], seed: int) -> list[Evidence]:
+def weigh(scores: Sequence[HiddenScores], seed: int) -> list[Evidence]:
     """What all mosaics together say about each candidate; nothing where no tile was hidden.
 
     Args:
         seed: of the bootstrap.
     """
-    if not trials:
+    if not scores:
         return []
-    tiles = np.array([trial.tiles for trial in trials])
-    before = np.array([trial.before for trial in trials])
-    gains = np.rint(TENTHS * np.array([trial.after - trial.before for trial in trials])).astype(np.int64)  # (M, C)
-    changed = np.array([trial.changed for trial in trials])
+    tiles = np.array([one.tiles for one in scores])
+    before = np.array([one.before for one in scores])
+    gains = np.rint(TENTHS * np.array([one.after - one.before for one in scores])).astype(np.int64)  # (M, C)
+    changed = np.array([one.changed for one in scores])
     mosaics = np.count_nonzero(changed, axis=0)
     score = float(before.sum() / tiles.sum())
     means = gains.sum(axis=0) / TENTHS / tiles.sum()
@@ -139,19 +139,19 @@ def report(
     together: Evidence | None,
     kept: Sequence[RuleName],
     settings: Postprocessing,
-    trials: Sequence[Trial] = (),
+    scores: Sequence[HiddenScores] = (),
 ) -> dict[str, Any]:
     """``rules.json``: what was measured, on how much, and what was kept.
 
     Args:
         together: the kept rules, all applied; None where none is kept.
-        trials: of the mosaics with hidden tiles.
+        scores: of the mosaics with hidden tiles.
     """
     return {
         "rules": settings.rules,
         "kept": list(kept),
-        "hidden_tiles": sum(trial.tiles for trial in trials),
-        "hidden_mosaics": len(trials),
+        "hidden_tiles": sum(one.tiles for one in scores),
+        "hidden_mosaics": len(scores),
         "alone": {
             name: _fields(evidence) | {"kept": name in kept, "reason": None if name in kept else evidence.reason}
             for name, evidence in alone.items()

@@ -17,9 +17,10 @@ import numpy as np
 
 from salt_ray.config import RuleName
 from salt_ray.decision import Decision
-from salt_ray.mosaic.predicted import PredictedMosaic, view
-from salt_ray.mosaic.rules import Mosaic, apply_rules
-from salt_ray.training.metrics import tile_scores
+from salt_ray.metric import tile_scores
+from salt_ray.postprocessing.predicted import PredictedMosaic, view
+from salt_ray.postprocessing.rules import apply_rules
+from salt_ray.postprocessing.seen import SeenMosaic
 
 #: Groups of a mosaic's labels: three quarters stay visible around a hidden tile, which is near to what a tile without a
 #: label has.
@@ -48,7 +49,7 @@ def hidden_groups(mosaics: np.ndarray, judged: np.ndarray, seed: int) -> np.ndar
 
 
 @dataclass(frozen=True)
-class Trial:
+class HiddenScores:
     """What one mosaic says about each candidate.
 
     Attributes:
@@ -66,7 +67,7 @@ class Trial:
 
 def try_rules(
     mosaic: PredictedMosaic, groups: np.ndarray, candidates: Sequence[Sequence[RuleName]], settings: Decision
-) -> Trial:
+) -> HiddenScores:
     """Score a mosaic's hidden tiles without rules and after each candidate.
 
     Tiles of a group that different models may judge are hidden one after the other.
@@ -90,10 +91,10 @@ def try_rules(
             masks = apply_rules(seen, rules)[0][now]
             after[candidate] += tile_scores(truth, masks).sum()
             changed[candidate] += np.count_nonzero((masks != seen.masks[now]).any(axis=(1, 2)))
-    return Trial(len(hidden), float(before), after, changed)
+    return HiddenScores(len(hidden), float(before), after, changed)
 
 
-def _without_labels(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
+def _without_labels(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> SeenMosaic:
     """``view``, of which nothing may change when the hidden labels are inverted."""
     seen = view(mosaic, hidden, models, settings)
     labels = mosaic.tiles.labels.copy()

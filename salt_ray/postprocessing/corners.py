@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from salt_ray.mosaic.layout import Correction, Mosaic
+from salt_ray.postprocessing.seen import Correction, SeenMosaic
 
 EMPTY_SHARE = 0.001  # a tile with less salt than this counts as empty
 INWARDS = 4  # px between the two lines that a boundary's slope is taken from: known to a quarter of a pixel a line
@@ -17,7 +17,7 @@ FINE = 5  # sub-pixels a pixel and axis; odd, so that one of them is the pixel's
 SHIFT = 4  # binary digits of a sub-pixel that OpenCV is given
 
 
-def fill_corners(mosaic: Mosaic) -> list[Correction]:
+def fill_corners(mosaic: SeenMosaic) -> list[Correction]:
     """Corners that the tile below and a side neighbour say are salt, added to tiles that are empty or corrected.
 
     The side neighbour's salt must reach the shared edge from a depth down to the corner, and the salt of the tile below

@@ -7,11 +7,12 @@ import pytest
 
 from salt_ray.config import Prediction
 from salt_ray.decision import Decision
-from salt_ray.mosaic import selection
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, view
-from salt_ray.mosaic.rules import RULES, Mosaic
-from salt_ray.mosaic.selection import GROUPS, LeakError, hidden_groups, try_rules
-from salt_ray.training.metrics import tile_scores
+from salt_ray.metric import tile_scores
+from salt_ray.postprocessing import selection
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, view
+from salt_ray.postprocessing.rules import RULES
+from salt_ray.postprocessing.seen import SeenMosaic
+from salt_ray.postprocessing.selection import GROUPS, LeakError, hidden_groups, try_rules
 
 SIDE = 12
 SETTINGS = Decision.of(Prediction(), "empty")
@@ -69,9 +70,9 @@ def test_scores_agree_with_a_direct_computation() -> None:
 def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """What rules are given must not depend on a hidden label: here somebody leaves the labels where they are."""
 
-    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
+    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> SeenMosaic:
         seen = view(mosaic, hidden, models, settings)
-        return Mosaic(seen.rows, seen.cols, mosaic.tiles.labels.copy(), seen.labelled, seen.corrected)
+        return SeenMosaic(seen.rows, seen.cols, mosaic.tiles.labels.copy(), seen.labelled, seen.corrected)
 
     mosaic = column_of_salt(2)
     try_rules(mosaic, each_alone(5), [("fill_holes",)], SETTINGS)
@@ -81,9 +82,9 @@ def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_hidden_tile_that_still_counts_as_labelled_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> Mosaic:
+    def leaky(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> SeenMosaic:
         seen = view(mosaic, hidden, models, settings)
-        return Mosaic(seen.rows, seen.cols, seen.masks, mosaic.tiles.labelled, seen.corrected)
+        return SeenMosaic(seen.rows, seen.cols, seen.masks, mosaic.tiles.labelled, seen.corrected)
 
     monkeypatch.setattr(selection, "view", leaky)
     with pytest.raises(LeakError):

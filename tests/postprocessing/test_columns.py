@@ -3,7 +3,7 @@
 import pytest
 from sketch import drawn, mosaic, text
 
-from salt_ray.mosaic.columns import copy_down, copy_up, empty_below_closed, join_labels, join_predictions
+from salt_ray.postprocessing.columns import copy_down, copy_up, empty_below_closed, join_labels, join_predictions
 
 EMPTY = "..... ..... ..... ..... ....."
 LEFT = "##... ##... ##... ##... ##..."

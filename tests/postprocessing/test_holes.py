@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_fill_holes
 from sketch import by_lot, drawn, mosaic
 
-from salt_ray.mosaic.holes import fill_holes
+from salt_ray.postprocessing.holes import fill_holes
 
 RING = ".###. .#.#. .###. ..... ....."
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from salt_ray.mosaic.layout import Correction, Mosaic
+from salt_ray.postprocessing.seen import Correction, SeenMosaic
 
 
-def fill_holes(mosaic: Mosaic) -> list[Correction]:
+def fill_holes(mosaic: SeenMosaic) -> list[Correction]:
     """The predictions without their holes: background that no sideways and up-down steps join to the tile's border.
 
     Where nothing but holes is not salt they stay, if an all-salt mask would be emptied: the prediction is nearer to the

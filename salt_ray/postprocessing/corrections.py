@@ -13,8 +13,9 @@ import pandas as pd
 
 from salt_ray.config import RuleName
 from salt_ray.decision import Decision
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic, final_view
-from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view
+from salt_ray.postprocessing.rules import RULES, Change, apply_rules
+from salt_ray.postprocessing.seen import SeenMosaic
 from salt_ray.storage import StoragePath, load_array, readable, save_array, write_atomically
 
 
@@ -114,7 +115,7 @@ def correct_with_each(
     return {name: Corrections.join(parts, tile_px) for name, parts in found.items()}
 
 
-def _apply(tiles: MosaicTiles, seen: Mosaic, rules: Sequence[RuleName]) -> CorrectedMosaic:
+def _apply(tiles: MosaicTiles, seen: SeenMosaic, rules: Sequence[RuleName]) -> CorrectedMosaic:
     masks, changes = apply_rules(seen, rules)
     return CorrectedMosaic(tiles, seen.masks, masks, tuple(changes))
 

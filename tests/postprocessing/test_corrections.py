@@ -11,9 +11,9 @@ from sketch import by_lot
 
 from salt_ray.config import Prediction
 from salt_ray.decision import Decision
-from salt_ray.mosaic.corrections import Corrections, correct, correct_with_each, gather
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
-from salt_ray.mosaic.rules import RULES
+from salt_ray.postprocessing.corrections import Corrections, correct, correct_with_each, gather
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
+from salt_ray.postprocessing.rules import RULES
 
 SIDE, MODELS = 16, 3
 SETTINGS = Decision.of(Prediction(), "empty")

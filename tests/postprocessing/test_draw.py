@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from salt_ray.config import RuleName
-from salt_ray.mosaic.draw import ChangedTile, Kind, before_after, contact_sheet, draw_mosaic, write_png
 from salt_ray.mosaic.table import MosaicError
+from salt_ray.postprocessing.draw import ChangedTile, Kind, before_after, contact_sheet, draw_mosaic, write_png
 
 SWATCH = 26 * 52  # px of a legend's swatch
 

@@ -11,13 +11,13 @@ from itertools import pairwise, takewhile
 
 import numpy as np
 
-from salt_ray.mosaic.layout import Correction, Mosaic
-from salt_ray.mosaic.runs import bands, is_closed_below, is_terminal, is_vertical, runs
+from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical, runs
+from salt_ray.postprocessing.seen import Correction, SeenMosaic
 
 TERMINAL_SHARE = 0.05  # a terminal tile with no more salt than this does not make its row a terminal row
 
 
-def join_labels(mosaic: Mosaic) -> list[Correction]:
+def join_labels(mosaic: SeenMosaic) -> list[Correction]:
     """Rule 2: unlabelled tiles between two labels, next to each other in the column, whose facing runs match.
 
     Runs match when the upper label's bottom edge and the lower one's top edge have the same number of them, at least
@@ -30,7 +30,7 @@ def join_labels(mosaic: Mosaic) -> list[Correction]:
     return joined
 
 
-def copy_down(mosaic: Mosaic) -> list[Correction]:
+def copy_down(mosaic: SeenMosaic) -> list[Correction]:
     """Rule 3: a vertical label down its column, until a tile that is labelled or already corrected."""
     copies = []
     for column in mosaic.columns:
@@ -40,7 +40,7 @@ def copy_down(mosaic: Mosaic) -> list[Correction]:
     return copies
 
 
-def copy_up(mosaic: Mosaic) -> list[Correction]:
+def copy_up(mosaic: SeenMosaic) -> list[Correction]:
     """Rule 4: a vertical label up its column to the terminal level, until a tile that is labelled or already corrected.
 
     The level is the row of the next terminal tile above in the column; without one, the topmost row of the mosaic with
@@ -59,7 +59,7 @@ def copy_up(mosaic: Mosaic) -> list[Correction]:
     return copies
 
 
-def join_predictions(mosaic: Mosaic) -> list[Correction]:
+def join_predictions(mosaic: SeenMosaic) -> list[Correction]:
     """Rule 5: empty predictions between two tiles with salt whose facing runs match, at least one of them a prediction.
 
     The two follow one another among the column's tiles with salt; a label between them (an empty one) keeps them apart.
@@ -74,7 +74,7 @@ def join_predictions(mosaic: Mosaic) -> list[Correction]:
     return joined
 
 
-def empty_below_closed(mosaic: Mosaic) -> list[Correction]:
+def empty_below_closed(mosaic: SeenMosaic) -> list[Correction]:
     """Rule 7: every unlabelled tile below a label that is closed below, at any distance, becomes empty."""
     emptied = []
     for column in mosaic.columns:
@@ -92,7 +92,7 @@ def _between(column: list[int], upper: int, lower: int) -> list[int]:
     return column[column.index(upper) + 1 : column.index(lower)]
 
 
-def _join(mosaic: Mosaic, upper: int, lower: int, between: list[int]) -> list[Correction]:
+def _join(mosaic: SeenMosaic, upper: int, lower: int, between: list[int]) -> list[Correction]:
     """The tiles between two of a column, drawn as the bands that join their facing runs; none where those differ."""
     above, below = runs(mosaic.masks[upper][-1]), runs(mosaic.masks[lower][0])
     if not between or len(above) == 0 or len(above) != len(below):
@@ -103,12 +103,12 @@ def _join(mosaic: Mosaic, upper: int, lower: int, between: list[int]) -> list[Co
     return [Correction(tile, band[line : line + size], (upper, lower)) for tile, line in lines.items()]
 
 
-def _copies(mosaic: Mosaic, source: int, onward: list[int]) -> list[Correction]:
+def _copies(mosaic: SeenMosaic, source: int, onward: list[int]) -> list[Correction]:
     """A label's mask for the tiles onward from it, until one that is labelled or corrected."""
     free = takewhile(lambda tile: not (mosaic.labelled[tile] or mosaic.corrected[tile]), onward)
     return [Correction(tile, mosaic.masks[source], (source,)) for tile in free]
 
 
-def _topmost_terminal_row(mosaic: Mosaic) -> int | None:
+def _topmost_terminal_row(mosaic: SeenMosaic) -> int | None:
     salty = np.flatnonzero(mosaic.salt_px > TERMINAL_SHARE * mosaic.size**2)
     return min((int(mosaic.rows[tile]) for tile in salty if is_terminal(mosaic.masks[tile])), default=None)

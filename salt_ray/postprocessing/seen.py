@@ -16,7 +16,7 @@ from salt_ray.mosaic.table import MosaicError
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class SeenMosaic:
     """The tiles of one mosaic and what is known of their salt. Places of the grid may be missing.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from salt_ray.mosaic.rules import Correction, Mosaic
+from salt_ray.postprocessing.seen import Correction, SeenMosaic
 
 Place = tuple[int, int]
 
@@ -18,7 +18,7 @@ def mask(drawing: str) -> np.ndarray:
 
 def mosaic(
     tiles: Mapping[Place, str | np.ndarray], labelled: Iterable[Place] = (), corrected: Iterable[Place] = ()
-) -> Mosaic:
+) -> SeenMosaic:
     """A mosaic from the mask at each (row, column); its arrays refuse to be written to."""
     labelled, corrected = set(labelled), set(corrected)
     assert labelled | corrected <= set(tiles)
@@ -29,14 +29,14 @@ def mosaic(
     )
 
 
-def frozen(*arrays: np.ndarray) -> Mosaic:
+def frozen(*arrays: np.ndarray) -> SeenMosaic:
     """A mosaic whose arrays refuse to be written to."""
     for array in arrays:
         array.flags.writeable = False
-    return Mosaic(*arrays)
+    return SeenMosaic(*arrays)
 
 
-def drawn(mosaic: Mosaic, corrections: list[Correction]) -> dict[Place, tuple[str, list[Place]]]:
+def drawn(mosaic: SeenMosaic, corrections: list[Correction]) -> dict[Place, tuple[str, list[Place]]]:
     """Each corrected place with its mask as a drawing, and the places that it comes from."""
     place = {tile: place for place, tile in mosaic.places.items()}
     assert len({one.tile for one in corrections}) == len(corrections)
@@ -48,7 +48,7 @@ def text(mask: np.ndarray) -> str:
     return "\n".join("".join(".#"[pixel] for pixel in line) for line in mask.astype(int))
 
 
-def by_lot(seed: int, size: int) -> Mosaic:
+def by_lot(seed: int, size: int) -> SeenMosaic:
     """A grid with missing places, in any order: salt bodies with straight sides, some of whose tiles are spoilt."""
     random = np.random.default_rng(seed)
     height, width = random.integers(2, 8), random.integers(1, 6)

@@ -11,11 +11,11 @@ import pytest
 
 from salt_ray.config import Postprocessing, Prediction
 from salt_ray.decision import Decision
-from salt_ray.mosaic import evidence
-from salt_ray.mosaic.evidence import MIN_MOSAICS, Evidence, choose, report, settle, weigh
-from salt_ray.mosaic.predicted import MosaicTiles, PredictedMosaic
-from salt_ray.mosaic.rules import RULES
-from salt_ray.mosaic.selection import Trial, hidden_groups, try_rules
+from salt_ray.postprocessing import evidence
+from salt_ray.postprocessing.evidence import MIN_MOSAICS, Evidence, choose, report, settle, weigh
+from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
+from salt_ray.postprocessing.rules import RULES
+from salt_ray.postprocessing.selection import HiddenScores, hidden_groups, try_rules
 
 SURVEYS = 200
 EDGE = 24  # px, of the tiles of made columns
@@ -36,7 +36,9 @@ WORTHLESS_SEVEN = {
 PLANTED: Changes = ([3, -3], [0.8, 0.2])
 
 
-def made_trials(random: np.random.Generator, rules: Sequence[tuple[float, Changes]], mosaics: int = 300) -> list[Trial]:
+def made_trials(
+    random: np.random.Generator, rules: Sequence[tuple[float, Changes]], mosaics: int = 300
+) -> list[HiddenScores]:
     """A survey as large as TGS: 860 hidden tiles, of which each rule changes a share.
 
     In every second mosaic a rule does the same to all the tiles that it changes.
@@ -53,12 +55,12 @@ def made_trials(random: np.random.Generator, rules: Sequence[tuple[float, Change
         changed.append(np.bincount(mosaic_of, hit, mosaics).astype(int))
     before = np.rint(random.normal(6 * sizes, np.sqrt(sizes)))
     return [
-        Trial(int(size), score / 10, (score + gain) / 10, count)
+        HiddenScores(int(size), score / 10, (score + gain) / 10, count)
         for size, score, gain, count in zip(sizes, before, np.transpose(gains), np.transpose(changed), strict=True)
     ]
 
 
-def kept_in(trials: Sequence[Trial]) -> tuple[str, ...]:
+def kept_in(trials: Sequence[HiddenScores]) -> tuple[str, ...]:
     return choose(dict(zip(RULES, weigh(trials, seed=0), strict=True)))
 
 
@@ -111,7 +113,7 @@ def column(random: np.random.Generator, labels: np.ndarray, predicted: np.ndarra
     return PredictedMosaic(tiles, masks, np.where(blind, predicted.any(axis=(1, 2)), np.nan).astype(np.float32))
 
 
-def tried_in(mosaic: PredictedMosaic, seed: int) -> Trial:
+def tried_in(mosaic: PredictedMosaic, seed: int) -> HiddenScores:
     height = len(mosaic.tiles.tiles)
     groups = hidden_groups(np.zeros(height, int), np.ones(height, bool), seed)
     return try_rules(mosaic, groups, [("copy_down",)], Decision.of(Prediction()))
@@ -153,10 +155,10 @@ def test_chances_are_adjusted_for_the_number_of_rules() -> None:
     assert evidence._holm([]) == []
 
 
-def trials_that_gain(gains: Sequence[Sequence[float]], others: int = 30) -> list[Trial]:
+def trials_that_gain(gains: Sequence[Sequence[float]], others: int = 30) -> list[HiddenScores]:
     """For each mosaic of four hidden tiles the gain of each rule, and mosaics in which no rule changes anything."""
     rows = [*gains, *[[0.0] * len(gains[0])] * others]
-    return [Trial(4, 2.4, 2.4 + np.array(row), (np.array(row) != 0).astype(int)) for row in rows]
+    return [HiddenScores(4, 2.4, 2.4 + np.array(row), (np.array(row) != 0).astype(int)) for row in rows]
 
 
 def test_a_rule_that_changed_tiles_of_few_mosaics_is_not_kept_whatever_it_gains() -> None:
@@ -171,7 +173,10 @@ def test_a_rule_that_changed_tiles_of_few_mosaics_is_not_kept_whatever_it_gains(
 
 
 def test_figures_are_means_over_hidden_tiles_with_an_interval_over_mosaics() -> None:
-    trials = [Trial(2, 1.0, np.array([1.5]), np.array([1])), Trial(6, 3.0, np.array([3.1]), np.array([2]))]
+    trials = [
+        HiddenScores(2, 1.0, np.array([1.5]), np.array([1])),
+        HiddenScores(6, 3.0, np.array([3.1]), np.array([2])),
+    ]
     (found,) = weigh(trials, seed=3)
     assert (found.before, found.after, found.gain) == pytest.approx((4 / 8, 4.6 / 8, 0.6 / 8))
     assert found.interval == pytest.approx((0.1 / 6, 0.5 / 2))  # of one of the two mosaics alone

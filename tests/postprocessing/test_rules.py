@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sketch import by_lot, frozen, mask, mosaic
 
 from salt_ray.config import RuleName
-from salt_ray.mosaic.rules import RULES, Change, Mosaic, apply_rules
 from salt_ray.mosaic.table import MosaicError
+from salt_ray.postprocessing.rules import RULES, Change, apply_rules
+from salt_ray.postprocessing.seen import SeenMosaic
 
 EMPTY, LEFT = "..... " * 5, "##... " * 5
 RING = "##### #...# #...# #...# #####"
@@ -20,7 +21,7 @@ MOSAICS = st.builds(by_lot, st.integers(0, 2**32 - 1), st.sampled_from([5, 16, 3
 NAMES = st.sampled_from([*((name,) for name in RULES), tuple(RULES)])
 
 
-def places(mosaic: Mosaic, changes: Sequence[Change]) -> set:
+def places(mosaic: SeenMosaic, changes: Sequence[Change]) -> set:
     """The changes with places instead of positions, in no order."""
     place = {tile: place for place, tile in mosaic.places.items()}
     return {(c.rule, place[c.tile], frozenset(place[s] for s in c.sources), c.added, c.removed) for c in changes}
@@ -31,7 +32,7 @@ def test_rules_stand_in_the_order_of_their_names() -> None:
 
 
 @given(MOSAICS, NAMES)
-def test_what_all_rules_keep_to(seen: Mosaic, names: tuple[RuleName, ...]) -> None:
+def test_what_all_rules_keep_to(seen: SeenMosaic, names: tuple[RuleName, ...]) -> None:
     masks, changes = apply_rules(seen, names)  # the arrays of ``seen`` refuse to be written to
     again, same = apply_rules(seen, names)
     assert np.array_equal(masks, again) and changes == same
@@ -51,7 +52,7 @@ def test_what_all_rules_keep_to(seen: Mosaic, names: tuple[RuleName, ...]) -> No
 
 
 @given(MOSAICS, NAMES)
-def test_full_masks_stay_where_they_are_salt(seen: Mosaic, names: tuple[RuleName, ...]) -> None:
+def test_full_masks_stay_where_they_are_salt(seen: SeenMosaic, names: tuple[RuleName, ...]) -> None:
     emptied, _ = apply_rules(seen, names)
     kept, changes = apply_rules(replace(seen, full_tiles="salt"), names)
     for tile in {change.tile for change in changes if kept[change.tile].all()}:
@@ -61,7 +62,7 @@ def test_full_masks_stay_where_they_are_salt(seen: Mosaic, names: tuple[RuleName
 
 
 @given(MOSAICS, st.sampled_from(list(RULES)))
-def test_a_rule_says_how_much_it_changed(seen: Mosaic, name: RuleName) -> None:
+def test_a_rule_says_how_much_it_changed(seen: SeenMosaic, name: RuleName) -> None:
     masks, changes = apply_rules(seen, [name])
     for change in changes:
         before, after = seen.masks[change.tile], masks[change.tile]
@@ -72,7 +73,7 @@ def test_a_rule_says_how_much_it_changed(seen: Mosaic, name: RuleName) -> None:
 
 
 @given(MOSAICS, NAMES, st.randoms(use_true_random=False))
-def test_the_order_of_the_tiles_does_not_matter(seen: Mosaic, names: tuple[RuleName, ...], random) -> None:
+def test_the_order_of_the_tiles_does_not_matter(seen: SeenMosaic, names: tuple[RuleName, ...], random) -> None:
     order = list(range(len(seen.rows)))
     random.shuffle(order)
     shuffled = frozen(*(getattr(seen, field)[order] for field in ("rows", "cols", "masks", "labelled", "corrected")))
@@ -83,7 +84,7 @@ def test_the_order_of_the_tiles_does_not_matter(seen: Mosaic, names: tuple[RuleN
 
 
 @given(MOSAICS, NAMES)
-def test_mirrored_mosaics_give_mirrored_results(seen: Mosaic, names: tuple[RuleName, ...]) -> None:
+def test_mirrored_mosaics_give_mirrored_results(seen: SeenMosaic, names: tuple[RuleName, ...]) -> None:
     last = seen.cols.max()
     mirrored = replace(seen, cols=last - seen.cols, masks=seen.masks[:, :, ::-1])
     masks, changes = apply_rules(seen, names)
@@ -94,7 +95,7 @@ def test_mirrored_mosaics_give_mirrored_results(seen: Mosaic, names: tuple[RuleN
 
 
 @given(MOSAICS, st.permutations(list(RULES)))
-def test_the_order_of_the_names_does_not_matter(seen: Mosaic, names: list[RuleName]) -> None:
+def test_the_order_of_the_names_does_not_matter(seen: SeenMosaic, names: list[RuleName]) -> None:
     masks, changes = apply_rules(seen, names)
     expected, in_order = apply_rules(seen, tuple(RULES))
     assert np.array_equal(masks, expected) and changes == in_order
