@@ -30,7 +30,9 @@ ENVIRONMENT = {
 # machine's own address for a loopback one; but this switch makes it do here what it does on macOS and Windows. Not in
 # ENVIRONMENT, because the nodes of a cluster need their real addresses; joining one is as ever.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Nobody drains a local Ray's node: of two folds' processes two need not start. On a cluster this reaches no worker.
+UNDRAINED = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 # How long a local Ray may take to come up: 30 s by default, which a machine with busy cores does not always keep.
 PATIENCE = "RAY_raylet_start_wait_time_s"
-for _name, _value in (ENVIRONMENT | LOOPBACK | {PATIENCE: "180"}).items():
+for _name, _value in (ENVIRONMENT | LOOPBACK | UNDRAINED | {PATIENCE: "180"}).items():
     os.environ.setdefault(_name, _value)

@@ -189,5 +189,14 @@ class TrainedRun:
             raise RunError(f"the run in {self.directory.path} is not scored: run score")
         return load_scores(self.directory.scores)
 
+    def score_table(self) -> pd.DataFrame:
+        """A row for each set of tiles that was judged: its ``name`` ("fold 0", "oof", "holdout", "test"), the number of
+        ``tiles`` (of folds it is missing) and the ``score``.
+        """
+        scores = self.scores()
+        rows = [(f"fold {name}", None, score) for name, score in scores["folds"].items()]
+        rows += [(name, scores[f"{name}_tiles"], scores[name]) for name in ("oof", "holdout", "test") if name in scores]
+        return pd.DataFrame(rows, columns=["name", "tiles", "score"]).astype({"tiles": "Int64"})
+
     def __repr__(self) -> str:
         return f"TrainedRun({Path(str(self.directory.path)).name}: {len(self.models)} models of {self.experiment.name})"

@@ -191,7 +191,12 @@ def test_the_results_are_tables(run: TrainedRun, undisturbed: Path) -> None:
     best = history.groupby(["fold", "stage"])["score"].max()
     for model in run.models:
         assert best[model.fold, model.stage] == pytest.approx(model.score)
-    assert 0 <= run.scores()["oof"] <= 1
+    scores = run.score_table().set_index("name")
+    assert (
+        scores.index.tolist() == ["fold 0", "fold 1", "oof", "test"]
+        and scores["tiles"].isna().tolist()[:2] == [True] * 2
+    )
+    assert scores["score"]["oof"] == run.scores()["oof"] and scores["tiles"]["oof"] == run.scores()["oof_tiles"]
     assert repr(run) == f"TrainedRun({undisturbed.name}: 2 models of tiny)"
 
 
