@@ -214,13 +214,17 @@ def train_in_memory(task: FoldTask, tiles: TrainingTiles, folder: Path, parts: i
 def test_a_host_without_memory_for_a_whole_batch(
     task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process whose address space ends between what whole batches and what half ones need, nearer to the former.
+    """A process whose address space ends between what whole batches and what half ones need, near to the former.
 
-    Peaks vary by 1 MB. Once, under load, a process with a limit halfway, 64 MB above, could not build a convolution.
+    Peaks vary by 1 MB, and lie 128 MB apart.
     """
     # Every tensor is mapped and unmapped on its own; otherwise what fits depends on the holes between earlier ones.
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**16))
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    # Whoever has imported Ray's session before has set these. In steps of 64 MiB peaks varied by 8 MB, and a process
+    # could not build a convolution in what was left.
+    for name in ("MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
     large, tiles = one_large_batch(task, tiny_tiles, copies=12)
 
     def begin(name: str, parts: int, limit: int | None = None) -> multiprocessing.Process:
@@ -237,7 +241,7 @@ def test_a_host_without_memory_for_a_whole_batch(
     beside = {name: begin(name, parts) for name, parts in (("whole", 1), ("halves", 2))}
     whole, halves = (seen(name, worker)["peak"] for name, worker in beside.items())
     assert whole - halves > 50 * 2**20  # the machine's kernels decide how far
-    assert seen("run", begin("run", parts=1, limit=(3 * whole + halves) // 4))["lines"] == [
+    assert seen("run", begin("run", parts=1, limit=(7 * whole + halves) // 8))["lines"] == [
         "out of memory with 144 tiles at once in epoch 1 of plateau; going on with 72 at once, same batch of 144"
     ]
     assert files_of(RunDirectory(tmp_path / "run")) == files_of(RunDirectory(tmp_path / "halves"))
