@@ -500,6 +500,10 @@ def _sentence(kind: type[Section], fault: Any) -> str:
         return f"{where}: there is no such field{near(last, parent)}"
     if fault["type"] == "missing":
         return f"{where} is missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"{where}.kind is missing"
+    if fault["type"] == "union_tag_invalid":
+        return f"{where}.kind = {fault['ctx']['tag']!r}: input should be one of {fault['ctx']['expected_tags']}"
     message = fault["msg"].removeprefix("Value error, ")
     message = "input should be a path" if fault["type"] == "path_type" else f"{message[0].lower()}{message[1:]}"
     if fault["type"] == "model_attributes_type" and parent is not None and last in parent.renamed:

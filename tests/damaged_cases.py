@@ -219,7 +219,7 @@ OPTIONS = [
         ("network.decoder.dropout=1", "network.decoder.dropout = 1", "less than 1"),
         ("network.decoder.dropout=NaN", "network.decoder.dropout = nan", "finite number"),
         ("network.decoder=unet", "network.decoder = 'unet'", "it is decoder.kind now"),
-        ("network.decoder.kind=unet", "network.decoder = {'kind': 'unet'", "'fpn', 'scse'"),
+        ("network.decoder.kind=unet", "network.decoder.kind = 'unet'", "'fpn', 'scse'"),
         ("network.fpn_widths=[1,2]", "network.fpn_widths", "it is decoder.pyramid_widths now"),
         ("network.decoder.pyramid_widths=[1,2]", "network.decoder.pyramid_widths", "missing"),
         ("network.decoder.pyramid_widths=[0,2,2,2,2]", "network.decoder.pyramid_widths", "at least 1"),

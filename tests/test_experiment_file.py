@@ -39,6 +39,8 @@ def test_every_experiment_builds_and_survives_json(path: Path, tmp_path: Path) -
         ("geometry.crop_px=100", ["geometry.crop_px", "100", "multiple of 32"]),
         ("network.decoder.pyramid_widths=[8,8,0,8,8]", ["network.decoder.pyramid_widths", "at least 1"]),
         ("network.fpn_widths=[8,8,8,8,8]", ["network.fpn_widths", "it is decoder.pyramid_widths now"]),
+        ("network.decoder.kind=unet", ["network.decoder.kind = 'unet'", "'fpn', 'scse'"]),
+        ('network.decoder={"dropout": 0.1}', ["network.decoder.kind is missing"]),
         ("network.decoder=scse", ["network.decoder = 'scse'", "it is decoder.kind now"]),
         ("network.pretrained.x=3", ["pretrained", "plain value"]),
         ("seed", ["seed", "field.sub=value"]),
