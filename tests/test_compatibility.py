@@ -12,6 +12,7 @@ import pytest
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.compatibility import in_todays_fields, in_todays_names
 from salt_ray.config import (
+    Choice,
     Experiment,
     ExperimentError,
     FloatRange,
@@ -200,16 +201,19 @@ def test_a_value_that_differs_under_its_old_name_is_a_difference(inputs: dict, t
 def test_a_search_of_a_field_that_has_moved_goes_on(tiny: Experiment, tmp_path: Path) -> None:
     lr = FloatRange(name="lr", fields=("trainings.all.stages.plateau.lr",), low=0.01, high=0.1)
     dropout = FloatRange(name="dropout", fields=("network.decoder.dropout",), low=0.0, high=0.5)
-    now = tiny.replace(tune=Tune(parameters=(lr, dropout)))
+    decoder = Choice(name="decoder", fields=("network.decoder.kind",), values=("fpn", "scse"))
+    now = tiny.replace(tune=Tune(parameters=(lr, dropout, decoder)))
     before = json.loads(now.model_dump_json())
     before["network"] = flat(before["network"])
     before["tune"]["parameters"][1]["fields"] = ["network.dropout"]
+    before["tune"]["parameters"][2]["fields"] = ["network.decoder"]
     (tmp_path / "experiment.json").write_text(json.dumps(before))
     assert load_experiment(tmp_path / "experiment.json") == now
     folder = study_folder(now, RunDirectory(tmp_path), {})
     inputs = copy.deepcopy(folder.inputs)
     inputs["experiment"]["network"] = flat(inputs["experiment"]["network"])
     inputs["tune"]["parameters"][1]["fields"] = ["network.dropout"]
+    inputs["tune"]["parameters"][2]["fields"] = ["network.decoder"]
     assert folder.differences(inputs) == []
 
 

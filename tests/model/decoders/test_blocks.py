@@ -72,6 +72,13 @@ def test_the_result_has_a_channel_for_each_that_a_map_contributes():
     assert unet().out_channels == sum(SECTION.pyramid_widths)
 
 
+def test_dropout_is_random_in_training_only():
+    decoder, features = unet(), maps()
+    assert not torch.equal(decoder(features, (32, 64)), decoder(features, (32, 64)))
+    decoder.eval()
+    assert torch.equal(decoder(features, (32, 64)), decoder(features, (32, 64)))
+
+
 def test_dropout_falls_on_every_skip_and_on_whole_channels_of_the_result():
     decoder, seen = unet(), []
     decoder.dropout.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
