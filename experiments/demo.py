@@ -9,7 +9,7 @@ Score:      0.657 ± 0.004 on the test truth (300 tiles, 3 seeds), 0.634 before 
 
 from experiments.random_folds import STAGE_1
 from experiments.random_folds_cosine import STAGE_2
-from salt_ray.config import Cosine, Experiment, Folds, Labels, Network, Plateau, Training
+from salt_ray.config import Cosine, Experiment, Folds, Fpn, Labels, Network, Plateau, Training
 
 
 def experiment() -> Experiment:
@@ -30,8 +30,7 @@ def experiment() -> Experiment:
         network=Network(
             encoder="mobilenetv3_small_050",
             pretrained=False,
-            decoder_widths=(48, 32, 24, 16, 8),
-            fpn_widths=(4, 4, 4, 4, 4),
+            decoder=Fpn(widths=(48, 32, 24, 16, 8), pyramid_widths=(4, 4, 4, 4, 4)),
             mask_head_width=8,
         ),
         trainings=(Training(name="random", folds=Folds(count=2), stages=(plateau, cosine)),),

@@ -9,10 +9,10 @@ Score:      not yet measured with ImageNet weights on a GPU; such a decoder in t
 """
 
 from experiments.random_folds import experiment as parent
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, Scse
 
 
 def experiment() -> Experiment:
     seed = parent()
-    network = seed.network.replace(decoder="scse", fpn_widths=(64, 64, 64, 64, 64))
+    network = seed.network.replace(decoder=Scse(pyramid_widths=(64, 64, 64, 64, 64)))
     return seed.replace(name="random_folds_scse", network=network)

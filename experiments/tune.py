@@ -21,7 +21,7 @@ PARAMETERS = (
     FloatRange(name="min_lr", fields=(f"{STAGES}.schedule.min_lr",), low=1e-9, high=1e-3, log=True),
     IntRange(name="early_stopping", fields=(f"{STAGES}.early_stopping",), low=50, high=200, on=False),
     Choice(name="batch_size", fields=(f"{STAGES}.batch_size",), values=(12, 16, 24, 32, 48), on=False),
-    FloatRange(name="dropout", fields=("network.dropout",), low=0.0, high=0.5, on=False),
+    FloatRange(name="dropout", fields=("network.decoder.dropout",), low=0.0, high=0.5, on=False),
     FloatRange(
         name="augmentation",
         fields=("augmentation.brightness_limit", "augmentation.contrast_limit"),

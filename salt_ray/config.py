@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -46,6 +45,8 @@ class Section(BaseModel):
 
     #: Fields that files of older versions may have, and why they have no effect any more.
     removed: ClassVar[Mapping[str, str]] = {}
+    #: Fields that files of older versions may have, and where they are today: FIELD or SECTION.FIELD.
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -130,27 +131,53 @@ class Augmentation(Section):
     brightness_contrast_probability: Fraction = 0.5
 
 
+Widths = tuple[StrictInt, StrictInt, StrictInt, StrictInt, StrictInt]
+
+
+class UNetDecoder(Section):
+    """Five U-Net blocks, of whose maps each gives the mask head a part (method section 3)."""
+
+    #: Channels of the five maps, deepest first; None: those of the skips, then 128 and 128.
+    widths: Widths | None = None
+    #: Channels that each map contributes to the mask head, deepest first.
+    pyramid_widths: Widths = (128, 64, 32, 16, 8)
+    dropout: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.2
+
+    @field_validator("widths", "pyramid_widths")
+    @classmethod
+    def _positive(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if widths is not None and min(widths) < 1:
+            raise ValueError("every width must be at least 1")
+        return widths
+
+
+class Fpn(UNetDecoder):
+    """An FPN block reads each map: the seed's, two thirds of the network's FLOPs."""
+
+    kind: Literal["fpn"] = "fpn"
+
+
+class Scse(UNetDecoder):
+    """scSE gates and a hypercolumn in place of the FPN blocks, at a fraction of their FLOPs."""
+
+    kind: Literal["scse"] = "scse"
+
+
 class Network(Section):
     """U-Net with empty head on any timm encoder (method section 3)."""
 
     encoder: str = "seresnext50_32x4d"
     #: True: timm's ImageNet weights; False: random ones; a path: a local file of the encoder's weights.
     pretrained: StrictBool | Path = True
-    #: fpn: the seed's, two thirds of the network's FLOPs; scse: scSE gates and a hypercolumn, a fraction of them.
-    decoder: Literal["fpn", "scse"] = "fpn"
-    #: Channels of the five decoder maps, deepest first; None: those of the skips, then 128 and 128.
-    decoder_widths: tuple[StrictInt, StrictInt, StrictInt, StrictInt, StrictInt] | None = None
-    #: Channels that each decoder map contributes to the mask head, deepest first.
-    fpn_widths: tuple[StrictInt, StrictInt, StrictInt, StrictInt, StrictInt] = (128, 64, 32, 16, 8)
+    decoder: Annotated[Fpn | Scse, Field(discriminator="kind")] = Fpn()
     mask_head_width: Annotated[StrictInt, Field(gt=0)] = 32
-    dropout: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.2
 
-    @field_validator("decoder_widths", "fpn_widths")
-    @classmethod
-    def _positive(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if widths is not None and min(widths) < 1:
-            raise ValueError("every width must be at least 1")
-        return widths
+    renamed: ClassVar[Mapping[str, str]] = {
+        "decoder": "decoder.kind",
+        "decoder_widths": "decoder.widths",
+        "fpn_widths": "decoder.pyramid_widths",
+        "dropout": "decoder.dropout",
+    }
 
 
 class Folds(Section):
@@ -463,21 +490,35 @@ def _kinds(kind: type[Section]) -> Iterator[type[Section]]:
 
 
 def _sentence(kind: type[Section], fault: Any) -> str:
-    # A union adds the member that was tried to the place; only the tags of our own sections mean something to people.
-    steps = [str(step) for step in fault["loc"] if not re.search(r"^(bool|path|none)$|\[", str(step))]
-    where = ".".join(steps) or kind.__name__.lower()
-    if fault["type"] == "extra_forbidden":
-        parent = _section_at(kind, fault["loc"][:-1])
-        return f"{where}: there is no such field{near(str(fault['loc'][-1]), parent.model_fields if parent else ())}"
+    *before, last = fault["loc"] or (None,)
+    parent = _section_at(kind, before)
+    unknown = fault["type"] == "extra_forbidden"
+    # A union adds the member that was tried to the place, which people do not write.
+    written = [str(step) for i, step in enumerate(fault["loc"]) if _is_written(kind, fault["loc"][:i], step)]
+    where = ".".join([*written, last] if unknown else written) or kind.__name__.lower()
+    if unknown:
+        return f"{where}: there is no such field{near(last, parent)}"
     if fault["type"] == "missing":
         return f"{where} is missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"{where}.kind is missing"
+    if fault["type"] == "union_tag_invalid":
+        return f"{where}.kind = {fault['ctx']['tag']!r}: input should be one of {fault['ctx']['expected_tags']}"
     message = fault["msg"].removeprefix("Value error, ")
     message = "input should be a path" if fault["type"] == "path_type" else f"{message[0].lower()}{message[1:]}"
+    if fault["type"] == "model_attributes_type" and parent is not None and last in parent.renamed:
+        message = f"it is {parent.renamed[last]} now"
     value = repr(fault["input"])
     return f"{where} = {value if len(value) <= 60 else value[:57] + '…'}: {message}"
 
 
-def _section_at(kind: type[Section], location: tuple) -> type[Section] | None:
+def _is_written(kind: type[Section], location: tuple, step: str | int) -> bool:
+    """Whether a step of a validation error's location is a member's number or a field of the section there."""
+    section = _section_at(kind, location)
+    return isinstance(step, int) or (section is not None and step in section.model_fields)
+
+
+def _section_at(kind: type[Section], location: Iterable[str | int]) -> type[Section] | None:
     """The section type that a validation error's location lies in (a union's members are told apart by ``kind``)."""
     candidates = [kind]
     for step in location:
@@ -500,11 +541,24 @@ def sections_in(annotation: Any) -> list[type[Section]]:
     return [section for argument in get_args(annotation) for section in sections_in(argument)]
 
 
-def near(word: str, allowed: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: which one was meant, perhaps, and which there are."""
-    allowed = list(allowed)
+def section_of(annotation: Any, fields: Any) -> type[Section] | None:
+    """The section in an annotation, of several the one whose ``kind`` the fields name."""
+    sections = sections_in(annotation)
+    kind = fields.get("kind") if isinstance(fields, dict) else None
+    named = [section for section in sections if "kind" in section.model_fields]
+    named = [section for section in named if section.model_fields["kind"].default == kind]
+    return (named or sections or [None])[0]
+
+
+def near(word: str, section: type[Section] | None) -> str:
+    """The end of a sentence about a field that a section has not: which one was meant, perhaps, and which there are."""
+    if section is None:
+        return ""
+    if word in section.renamed:
+        return f"; it is {section.renamed[word]} now"
+    allowed = list(section.model_fields)
     close = difflib.get_close_matches(word, allowed, n=1)
-    return (f"; did you mean {close[0]!r}?" if close else "") + (f" (fields: {', '.join(allowed)})" if allowed else "")
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" (fields: {', '.join(allowed)})"
 
 
 def _distinct_names(members: tuple[Named, ...]) -> tuple[Named, ...]:

@@ -19,7 +19,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from salt_ray.config import Experiment, ExperimentError, near, sentences, validated
+from salt_ray.compatibility import in_todays_names
+from salt_ray.config import Experiment, ExperimentError, near, section_of, sentences, validated
 from salt_ray.storage import StoragePath, storage_path
 
 
@@ -42,7 +43,7 @@ def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experim
         raise ExperimentError(f"there is no experiment {path}{hint}")
     if path.suffix == ".json":
         try:
-            fields = json.loads(path.read_text())
+            fields = in_todays_names(json.loads(path.read_text()), Experiment)
         except (ValueError, RecursionError) as error:
             raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
         try:
@@ -79,7 +80,8 @@ def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
     """A validated copy with ``field.sub=value`` assignments applied in order.
 
     Members of a list are named by number, by their ``name`` or by ``all``:
-    ``trainings.all.stages.plateau.epochs=3``. Values are JSON; what is not JSON is taken as text.
+    ``trainings.all.stages.plateau.epochs=3``. Values are JSON; what is not JSON is taken as text. A section of another
+    ``kind`` keeps what is not its default, as far as the new kind has such fields.
 
     Raises:
         ExperimentError: naming field, value and what is allowed.
@@ -105,12 +107,19 @@ def assign(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     """
     fields = experiment.model_dump()
     for path, value in values.items():
-        _visit(fields, path.split("."), path, functools.partial(_put, value))
+        _visit(fields, Experiment, path.split("."), path, functools.partial(_put, value))
     return validated(Experiment, fields)
 
 
-def _put(value: Any, parent: dict, field: str) -> None:
+def _put(value: Any, parent: dict, annotation: Any, field: str) -> None:
+    before = section_of(annotation, parent)
     parent[field] = value
+    after = section_of(annotation, parent)
+    if after is not before:
+        own, other = (section.model_construct().model_dump() for section in (before, after))
+        kept = {name: parent[name] for name in parent.keys() & after.model_fields if parent[name] != own.get(name)}
+        parent.clear()
+        parent.update(other | kept)
 
 
 def values_at(experiment: Experiment, path: str) -> list[Any]:
@@ -120,12 +129,12 @@ def values_at(experiment: Experiment, path: str) -> list[Any]:
         ExperimentError: there is no such field.
     """
     found: list[Any] = []
-    _visit(experiment.model_dump(), path.split("."), path, lambda node, step: found.append(node[step]))
+    _visit(experiment.model_dump(), Experiment, path.split("."), path, lambda node, _, step: found.append(node[step]))
     return found
 
 
-def _visit(node: Any, steps: list[str], path: str, apply: Callable[[dict, str], None]) -> None:
-    """Call ``apply(parent, field)`` for every field deep inside nested dictionaries and lists that ``steps`` name."""
+def _visit(node: Any, annotation: Any, steps: list[str], path: str, apply: Callable[[dict, Any, str], None]) -> None:
+    """Call ``apply(parent, its annotation, field)`` for every field deep inside ``node`` that ``steps`` name."""
     step, *rest = steps
     if isinstance(node, list | tuple):
         names = [member.get("name", str(i)) if isinstance(member, dict) else str(i) for i, member in enumerate(node)]
@@ -136,18 +145,20 @@ def _visit(node: Any, steps: list[str], path: str, apply: Callable[[dict, str], 
             member = node[names.index(name) if name in names else int(name)]
             if not rest or not isinstance(member, dict):
                 raise ExperimentError(f"{path}: set a field of this entry, or give the whole list as JSON")
-            _visit(member, rest, path, apply)
+            _visit(member, annotation, rest, path, apply)
         return
     if not isinstance(node, dict):
         raise ExperimentError(f"{path}: {step!r} is set below a plain value")
-    if step not in node:
-        raise ExperimentError(f"{path}: there is no field {step!r}{near(step, node)}")
-    if rest and node[step] is not None and not isinstance(node[step], dict | list | tuple):
+    section = section_of(annotation, node)
+    if section is None or step not in section.model_fields:
+        raise ExperimentError(f"{path}: there is no field {step!r}{near(step, section)}")
+    value = node.get(step)
+    if rest and value is not None and not isinstance(value, dict | list | tuple):
         raise ExperimentError(f"{path}: {step!r} is a plain value and has no field {rest[0]!r}")
     if rest:
-        _visit(node[step], rest, path, apply)
+        _visit(value, section.model_fields[step].annotation, rest, path, apply)
     else:
-        apply(node, step)
+        apply(node, annotation, step)
 
 
 #: Where experiments come from that the project ships: a checkout, or the installed package.

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from pyarrow.fs import FileSystem
 from scipy import ndimage
 
-from salt_ray.config import Cosine, Experiment, Folds, Labels, Network, Plateau, Resources, Stage, Training
+from salt_ray.config import Cosine, Experiment, Folds, Fpn, Labels, Network, Plateau, Resources, Stage, Training
 from salt_ray.survey.folds import FoldTable, random_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
@@ -101,8 +101,7 @@ def tiny() -> Experiment:
         network=Network(
             encoder="mnasnet_small",
             pretrained=False,
-            decoder_widths=(8, 8, 8, 8, 8),
-            fpn_widths=(2, 2, 2, 2, 2),
+            decoder=Fpn(widths=(8, 8, 8, 8, 8), pyramid_widths=(2, 2, 2, 2, 2)),
             mask_head_width=4,
         ),
         trainings=(Training(name="random", folds=Folds(count=2), stages=(plateau, cosine)),),

@@ -61,7 +61,7 @@ ALLOWED = {
     "lease": {"errors", "object_store"},
     "object_store": {"errors"},
     "config": {"errors", "storage"},
-    "experiment_file": {"config", "errors", "storage"},
+    "experiment_file": {"compatibility", "config", "errors", "storage"},
     "errors": set(),
     "home": {"errors"},
     "interruption": set(),

@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 
-from salt_ray.artifacts import Folder
-from salt_ray.compatibility import in_todays_fields
-from salt_ray.config import Experiment, Postprocessing, RemovedField, validated
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.compatibility import in_todays_fields, in_todays_names
+from salt_ray.config import (
+    Choice,
+    Experiment,
+    ExperimentError,
+    FloatRange,
+    Fpn,
+    Postprocessing,
+    RemovedField,
+    Scse,
+    Tune,
+    UNetDecoder,
+    validated,
+)
 from salt_ray.decision import ARGUS, Decision
 from salt_ray.errors import RunError
+from salt_ray.experiment_file import load_experiment
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.task import FoldTask
+from salt_ray.tuning.folder import study_folder
 
 
 @pytest.fixture
@@ -34,7 +48,8 @@ def inputs(tiny: Experiment, tiny_folds: FoldTable) -> dict[str, Any]:
 
 #: Where each entry is, and a field that it might not have had.
 FIELDS = [
-    ("predictions.0.model.experiment.network", "decoder"),
+    ("predictions.0.model.experiment.network.decoder", "dropout"),
+    ("predictions.0.model.experiment.network.decoder", "kind"),
     ("predictions.0.model.experiment", "augmentation"),
     ("predictions.0.model.stages.0", "pixel_bce_weight"),
     ("predictions.0.model.stages.0.schedule", "factor"),
@@ -111,3 +126,108 @@ def test_stages_of_before_were_validated_as_the_baseline_does(inputs: dict) -> N
     before = copy.deepcopy(now)
     del before["predictions"][0]["model"]["decision"]
     assert in_todays_fields(before, now)["predictions"][0]["model"]["decision"] == ARGUS.model_dump(mode="json")
+
+
+def flat(network: dict[str, Any]) -> dict[str, Any]:
+    """A network's fields as they were when the decoder's stood among them."""
+    decoder = network["decoder"]
+    return {name: value for name, value in network.items() if name != "decoder"} | {
+        "decoder": decoder["kind"],
+        "decoder_widths": decoder["widths"],
+        "fpn_widths": decoder["pyramid_widths"],
+        "dropout": decoder["dropout"],
+    }
+
+
+DECODERS = [Fpn(), Fpn(widths=(5, 4, 3, 2, 1), dropout=0.4), Scse(pyramid_widths=(4, 4, 4, 4, 4), dropout=0.0)]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("decoder", DECODERS, ids=str)
+def test_an_experiment_whose_network_held_the_decoders_fields_is_loaded_as_it_was_meant(
+    decoder: UNetDecoder, tiny: Experiment, tmp_path: Path
+) -> None:
+    meant = tiny.replace(network=tiny.network.replace(decoder=decoder))
+    fields = meant.model_dump(mode="json")
+    before = fields | {"network": flat(fields["network"])}
+    given = copy.deepcopy(before)
+    assert in_todays_names(before, Experiment) == fields == in_todays_names(fields, Experiment)
+    assert before == given
+    (tmp_path / "experiment.json").write_text(json.dumps(before))
+    assert load_experiment(tmp_path / "experiment.json") == meant
+
+
+@pytest.mark.parametrize(
+    ("network", "decoder"),
+    [
+        ({}, Fpn()),
+        ({"dropout": 0.1}, Fpn(dropout=0.1)),
+        ({"fpn_widths": [4, 4, 4, 4, 4]}, Fpn(pyramid_widths=(4, 4, 4, 4, 4))),
+        ({"decoder": "scse"}, Scse()),
+        ({"decoder": {"kind": "scse", "dropout": 0.1}}, Scse(dropout=0.1)),
+    ],
+)
+def test_what_a_file_leaves_out_has_its_default(network: dict, decoder: UNetDecoder, tiny: Experiment) -> None:
+    fields = in_todays_names(tiny.model_dump(mode="json") | {"network": network}, Experiment)
+    assert validated(Experiment, fields).network.decoder == decoder
+
+
+def test_a_field_of_today_and_its_old_name_together_are_refused(tiny: Experiment) -> None:
+    fields = tiny.model_dump(mode="json")
+    fields["network"]["dropout"] = 0.1
+    with pytest.raises(ExperimentError, match=r"network\.dropout: there is no such field; it is decoder\.dropout now"):
+        validated(Experiment, in_todays_names(fields, Experiment))
+
+
+def test_folders_of_a_network_that_held_the_decoders_fields_are_made_from_the_same(inputs: dict) -> None:
+    now = json.loads(json.dumps(inputs))
+    before = copy.deepcopy(now)
+    experiment = entry(before, "predictions.0.model.experiment")
+    experiment["network"] = flat(experiment["network"])
+    assert in_todays_fields(before, now) == now
+
+
+def test_a_value_that_differs_under_its_old_name_is_a_difference(inputs: dict, tmp_path: Path) -> None:
+    before = json.loads(json.dumps(inputs))
+    experiment = entry(before, "predictions.0.model.experiment")
+    experiment["network"] = flat(experiment["network"]) | {"decoder": "scse", "dropout": 0.5}
+    write_atomically(tmp_path / "inputs.json", json.dumps(before))
+    with pytest.raises(RunError) as caught:
+        _ = Folder(tmp_path, inputs).done
+    assert "network.decoder.kind: scse there, fpn now" in str(caught.value)
+    assert "network.decoder.dropout: 0.5 there, 0.2 now" in str(caught.value)
+
+
+def test_a_search_of_a_field_that_has_moved_goes_on(tiny: Experiment, tmp_path: Path) -> None:
+    lr = FloatRange(name="lr", fields=("trainings.all.stages.plateau.lr",), low=0.01, high=0.1)
+    dropout = FloatRange(name="dropout", fields=("network.decoder.dropout",), low=0.0, high=0.5)
+    decoder = Choice(name="decoder", fields=("network.decoder.kind",), values=("fpn", "scse"))
+    now = tiny.replace(tune=Tune(parameters=(lr, dropout, decoder)))
+    before = json.loads(now.model_dump_json())
+    before["network"] = flat(before["network"])
+    before["tune"]["parameters"][1]["fields"] = ["network.dropout"]
+    before["tune"]["parameters"][2]["fields"] = ["network.decoder"]
+    (tmp_path / "experiment.json").write_text(json.dumps(before))
+    assert load_experiment(tmp_path / "experiment.json") == now
+    folder = study_folder(now, RunDirectory(tmp_path), {})
+    inputs = copy.deepcopy(folder.inputs)
+    inputs["experiment"]["network"] = flat(inputs["experiment"]["network"])
+    inputs["tune"]["parameters"][1]["fields"] = ["network.dropout"]
+    inputs["tune"]["parameters"][2]["fields"] = ["network.decoder"]
+    assert folder.differences(inputs) == []
+
+
+def test_a_field_may_have_another_name_in_its_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Postprocessing, "renamed", {"chosen": "rules"})
+    assert in_todays_names({"chosen": "seed"}, Postprocessing) == {"rules": "seed"}
+    both = {"chosen": "seed", "rules": "none"}
+    assert in_todays_names(both, Postprocessing) == both
+    with pytest.raises(ExperimentError, match="chosen: there is no such field; it is rules now"):
+        validated(Postprocessing, both)
+
+
+@pytest.mark.parametrize(
+    "fields", [[], 3, None, {"network": "x"}, {"network": [1]}, {"tune": {"parameters": [{"fields": 3}]}}]
+)
+def test_what_is_malformed_stays_for_others_to_refuse(fields: Any) -> None:
+    assert in_todays_names(fields, Experiment) == fields

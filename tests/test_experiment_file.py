@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_ray.config import Experiment, ExperimentError
+from salt_ray.config import Cosine, Experiment, ExperimentError, Network, Scse
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.object_store import ObjectPath
 
@@ -37,7 +37,11 @@ def test_every_experiment_builds_and_survives_json(path: Path, tmp_path: Path) -
         ("trainings.0.stages.plato.epochs=3", ["'plato'", "plateau"]),
         ("trainings.0.stages=[]", ["trainings.0.stages", "at least one"]),
         ("geometry.crop_px=100", ["geometry.crop_px", "100", "multiple of 32"]),
-        ("network.fpn_widths=[8,8,0,8,8]", ["fpn_widths", "at least 1"]),
+        ("network.decoder.pyramid_widths=[8,8,0,8,8]", ["network.decoder.pyramid_widths", "at least 1"]),
+        ("network.fpn_widths=[8,8,8,8,8]", ["network.fpn_widths", "it is decoder.pyramid_widths now"]),
+        ("network.decoder.kind=unet", ["network.decoder.kind = 'unet'", "'fpn', 'scse'"]),
+        ('network.decoder={"dropout": 0.1}', ["network.decoder.kind is missing"]),
+        ("network.decoder=scse", ["network.decoder = 'scse'", "it is decoder.kind now"]),
         ("network.pretrained.x=3", ["pretrained", "plain value"]),
         ("seed", ["seed", "field.sub=value"]),
         ("prediction.mask_threshold=1.5", ["prediction.mask_threshold", "1.5", "less than or equal to 1"]),
@@ -84,3 +88,38 @@ def test_overrides_reach_members_by_name_number_and_all(demo: Experiment) -> Non
     assert (plateau.epochs, cosine.lr, changed.network.encoder) == (3, 0.004, "resnet18")
     assert demo.network.encoder != "resnet18"
     assert changed.digest() != demo.digest()
+
+
+def test_a_section_of_another_kind_keeps_what_was_set_and_both_have(demo: Experiment) -> None:
+    decoder = demo.network.decoder
+    changed = override(demo, ["network.decoder.dropout=0.1", "network.decoder.kind=scse"]).network.decoder
+    assert changed == Scse(widths=decoder.widths, pyramid_widths=decoder.pyramid_widths, dropout=0.1)
+    assert override(demo, ["network.decoder.kind=scse", "network.decoder.kind=fpn"]) == demo
+
+
+def test_a_section_of_another_kind_has_its_own_defaults(demo: Experiment) -> None:
+    schedule = "trainings.all.stages.plateau.schedule"
+    changed = override(demo, [f"{schedule}.kind=cosine", f"{schedule}.epochs_per_cycle=7"])
+    assert changed.trainings[0].stages[0].schedule == Cosine(epochs_per_cycle=7)
+    with pytest.raises(ExperimentError, match="no field 'patience'"):
+        override(changed, [f"{schedule}.patience=3"])
+
+
+def test_fields_can_be_set_in_a_section_that_was_given(demo: Experiment) -> None:
+    given = ['network={"encoder": "resnet18", "decoder": {"kind": "scse"}}', "network.decoder.dropout=0.1"]
+    assert override(demo, given).network == Network(encoder="resnet18", decoder=Scse(dropout=0.1))
+    with pytest.raises(ExperimentError, match=r"seed\.a: there is no field 'a'"):
+        override(demo, ['seed={"a": 1}', "seed.a=2"])
+    with pytest.raises(ExperimentError, match=r"network\.decoder\.dropout: 'dropout' is set below a plain value"):
+        override(demo, ["network={}", "network.decoder.dropout=0.1"])
+
+
+def test_python_that_uses_an_old_name_is_told_the_new_one(tmp_path: Path) -> None:
+    for argument, message in (
+        ("decoder='scse'", r"decoder = 'scse': it is decoder\.kind now"),
+        ("dropout=0.1", r"dropout: there is no such field; it is decoder\.dropout now"),
+    ):
+        path = tmp_path / "old.py"
+        path.write_text(f"from salt_ray.config import Network\ndef experiment():\n    return Network({argument})\n")
+        with pytest.raises(ExperimentError, match=message):
+            load_experiment(path)

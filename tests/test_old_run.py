@@ -145,8 +145,8 @@ def test_its_models_can_be_applied(old: Path) -> None:
     run = RunDirectory(old / "finished")
     experiment = load_experiment(run.experiment)
     Application(TrainedRun(run, experiment), old / "other", RunDirectory(old / "results"), Terminal())
-    wider = override(experiment, ["network.dropout=0.5"])
-    with pytest.raises(RunError, match=r"network\.dropout: 0\.2 there, 0\.5 now"):
+    wider = override(experiment, ["network.decoder.dropout=0.5"])
+    with pytest.raises(RunError, match=r"network\.decoder\.dropout: 0\.2 there, 0\.5 now"):
         TrainedRun(run, wider)
 
 

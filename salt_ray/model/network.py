@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from salt_ray import config
 from salt_ray.errors import REPEATED, SaltRayError
-from salt_ray.model.decoder import AlignedConv2d, Decoder
+from salt_ray.model.decoders.blocks import AlignedConv2d
+from salt_ray.model.decoders.decoder import Decoder, build_decoder
 from salt_ray.model.encoder import Encoder, build_encoder
 
 
@@ -66,14 +67,7 @@ def build_network(network: config.Network) -> SaltNet:
         ExperimentError: the encoder or its weights cannot be used (``build_encoder``).
     """
     encoder = build_encoder(network.encoder, network.pretrained)
-    decoder = Decoder(
-        network.decoder,
-        encoder.channels,
-        encoder.reductions,
-        network.decoder_widths,
-        network.fpn_widths,
-        network.dropout,
-    )
+    decoder = build_decoder(network.decoder, encoder.channels, encoder.reductions)
     return SaltNet(encoder, decoder, network.mask_head_width)
 
 

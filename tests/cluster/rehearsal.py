@@ -30,6 +30,7 @@ from salt_ray.config import (
     Experiment,
     FloatRange,
     Folds,
+    Fpn,
     Labels,
     Network,
     Plateau,
@@ -79,8 +80,7 @@ def small_experiment() -> Experiment:
         network=Network(
             encoder="mnasnet_small",
             pretrained=False,
-            decoder_widths=(8, 8, 8, 8, 8),
-            fpn_widths=(2, 2, 2, 2, 2),
+            decoder=Fpn(widths=(8, 8, 8, 8, 8), pyramid_widths=(2, 2, 2, 2, 2)),
             mask_head_width=4,
         ),
         trainings=(Training(name="random", folds=Folds(count=len(FOLDS)), stages=stages),),

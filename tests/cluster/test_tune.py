@@ -137,7 +137,7 @@ def test_the_same_command_again_does_nothing(search: Road, finished: RunDirector
 
 def test_a_search_that_is_refused_stays_as_it_is(search: Road, finished: RunDirectory) -> None:
     before = finished.experiment.read_bytes()
-    for command, setting in (("tune", "seed=9"), ("tune", "tune.sampler=gp"), ("train", "network.dropout=0.5")):
+    for command, setting in (("tune", "seed=9"), ("tune", "tune.sampler=gp"), ("train", "network.decoder.dropout=0.5")):
         output = search.refused(command, finished.path, "--set", setting)
         assert "made with other settings" in output and "Traceback" not in output
     assert finished.experiment.read_bytes() == before

@@ -5,22 +5,21 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from salt_ray.config import ExperimentError, Network
+from salt_ray.config import ExperimentError, Fpn, Network, Scse
 from salt_ray.model import network as network_module
 from salt_ray.model.encoder import timm
 from salt_ray.model.network import build_network, try_network
 
 SMALL = {
     "pretrained": False,
-    "decoder_widths": (24, 16, 12, 8, 8),
-    "fpn_widths": (4, 4, 4, 4, 4),
+    "decoder": Fpn(widths=(24, 16, 12, 8, 8), pyramid_widths=(4, 4, 4, 4, 4)),
     "mask_head_width": 4,
 }
 
 
-def small(encoder="test_resnet", seed=0, **changes):
+def small(encoder="test_resnet", seed=0, dropout=0.2):
     torch.manual_seed(seed)
-    return build_network(Network(encoder=encoder, **SMALL | changes))
+    return build_network(Network(encoder=encoder, **SMALL | {"decoder": SMALL["decoder"].replace(dropout=dropout)}))
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +148,9 @@ def test_what_only_the_backward_pass_refuses_is_found(monkeypatch):
             return y.mul_(2) + y
 
     spoilt = lambda *arguments: nn.Sequential(nn.Conv2d(*arguments, 1), Careless())  # noqa: E731
-    monkeypatch.setattr("salt_ray.model.decoder._column", spoilt)
+    monkeypatch.setattr("salt_ray.model.decoders.scse.column", spoilt)
     with pytest.raises(ExperimentError, match="modified by an inplace operation"):
-        try_network(Network(encoder="test_resnet", decoder="scse", **SMALL), 32, download=False)
+        try_network(Network(encoder="test_resnet", **SMALL | {"decoder": Scse()}), 32, download=False)
 
 
 def test_a_network_that_needs_values_to_know_its_shapes_is_tried_with_values(monkeypatch):

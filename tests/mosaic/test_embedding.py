@@ -80,7 +80,7 @@ def test_the_batch_size_does_not_matter(tiny: Experiment, tiny_tiles: TrainingTi
 def test_without_the_networks_weights_there_is_no_embedding(
     tiny: Experiment, tiny_tiles: TrainingTiles, checkpoint: Path, tmp_path: Path
 ) -> None:
-    other = override(tiny, ["network.encoder=test_resnet", "network.decoder_widths=null"])
+    other = override(tiny, ["network.encoder=test_resnet", "network.decoder.widths=null"])
     with pytest.raises(CheckpointError, match=r"'test_resnet'.*folds\.checkpoint"):
         encoder_embeddings(other, checkpoint, tiny_tiles.images[:2], tiny_tiles.frame, CPU)
     with pytest.raises(CheckpointError, match="missing"):

@@ -18,6 +18,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
+from salt_ray.experiment_file import override
 from salt_ray.inference.predict import Model
 from salt_ray.metric import score
 from salt_ray.pipeline.application import Application
@@ -116,8 +117,8 @@ def test_what_cannot_be_applied_is_a_sentence(
     run = undisturbed
     with pytest.raises(RunError, match=r"was trained on the tiles in .*: predict and submit"):
         application(run, tiny, survey)
-    with pytest.raises(RunError, match=r"other settings \(experiment.network.dropout: 0.2 there, 0.5 now\)"):
-        application(run, tiny.replace(network=tiny.network.replace(dropout=0.5)), other)
+    with pytest.raises(RunError, match=r"other settings \(experiment.network.decoder.dropout: 0.2 there, 0.5 now\)"):
+        application(run, override(tiny, ["network.decoder.dropout=0.5"]), other)
     assert not (run / "new").exists()
     with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
         trained = TrainedRun(RunDirectory(run), tiny)

@@ -243,9 +243,8 @@ def test_compiled_steps_train_alike(task: FoldTask, tiny_tiles: TrainingTiles, t
     """Without dropout, whose draws are others in compiled code, and with steps so small that rounding does not grow."""
     (training,) = task.experiment.trainings
     stage = training.stages[0].replace(lr=1e-5, epochs=2)
-    experiment = task.experiment.replace(
-        network=task.experiment.network.replace(dropout=0.0), trainings=(training.replace(stages=(stage,)),)
-    )
+    experiment = override(task.experiment, ["network.decoder.dropout=0.0"])
+    experiment = experiment.replace(trainings=(training.replace(stages=(stage,)),))
     small = FoldTask(experiment, experiment.trainings[0], task.fold, task.folds)
     plain, run, lines = RunDirectory(tmp_path / "plain"), RunDirectory(tmp_path / "run"), []
     train_fold(small, tiny_tiles, plain, CPU)
@@ -261,7 +260,7 @@ def test_compiled_losses_and_gradients_are_near_the_exact_ones_as_others_are(
     task: FoldTask, tiny_tiles: TrainingTiles
 ) -> None:
     """Exact is float64. In float32 both have been seen between 0.002 % and 1.5 % off: where a ReLU is at its kink."""
-    config = task.experiment.network.replace(dropout=0.0)
+    config = override(task.experiment, ["network.decoder.dropout=0.0"]).network
     samples = HostSamples(tiny_tiles, task.experiment.augmentation, CPU)
     samples.seed(0)
     batch = samples.random(np.arange(4))

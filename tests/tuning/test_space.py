@@ -38,7 +38,7 @@ def test_every_suggestion_reaches_its_fields_and_no_other(tiny: Experiment) -> N
             name="strength", fields=("augmentation.brightness_limit", "augmentation.contrast_limit"), low=0.0, high=0.5
         ),
         Choice(name="batch", fields=("trainings.all.stages.all.batch_size",), values=(4, 8)),
-        FloatRange(name="dropout", fields=("network.dropout",), low=0.0, high=0.5, on=False),
+        FloatRange(name="dropout", fields=("network.decoder.dropout",), low=0.0, high=0.5, on=False),
     )
     space = Space(experiment)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
@@ -65,13 +65,13 @@ def test_every_suggestion_reaches_its_fields_and_no_other(tiny: Experiment) -> N
         (LR.replace(low=0.03), ["tune.parameters.lr", "0.02", "0.03 … 0.1"]),
         (LR.replace(fields=("trainings.all.stages.all.lr",)), ["tune.parameters.lr", "differ", "0.02", "0.01"]),
         (
-            FloatRange(name="p", fields=("network.dropout",), low=0.0, high=1.0),
+            FloatRange(name="p", fields=("network.decoder.dropout",), low=0.0, high=1.0),
             ["tune.parameters.p allows 1.0", "less"],
         ),
         (IntRange(name="e", fields=(f"{STAGE}.epochs",), low=1, high=9), ["tune.parameters.e", "cannot be searched"]),
         (IntRange(name="k", fields=("trainings.all.folds.count",), low=2, high=9), ["cannot be searched"]),
         (Choice(name="b", fields=(f"{STAGE}.batch_size",), values=(8, 16)), ["tune.parameters.b", "4", "8, 16"]),
-        (IntRange(name="i", fields=("network.dropout",), low=0, high=1), ["tune.parameters.i", "0.2", "0 … 1"]),
+        (IntRange(name="i", fields=("network.decoder.dropout",), low=0, high=1), ["tune.parameters.i", "0.2", "0 … 1"]),
         (IntRange(name="t", fields=("geometry.crop_px",), low=32, high=64), ["tune.parameters.t", "None", "32 … 64"]),
     ],
 )

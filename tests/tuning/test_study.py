@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.errors import RunError
-from salt_ray.experiment_file import load_experiment
+from salt_ray.experiment_file import load_experiment, override
 from salt_ray.storage import StoragePath, storage_path, write_atomically
 from salt_ray.tuning.folder import study_folder
 from salt_ray.tuning.study import Study, load_study
@@ -197,7 +197,7 @@ def test_a_search_can_be_made_longer_but_not_be_mixed(searched: Experiment, tmp_
         searched.replace(seed=8),
         searched.replace(tune=searched.tune.replace(sampler="random")),
         searched.replace(tune=searched.tune.replace(folds="all")),
-        searched.replace(network=searched.network.replace(dropout=0.3)),
+        override(searched, ["network.decoder.dropout=0.3"]),
         searched.replace(tune=None),
     ):
         with pytest.raises(RunError, match="made with other settings"):

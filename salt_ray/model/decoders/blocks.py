@@ -1,22 +1,19 @@
-"""The decoder: U-Net blocks from the deepest map up, and what the mask head gets of each of their maps.
-
-That is an FPN block a map (method section 3) or, in a slimmer one, scSE gates and a hypercolumn (method section 7).
+"""What decoders share: U-Net blocks from the deepest map up, of whose maps each gives the mask head a part.
 
 Sources: U-Net (Ronneberger et al., 2015); the block with a transposed convolution (LinkNet, Chaurasia and Culurciello,
-2017); feature pyramid (Lin et al., 2017; Kirillov et al., 2019, Panoptic Feature Pyramid Networks); scSE (Roy, Navab,
-Wachinger, 2018, Concurrent Spatial and Channel Squeeze & Excitation); hypercolumn (Hariharan et al., 2015).
-N images of H x W px; the encoder's maps come shallowest first, the decoder's widths deepest first.
+2017). N images of H x W px; the encoder's maps come shallowest first, the decoder's widths deepest first.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from salt_ray import config
 
 
 class DecoderBlock(nn.Sequential):
@@ -29,16 +26,17 @@ class DecoderBlock(nn.Sequential):
         middle = max(1, in_channels // 4)
         doublings = upscale.bit_length() - 1
         assert upscale == 2**doublings
-        layers = _normed(nn.Conv2d(in_channels, middle, 1, bias=False))
+        layers = normed(nn.Conv2d(in_channels, middle, 1, bias=False))
         for _ in range(doublings):
-            layers += _normed(nn.ConvTranspose2d(middle, middle, 3, 2, padding=1, output_padding=1, bias=False))
+            layers += normed(nn.ConvTranspose2d(middle, middle, 3, 2, padding=1, output_padding=1, bias=False))
         if doublings == 0:
-            layers += _normed(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
-        layers += _normed(nn.Conv2d(middle, out_channels, 1, bias=False))
+            layers += normed(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
+        layers += normed(nn.Conv2d(middle, out_channels, 1, bias=False))
         super().__init__(*layers)
 
 
-def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    """A convolution, BatchNorm and ReLU in this order."""
     return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)]
 
 
@@ -70,41 +68,7 @@ def _missing(channels: int) -> int:
     return 0 if channels < 32 or channels % 16 == 0 else -channels % 32
 
 
-class FpnBlock(nn.Sequential):
-    """(N, in, h, w) -> (N, out, h, w): twice conv 3x3, ReLU, BatchNorm in this order; the mean width in between."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        middle = round((in_channels + out_channels) / 2)
-        layers: list[nn.Module] = []
-        for before, after in ((in_channels, middle), (middle, out_channels)):
-            layers += [AlignedConv2d(before, after), nn.ReLU(inplace=True), nn.BatchNorm2d(after)]
-        super().__init__(*layers)
-
-
-class ScseGate(nn.Module):
-    """(N, channels, h, w) -> the same shape: the map times one gate a channel, plus the map times one gate a pixel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        middle = max(1, channels // 16)
-        self.channels = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, middle, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(middle, channels, 1),
-        )
-        self.pixels = nn.Conv2d(channels, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (self.channels(x).sigmoid() + self.pixels(x).sigmoid())
-
-
-def _column(in_channels: int, out_channels: int) -> nn.Sequential:
-    """What one map gives to the hypercolumn: narrowed by a 1x1 convolution, which commutes with interpolation."""
-    return nn.Sequential(*_normed(nn.Conv2d(in_channels, out_channels, 1, bias=False)))
-
-
-class Decoder(nn.Module):
+class UNetDecoder(nn.Module):
     """Five encoder maps to one map of ``out_channels`` = sum(pyramid_widths) channels at full size.
 
     Each of the first four decoder maps is joined by the encoder's map of its size before both the next block and the
@@ -113,33 +77,32 @@ class Decoder(nn.Module):
 
     def __init__(
         self,
-        kind: Literal["fpn", "scse"],
+        settings: config.UNetDecoder,
         channels: Sequence[int],
         reductions: Sequence[int],
-        widths: Sequence[int] | None,
-        pyramid_widths: Sequence[int],
-        dropout: float,
+        gate: Callable[[int], nn.Module],
+        read: Callable[[int, int], nn.Module],
     ) -> None:
         """
         Args:
-            kind: "fpn": an FPN block reads each map; "scse": each map is gated, and narrowed for a hypercolumn.
+            settings: widths, and the probability of dropping a channel of a skip (before it is joined) and of the
+                result.
             channels, reductions: of the five encoder maps, shallowest first (``Encoder``).
-            widths: out channels of the five blocks, deepest first; None: those of the skips, then 128 and 128.
-            pyramid_widths: channels that each map contributes to the result, deepest first.
-            dropout: probability of dropping a channel of a skip (before it is joined) and of the result.
+            gate: a module of a joined map's channels that keeps its shape; the next block and ``read`` see its result.
+            read: a module of channels before and after that makes a map's part of the result and keeps its size.
         """
         super().__init__()
         deepest, *skips = reversed(channels)
-        widths = widths or (*skips[:3], 128, 128)
+        widths = settings.widths or (*skips[:3], 128, 128)
         scales = [*reversed(reductions), 1]
         upscales = [coarse // fine for coarse, fine in itertools.pairwise(scales)]
         joined = [width + skip for width, skip in zip(widths, [*skips, 0], strict=True)]
-        gate, read = (nn.Identity, FpnBlock) if kind == "fpn" else (ScseGate, _column)
         self.blocks = nn.ModuleList(map(DecoderBlock, [deepest, *joined[:-1]], widths, upscales))
         self.gates = nn.ModuleList(map(gate, joined))
-        self.fpn = nn.ModuleList(map(read, joined, pyramid_widths))
-        self.dropout = nn.Dropout2d(dropout)
-        self.out_channels = sum(pyramid_widths)
+        # in checkpoints the modules that read the maps have the name of the first kind
+        self.fpn = nn.ModuleList(map(read, joined, settings.pyramid_widths))
+        self.dropout = nn.Dropout2d(settings.dropout)
+        self.out_channels = sum(settings.pyramid_widths)
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Encoder maps, shallowest first, and the image's (H, W) to (N, out_channels, H, W)."""
