@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -11,6 +10,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from salt_ray.compatibility import in_todays_fields
 from salt_ray.errors import RunError
@@ -30,6 +31,7 @@ class RunDirectory:
         run.json                                 what made the run, and what it took from its survey (``record``)
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
+                                                 times.csv: when its epochs ended, and how long they took
         trainings/TRAINING/fold-K/               hardware.json: what trained it; owner, while it trains;
                                                  micro_batch.json, where memory was short
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
@@ -136,15 +138,13 @@ class RunDirectory:
                 yield
             return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "a+")  # noqa: SIM115 (the block below closes it)
+            # A soft lock would outlive its owner.
+            held = FileLock(self.path / ".lock", fallback_to_soft=False).acquire(blocking=False)
+        except Timeout as error:
+            raise RunError(f"another process works on {self.path}: wait for it, or change --run-dir") from error
         except OSError as error:
             raise RunError(f"cannot write to {self.path} ({error.strerror}): choose another --run-dir") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(f"another process works on {self.path}: wait for it, or change --run-dir") from error
+        with held:
             yield
 
     def in_use(self) -> bool | None:

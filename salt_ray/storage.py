@@ -7,7 +7,6 @@ renamed; in an object store it is uploaded in one step.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
+from filelock import FileLock
 
 from salt_ray.errors import RunError
 from salt_ray.object_store import SCHEME, ObjectPath
@@ -206,9 +206,7 @@ def only_one(path: Path) -> Iterator[None]:
 
     It dies with its owner. Who waited looks again: what it wanted to build may be there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False):
         yield
 
 

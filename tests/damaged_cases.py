@@ -496,6 +496,8 @@ RUNS = [
     Case("a folder for the scores", at("run/scores.json", folder), f"report {AGAIN}", "scores.json", "remove what is in its place"),
     *(Case(f"history {how}", at(f"{STAGE}/history.csv", change), f"report {AGAIN}", "history.csv is", "delete {run}/trainings/random/fold-0/cosine")
       for how, change in (("cut", raw(b"epo")), ("empty", empty), ("binary", binary), ("missing", gone), ("without scores", without_column("score")), ("with a word", line(1, "1,a,b,c,d")))),
+    *(Case(f"times {how}", at(f"{STAGE}/times.csv", change), f"report {AGAIN}", "times.csv is", "delete {run}/trainings/random/fold-0/cosine/times.csv")
+      for how, change in (("empty", empty), ("binary", binary), ("without seconds", without_column("seconds")), ("with a word", line(1, "1,a,b")))),
     *(Case(f"changes {how}", at(f"{POST}/changes.csv", change), f"report {AGAIN}", "changes.csv is", "delete {run}/postprocessing")
       for how, change in (("empty", empty), ("binary", binary), ("missing", gone), ("without rules", without_column("rule")))),
     Case("marker of a stage without epochs", at("run/trainings/random/fold-0/plateau/done.json", text("{}")), f"report {AGAIN}", "done.json", "delete"),

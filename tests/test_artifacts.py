@@ -1,5 +1,7 @@
 """Files are whole or absent; folders know their inputs; a run has one owner."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.errors import RunError
-from salt_ray.storage import atomic_file, atomic_folder, write_atomically
+from salt_ray.storage import atomic_file, atomic_folder, only_one, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -70,6 +72,19 @@ def test_a_run_has_one_owner_and_the_lock_dies_with_it(tmp_path: Path) -> None:
     owner.wait()
     with RunDirectory(tmp_path).lock():
         pass
+
+
+def test_where_the_kernel_has_no_locks_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that stands for a lock would outlive its owner."""
+
+    def missing(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(RunError, match=r"Function not implemented.*choose another --run-dir"):
+        RunDirectory(tmp_path).lock().__enter__()
+    with pytest.raises(OSError, match="Function not implemented"):
+        only_one(tmp_path / "built").__enter__()
 
 
 def test_a_run_directory_that_cannot_be_made_says_so(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from salt_ray.report.terminal import Terminal
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.loop import train_fold
-from salt_ray.training.models import fold_models
+from salt_ray.training.models import fold_models, trained_stages
+from salt_ray.training.times import read_times, training_seconds
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -114,6 +115,7 @@ def test_a_finished_run_scores_submits_and_reports_as_before(finished: Run, capf
     assert "2 of 2 models have predicted already" in said
     page = (run / "report.html").read_text()
     assert ARGUS.text in page and "mask threshold 0.28, salt threshold 0.3, with flip" in page
+    assert page.count("<td>not known</td>") == 2  # how long its folds trained: it kept no times
 
 
 def test_its_status_is_that_of_a_finished_run(finished: Run) -> None:
@@ -184,6 +186,8 @@ def test_an_interrupted_run_ends_as_it_would_have(old: Path) -> None:
         assert (here / name).read_bytes() == (there / name).read_bytes(), name
     ours, theirs = (read_checkpoint(folder / "best.pt")["network"] for folder in (here, there))
     assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5) for name in theirs)
+    assert read_times(here)["epoch"].iloc[-1] == json.loads((here / "done.json").read_text())["epochs"]
+    assert training_seconds(trained_stages(run.directory, run.experiment.trainings[0], 1)) is None
 
 
 def test_its_experiment_is_read_and_a_line_names_the_fields_that_have_gone(old: Path) -> None:

@@ -25,7 +25,7 @@ from salt_ray.report.verdicts import gain_text, in_words, method_text
 from salt_ray.storage import load_fields
 from salt_ray.training.hardware import trained_on
 from salt_ray.training.models import fold_models, trained_stages
-from salt_ray.training.task import fold_name
+from salt_ray.training.times import training_seconds
 
 MOSAIC_ROWS, SECTION_ROWS = 12, 12  # of the tables of mosaics and of sections
 DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
@@ -116,7 +116,7 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
             name = finished.fold_name(training.name, fold)
             stages = trained_stages(finished.run, training, fold)
             (model,) = fold_models(finished.run, training, fold, finished.experiment.prediction.models)
-            seconds = provenance.training_seconds(finished.run.tensorboard / fold_name(training.name, fold))
+            seconds = training_seconds(stages)
             rows.append(
                 {
                     "name": name,

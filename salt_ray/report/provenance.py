@@ -1,4 +1,4 @@
-"""Where a report comes from: versions, commit, machine, and how long training took."""
+"""Where a report comes from: versions, commit and machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import contextlib
 import os
 import platform
 import re
-import struct
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from salt_ray import __version__
-from salt_ray.storage import StoragePath
 from salt_ray.training.hardware import processor_name
 
 PACKAGES = (
@@ -20,7 +17,6 @@ PACKAGES = (
     "matplotlib",
 )  # fmt: skip
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-HEAD_BYTES = 12  # of an event: its length (uint64) and a checksum; four more bytes of checksum follow its content
 
 
 def versions() -> dict[str, str]:
@@ -58,30 +54,3 @@ def machine() -> dict[str, str]:
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found["GPUs"] = ", ".join(names) or "none"
     return found
-
-
-def training_seconds(folder: StoragePath) -> float | None:
-    """From the first to the last reported epoch of a fold's curves, without the times between its starts.
-
-    Args:
-        folder: of a fold in ``tensorboard/``; None is returned where it holds no epochs.
-    """
-    files = sorted(folder.rglob("events.out.tfevents.*"))
-    spans = [times[-1] - times[0] for times in (list(_event_times(file.read_bytes())) for file in files) if times]
-    return sum(spans) if spans else None
-
-
-def _event_times(content: bytes) -> Iterator[float]:
-    """The times of an event file's records, in seconds since 1970; a record that was cut off ends them.
-
-    A record is a protocol buffer whose first field is its time: the tag 9, and a double.
-    """
-    place = 0
-    while place + HEAD_BYTES <= len(content):
-        (length,) = struct.unpack_from("<Q", content, place)
-        record = content[place + HEAD_BYTES : place + HEAD_BYTES + length]
-        if len(record) < length:
-            return
-        if record[:1] == b"\x09":
-            yield struct.unpack_from("<d", record, 1)[0]
-        place += HEAD_BYTES + length + 4

@@ -52,6 +52,7 @@ from salt_ray.training.progress import Progress
 from salt_ray.training.samples import Samples, samples_for
 from salt_ray.training.schedule import Stopping, build_schedule
 from salt_ray.training.task import FoldTask
+from salt_ray.training.times import kept_times, write_times
 
 MORE_MEMORY = (
     "give a fold more memory (another GPU or machine, or fewer folds on one: raise resources.gpus_per_fold or "
@@ -170,6 +171,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
         schedule.restore(state["schedule"])
         stopping.restore(state["stopping"])
         history = state["history"]
+    times = kept_times(folder.path, len(history))
     samples = samples_for(work.tiles, task.experiment.augmentation, device, work.say)
     amp = mixed_precision(task.experiment, device)
     compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
@@ -216,6 +218,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                 {"epoch": epoch, "lr": lr, "loss": mean_loss, "validation_loss": validation_loss, "score": epoch_score}
                 | ({"micro_batch": at_once} if parts > 1 else {})
             )
+            times.append({"epoch": epoch, "ended": time.time(), "seconds": time.monotonic() - started})
             last = epoch == stage.epochs or stopping.stop
             if better or last or epoch % task.experiment.resources.checkpoint_epochs == 0:
                 state = {
@@ -226,6 +229,8 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                     "history": list(history),
                     "inputs": folder.inputs,
                 }
+                work.ownership.hold()
+                write_times(folder.path, times)  # before the checkpoint: no epoch is kept without its time
                 saver.save(epoch, state, best=better)
             now = time.monotonic()
             speed = len(losses) * batch_size / (trained - started)

@@ -97,11 +97,12 @@ class Road:
 def results(run: Path) -> dict[str, bytes]:
     """Every byte of a run that must not depend on how it came about.
 
-    Ray's own book-keeping is none, nor is what a killed process has left half written under a temporary name.
+    Ray's own book-keeping is none, nor is how long epochs took, nor what a killed process has left half written under a
+    temporary name.
     """
     kept = ("folds", "trainings", "predictions", "mosaics", "postprocessing")
     files = [path for folder in kept for path in (run / folder).rglob("*") if path.is_file()]
-    files = [path for path in files if path.suffix != ".tmp"]
+    files = [path for path in files if path.suffix != ".tmp" and path.name != "times.csv"]
     files += [run / "submission.csv", run / "masks.zip", run / "scores.json"]
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(files)}
 

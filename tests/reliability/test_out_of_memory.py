@@ -40,8 +40,9 @@ def task(tiny: Experiment, tiny_folds: FoldTable) -> FoldTask:
 
 
 def files_of(run: RunDirectory) -> dict[str, bytes]:
-    """Everything that a run left behind, but for the reasons why batches are in parts."""
-    files = (path for path in run.path.rglob("*") if path.is_file() and path.name != "micro_batch.json")
+    """Everything that a run left behind, but for the reasons why batches are in parts and how long epochs took."""
+    notes = ("micro_batch.json", "times.csv")
+    files = (path for path in run.path.rglob("*") if path.is_file() and path.name not in notes)
     return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
 
 

@@ -24,7 +24,9 @@ from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.page import PARTS, render, write_report
 from salt_ray.report.parts import RULE_TEXTS
+from salt_ray.report.trials import clock
 from salt_ray.storage import write_atomically
+from salt_ray.training.times import write_times
 from salt_ray.tuning.study import STUDY_NAME
 
 SMALL = 2 << 20  # bytes of the page of a run of sixty small tiles; most of it is pictures
@@ -106,6 +108,15 @@ def test_it_says_what_trained_the_folds(elsewhere: FinishedRun) -> None:
     origin = section(render(elsewhere), "origin")
     assert "Trained on one &lt;GPU&gt;, then another: fold 0." in origin
     assert "Trained on one &lt;GPU&gt;: fold 1." in origin
+
+
+def test_it_says_how_long_the_folds_trained_where_that_is_known(elsewhere: FinishedRun) -> None:
+    for stage in elsewhere.experiment.trainings[0].stages:
+        rows = [{"epoch": epoch, "ended": 1e9 + epoch, "seconds": 60.25} for epoch in range(1, stage.epochs + 1)]
+        write_times(elsewhere.run.stage("random", 0, stage.name), rows)
+    epochs = sum(stage.epochs for stage in elsewhere.experiment.trainings[0].stages)
+    assert [row["time"] for row in parts.where(elsewhere)["folds"]] == [clock(epochs * 60.25), None]
+    assert section(render(elsewhere), "where").count("<td>not known</td>") == 1
 
 
 def test_every_picture_says_what_it_shows(reader: PageReader) -> None:

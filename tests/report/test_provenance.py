@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from pathlib import Path
 
-import pytest
-
 from salt_ray import __version__
 from salt_ray.report import provenance
-from salt_ray.report.tensorboard import EpochLog
-from salt_ray.training.progress import Progress
 
 ONE, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 
@@ -32,27 +27,6 @@ def test_the_commit_of_a_checkout(tmp_path: Path) -> None:
     assert provenance.commit(tmp_path) == OTHER
     (git / "HEAD").write_text("<script>")
     assert provenance.commit(tmp_path) is None
-
-
-def test_training_time_is_that_between_epochs_without_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("salt_ray.report.tensorboard.time.time", lambda: clock[0])
-    first = Progress("random", 0, "plateau", 1, 9, 0.25, 0.75, 0.5, 0.875, 0.0625, 128.0, 60.0, 0.0)
-    assert provenance.training_seconds(tmp_path / "absent") is None
-    for stage, epochs in (
-        ("plateau", (1000.0, 1010.0, 1030.0)),
-        ("plateau", (5000.0, 5007.0)),
-        ("cosine", (9000.0, 9001.0)),
-    ):
-        log, clock[0] = EpochLog(tmp_path), epochs[0]
-        monkeypatch.setattr("tensorboardX.event_file_writer.time.time", lambda: clock[0])
-        for time in epochs:
-            log.write(dataclasses.replace(first, stage=stage, time=time))
-        log.close()
-    assert provenance.training_seconds(tmp_path) == pytest.approx(30 + 7 + 1, abs=0.5)
-    (file, *_) = sorted(tmp_path.glob("cosine/*"))
-    file.write_bytes(file.read_bytes()[:-9])  # a worker was killed within a write
-    assert provenance.training_seconds(tmp_path) == pytest.approx(37, abs=0.5)
 
 
 def test_versions_and_machine_name_no_host() -> None:

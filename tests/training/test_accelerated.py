@@ -42,7 +42,9 @@ def with_(task: FoldTask, *changes: str) -> FoldTask:
 
 
 def files_of(run: RunDirectory) -> dict[str, bytes]:
-    return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    """Everything that a run left behind, but for how long its epochs took."""
+    files = (path for path in run.path.rglob("*") if path.is_file() and path.name != "times.csv")
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
 
 
 def last_epoch(run: RunDirectory) -> dict:

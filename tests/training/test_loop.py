@@ -42,11 +42,12 @@ def task_of(experiment: Experiment, folds: FoldTable, fold: int = 0) -> FoldTask
 
 
 def result_of(task: FoldTask, run: RunDirectory) -> dict:
-    """Everything that a finished fold left behind, byte for byte."""
+    """Everything that a finished fold left behind, byte for byte, but for how long its epochs took."""
     files = {}
     for stage in task.training.stages:
         folder = run.stage(task.training.name, task.fold, stage.name)
         files |= {(stage.name, path.name): path.read_bytes() for path in sorted(folder.iterdir())}
+        del files[stage.name, "times.csv"]
     return files
 
 
