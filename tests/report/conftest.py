@@ -22,7 +22,7 @@ from salt_ray.mosaic.table import MosaicTable
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.evidence import Evidence, choose, report
 from salt_ray.postprocessing.rules import RULES
-from salt_ray.postprocessing.selection import Trial
+from salt_ray.postprocessing.selection import HiddenScores
 from salt_ray.report.finished import FinishedRun
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
@@ -90,8 +90,8 @@ def made_run(
         name: Evidence(0.5, 0.5 + gain, gain, (gain - 0.01, gain + 0.01), chance, 12, 34)
         for name, gain, chance in zip(RULES, (0, 0, 0.02, 0, 0, 0, 0), (1, 1, 0.0004, 1, 1, None, 1), strict=True)
     }
-    trial = Trial(9, 4.5, np.full(len(RULES), 4.5), np.zeros(len(RULES), int))
-    evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, [trial])
+    hidden = HiddenScores(9, 4.5, np.full(len(RULES), 4.5), np.zeros(len(RULES), int))
+    evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, [hidden])
     tables = {"random": table}
     decision = Decision.of(tiny.prediction)
     scores = run_scores(prepared, models, tables, decision, truth[prepared.unlabelled], corrections.apply)
