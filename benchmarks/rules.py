@@ -32,10 +32,10 @@ from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.postprocessing import Postprocessing
 from salt_ray.postprocessing.corrections import CorrectedMosaic, Corrections, correct, gather
-from salt_ray.postprocessing.draw import draw_mosaic, write_png
+from salt_ray.postprocessing.draw import draw_mosaic, picture_path, write_png
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.postprocessing.rules import RULES
-from salt_ray.report.sheets import picture_path, write_sheets
+from salt_ray.report.sheets import write_sheets
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import load_survey

@@ -21,12 +21,11 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.pipeline.engine import Engine, Failed
 from salt_ray.postprocessing.corrections import CorrectedMosaic, correct, gather, save_changes
-from salt_ray.postprocessing.draw import draw_mosaic, write_png
+from salt_ray.postprocessing.draw import draw_mosaic, picture_path, write_png
 from salt_ray.postprocessing.evidence import Evidence, choose, report, settle, weigh
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.postprocessing.rules import MIN_TILES, RULES
 from salt_ray.postprocessing.selection import HiddenScores, hidden_groups, try_rules
-from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.prepared import PreparedSurvey
 
@@ -131,6 +130,8 @@ class Postprocessing:
         Returns:
             The content of ``rules.json``.
         """
+        from salt_ray.report.sheets import write_sheets  # matplotlib: no task draws with it
+
         while self._tasks:
             self._collect(wait=True)
         mosaics = [self._corrected[number] for number in sorted(self._corrected)]

@@ -1,18 +1,13 @@
-"""Pictures of mosaics: every pixel of the right kind in the right place, and sheets that hold what they were given."""
+"""Pictures of mosaics: every pixel of the right kind in the right place."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
 
-from salt_ray.config import RuleName
 from salt_ray.mosaic.table import MosaicError
-from salt_ray.postprocessing.draw import ChangedTile, Kind, before_after, contact_sheet, draw_mosaic, write_png
-
-SWATCH = 26 * 52  # px of a legend's swatch
+from salt_ray.postprocessing.draw import Kind, draw_mosaic, draw_tile, read_png, swatch, write_png
 
 
 def looks(picture: np.ndarray) -> np.ndarray:
@@ -142,111 +137,21 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         draw_mosaic(rows, cols, images, labelled, before, before ^ labelled[:, None, None])
 
 
-def find(sheet: np.ndarray, picture: np.ndarray) -> tuple[int, int]:
-    """Top and left of the place of ``picture`` in ``sheet``, which must hold it unscaled."""
-    off = cv2.matchTemplate(sheet.astype(np.float32), picture.astype(np.float32), cv2.TM_SQDIFF)
-    top, left = (int(i) for i in np.unravel_index(off.argmin(), off.shape))
-    height, width = picture.shape[:2]
-    assert np.array_equal(sheet[top : top + height, left : left + width], picture)
-    return top, left
+def test_a_tile_alone_looks_as_in_its_mosaic() -> None:
+    rows, cols, images, labelled, before, after = mosaic(33)
+    for i in range(8):
+        alone = draw_tile(images[i], bool(labelled[i]), before[i], after[i])
+        tile = (array[i : i + 1] for array in (rows * 0, cols * 0, images, labelled, before, after))
+        assert np.array_equal(alone, draw_mosaic(*tile))
 
 
-def test_a_contact_sheet_holds_every_picture_in_reading_order_with_its_title_below() -> None:
-    rng = np.random.default_rng(0)
-    shapes = [(120, 60), (40, 120), (120, 120), (90, 120), (120, 30)]
-    pictures = [(f"mosaic {i}", rng.integers(0, 256, (*shape, 3), dtype=np.uint8)) for i, shape in enumerate(shapes)]
-    sheet = contact_sheet(pictures, columns=2, cell_px=120)
-    places = [find(sheet, picture) for _, picture in pictures]
-    bottoms = [top + shape[0] for (top, _), shape in zip(places, shapes, strict=True)]
-    lefts = [left for _, left in places]
-    assert bottoms[0] == bottoms[1] < bottoms[2] == bottoms[3] < bottoms[4]
-    assert lefts[0] == lefts[2] == lefts[4] < lefts[1] == lefts[3]
-    for i, (top, left) in enumerate(places):
-        renamed = [(title + "7" * (i == j), picture) for j, (title, picture) in enumerate(pictures)]
-        y, x = np.nonzero((contact_sheet(renamed, columns=2, cell_px=120) != sheet).any(axis=2))
-        assert y.min() >= top + shapes[i][0]
-        assert y.max() < top + shapes[i][0] + 26
-        assert left <= x.min() <= x.max() < left + 120
-
-
-def test_a_contact_sheet_scales_to_its_cells_and_wraps_long_titles() -> None:
-    large, small = np.full((300, 900, 3), 77, np.uint8), np.full((10, 10, 3), 99, np.uint8)
-    title = "mosaic 12: 34 tiles, 9 labelled, " * 5
-    sheet = contact_sheet([(title, large), ("", small)], columns=4, cell_px=300)
-    assert sheet.shape[1] == 2 * 300 + 3 * 16
-    below, right = find(sheet, np.full((100, 300, 3), 77, np.uint8))
-    top, left = find(sheet, np.full((30, 30, 3), 99, np.uint8))  # not enlarged further than 3 times
-    assert top + 30 == below + 100
-    assert (sheet[below + 100 :, right + 300 : left] == 255).all()
-    assert (sheet[below + 100 :, left:] == 255).all()
-    ink = (sheet[below + 100 :, right : right + 300] < 128).any(axis=(1, 2))
-    assert np.flatnonzero(ink).max() > 3 * 26
-
-
-def test_a_contact_sheet_explains_every_kind() -> None:
-    seen = looks(contact_sheet([("", np.full((99, 99, 3), 255, np.uint8))]))
-    for kind in set(Kind) - {Kind.UNMASKED}:
-        assert (seen == kind).sum() == SWATCH, kind
-    with pytest.raises(MosaicError, match="at least one"):
-        contact_sheet([])
-
-
-@pytest.mark.parametrize("size", [33, 101])
-def test_a_comparison_shows_truth_before_and_after_of_every_tile(size: int) -> None:
-    rng = np.random.default_rng(size)
-    images = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
-    masks = zip(images, blobs(rng, 3, size), blobs(rng, 3, size), strict=True)
-    changes = [ChangedTile(f"tile{i}", *arrays, ("copy_down",)) for i, arrays in enumerate(masks)]
-    sheet = before_after(changes)
-    factor = round(200 / size)
-    old, new = (np.stack([getattr(c, name) for c in changes]) for name in ("before", "after"))
-    shown = {
-        Kind.PREDICTED: old.sum() + (old & new).sum(),
-        Kind.ADDED: (new & ~old).sum(),
-        Kind.REMOVED: (old & ~new).sum(),
-    }
-    seen = looks(sheet)
+def test_every_kind_has_a_swatch_in_its_own_colour() -> None:
+    names = set()
     for kind in Kind:
-        if kind != Kind.UNMASKED:
-            count = SWATCH + factor**2 * shown[kind] if kind in shown else 0
-            assert (seen == kind).sum() == count, kind
-    enlarged = cv2.resize(images[1], None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    assert find(sheet, cv2.merge([enlarged] * 3))[1] == 16
-
-    truth = blobs(rng, 1, size)[0]
-    with_truth = before_after([changes[0], replace(changes[1], truth=truth), changes[2]])
-    seen = looks(with_truth)
-    assert (seen == Kind.LABELLED_SALT).sum() == SWATCH + factor**2 * truth.sum()
-    assert (seen == Kind.LABELLED_EMPTY).sum() == SWATCH + factor**2 * (~truth).sum()
-    unknown = (seen == Kind.NO_TILE).sum() / (factor * size) ** 2
-    assert 1.8 < unknown < 2  # two tiles, less the words on them
-
-
-def test_a_caption_has_room_for_every_rule() -> None:
-    rng = np.random.default_rng(0)
-    image, nothing = rng.integers(0, 256, (33, 33), dtype=np.uint8), np.zeros((33, 33), bool)
-    change = ChangedTile("0123456789", image, nothing, ~nothing, truth=nothing)
-    rules = get_args(RuleName)
-    bare, full = before_after([change]), before_after([replace(change, rules=rules)])
-    assert full.shape == bare.shape
-    y, x = np.nonzero((full != bare).any(axis=2))
-    assert x.max() < full.shape[1] - 8
-    assert x.min() > full.shape[1] - 16 - 330 - 8
-    assert y.max() < full.shape[0] - 8
-    crowded = before_after([replace(change, rules=rules * 3), change])
-    assert len(crowded) > len(before_after([change, change]))
-    assert np.array_equal(crowded[-200:], bare[-200:])
-
-
-def test_comparisons_that_do_not_fit_are_refused() -> None:
-    image, mask = np.zeros((33, 33), np.uint8), np.zeros((33, 33), bool)
-    change = ChangedTile("a", image, mask, mask)
-    with pytest.raises(MosaicError, match="no tile changed"):
-        before_after([])
-    with pytest.raises(MosaicError, match="truth must be bool"):
-        before_after([replace(change, truth=image)])
-    with pytest.raises(MosaicError, match="one size"):
-        before_after([change, ChangedTile("b", image[1:, 1:], mask[1:, 1:], mask[1:, 1:])])
+        name, plain, strong = swatch(kind)
+        names.add(name)
+        assert (looks(np.stack([plain, strong])) == kind).all(), kind
+    assert len(names) == len(Kind)
 
 
 def test_a_written_picture_is_read_back_as_it_was(tmp_path: Path) -> None:
@@ -255,4 +160,5 @@ def test_a_written_picture_is_read_back_as_it_was(tmp_path: Path) -> None:
     write_png(path, picture[::-1])
     write_png(path, picture)
     assert np.array_equal(cv2.imread(str(path))[..., ::-1], picture)
+    assert np.array_equal(read_png(path), picture)
     assert [file.name for file in path.parent.iterdir()] == ["0.png"]
