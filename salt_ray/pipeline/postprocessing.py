@@ -21,7 +21,7 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.pipeline.engine import Engine, Failed
 from salt_ray.postprocessing.corrections import CorrectedMosaic, correct, gather, save_changes
-from salt_ray.postprocessing.draw import draw_mosaic, picture_path, write_png
+from salt_ray.postprocessing.draw import draw_mosaic, write_png
 from salt_ray.postprocessing.evidence import Evidence, choose, report, settle, weigh
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.postprocessing.rules import MIN_TILES, RULES
@@ -54,8 +54,7 @@ def correct_mosaic(
 ) -> CorrectedMosaic:
     """``correct`` on what is stored of a mosaic, which is drawn as well."""
     corrected = correct(PredictedMosaic.gather(tiles, models), rules, decision)
-    before, after = corrected.before, corrected.after
-    write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
+    write_png(picture, draw_mosaic(tiles, corrected.before, corrected.after))
     return corrected
 
 
@@ -160,7 +159,7 @@ class Postprocessing:
         if self._rules is None:
             groups = self._groups[tiles.tiles]
             return functools.partial(try_mosaic, tiles, models, groups, self._candidates, self._decision)
-        picture = picture_path(self._folder.path, number)
+        picture = self._folder.path / "pictures" / f"mosaic-{number:04d}.png"
         return functools.partial(correct_mosaic, tiles, models, self._rules, self._decision, picture)
 
     def _collect(self, wait: bool) -> None:

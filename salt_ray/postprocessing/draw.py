@@ -12,7 +12,7 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
-from salt_ray.mosaic.table import MosaicError
+from salt_ray.postprocessing.predicted import MosaicTiles
 from salt_ray.storage import StoragePath, write_atomically
 
 
@@ -41,45 +41,22 @@ _LOOKS: dict[Kind, tuple[str, tuple[int, int, int], float, float]] = {
 }
 
 
-def draw_mosaic(
-    rows: np.ndarray,
-    cols: np.ndarray,
-    images: np.ndarray,
-    labelled: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-) -> np.ndarray:
+def draw_mosaic(tiles: MosaicTiles, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Stitch one mosaic and tint it by kind; a place in the picture is a place in the mosaic (method section 6).
 
     Args:
-        rows, cols: (n,) int, from 0; rows count downwards.
-        images: (n, S, S) uint8, grey values as they are or histogram-matched.
-        labelled: (n,) bool.
         before: (n, S, S) bool, the label of a labelled tile, else the mask as predicted.
         after: (n, S, S) bool, the same after post-processing.
 
     Returns:
         The picture, (R * S, C * S, 3): R and C are the largest row and column plus one. Pixels without label or salt
         keep their grey value.
-
-    Raises:
-        MosaicError: no tile; arrays that do not fit together; a place outside the grid or taken twice; a label that
-            post-processing changed.
     """
-    rows, cols, images, labelled, before, after = map(np.asarray, (rows, cols, images, labelled, before, after))
-    _check_tiles(images, before=before, after=after)
-    if not len(rows) == len(cols) == len(labelled) == len(images) > 0 or labelled.dtype != np.bool_:
-        raise MosaicError(
-            f"cannot draw {len(images)} tiles with {len(rows)} rows, {len(cols)} columns and {len(labelled)} flags "
-            f"({labelled.dtype}): give a row, a column and a bool for every tile, and at least one tile"
-        )
-    if min(rows.min(), cols.min()) < 0 or len(set(zip(rows.tolist(), cols.tolist(), strict=True))) != len(rows):
-        raise MosaicError("a mosaic's rows and columns must count from 0 and hold one tile a place: assemble it anew")
-    if (before != after)[labelled].any():
-        raise MosaicError("post-processing changed a label: only tiles without one may differ before and after")
-    grey = _stitch(rows, cols, images, 0)
-    kinds = _stitch(rows, cols, _kinds(labelled[:, None, None], before, after), Kind.NO_TILE)
-    return _paint(grey, kinds, images.shape[1])
+    assert before.dtype == after.dtype == bool and before.shape == after.shape == tiles.images.shape
+    assert np.array_equal(before[tiles.labelled], after[tiles.labelled]), "post-processing changed a label"
+    kinds = _kinds(tiles.labelled[:, None, None], before, after)
+    size = tiles.images.shape[1]
+    return _paint(_stitch(tiles, tiles.images, 0), _stitch(tiles, kinds, Kind.NO_TILE), size)
 
 
 def draw_tile(image: np.ndarray, labelled: bool, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -89,23 +66,14 @@ def draw_tile(image: np.ndarray, labelled: bool, before: np.ndarray, after: np.n
         image: (S, S) uint8.
         labelled: whether the masks are its label.
         before, after: (S, S) bool, as of ``draw_mosaic``.
-
-    Raises:
-        MosaicError: as of ``draw_mosaic``.
     """
-    place = np.zeros(1, np.int64)
-    return draw_mosaic(place, place, image[None], np.array([labelled]), before[None], after[None])
+    return _paint(image, _kinds(labelled, before, after), len(image))
 
 
 def swatch(kind: Kind) -> tuple[str, np.ndarray, np.ndarray]:
     """A kind in a legend: its name, and its colour over middle grey, uint8 (3,), on plain parts and on outlines."""
     plain, strong = _palette().reshape(3, len(Kind), 2, 256)[:, kind, :, 128].T
     return _LOOKS[kind][0], plain, strong
-
-
-def picture_path(folder: StoragePath, number: int) -> StoragePath:
-    """Where the picture of a mosaic lies in the folder of post-processing."""
-    return folder / "pictures" / f"mosaic-{number:04d}.png"
 
 
 def encode_png(picture: np.ndarray) -> bytes:
@@ -120,20 +88,6 @@ def write_png(path: StoragePath, picture: np.ndarray) -> None:
     write_atomically(path, encode_png(picture))
 
 
-def read_png(path: StoragePath) -> np.ndarray:
-    """A picture that was written here."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
-def _check_tiles(images: np.ndarray, **masks: np.ndarray) -> None:
-    """Raise MosaicError where images are not uint8 (n, S, S) or named masks not bool of the same shape."""
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise MosaicError(f"tiles to draw must be uint8 (n, S, S), not {images.dtype} {images.shape}")
-    for name, array in masks.items():
-        if array.dtype != np.bool_ or array.shape != images.shape:
-            raise MosaicError(f"{name} must be bool {images.shape} as the tiles, not {array.dtype} {array.shape}")
-
-
 def _kinds(labelled: np.ndarray | bool, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The Kind of every pixel, uint8 in the shape of the masks; a label is the same before and after."""
     unlabelled = [Kind.UNMASKED, Kind.REMOVED, Kind.ADDED, Kind.PREDICTED]
@@ -142,12 +96,12 @@ def _kinds(labelled: np.ndarray | bool, before: np.ndarray, after: np.ndarray) -
     return np.array(unlabelled + label, np.uint8)[code]
 
 
-def _stitch(rows: np.ndarray, cols: np.ndarray, tiles: np.ndarray, missing: int) -> np.ndarray:
-    """Lay (n, S, S) tiles on their grid, (R * S, C * S); places without a tile hold ``missing``."""
-    size = tiles.shape[1]
-    height, width = int(rows.max()) + 1, int(cols.max()) + 1
-    grid = np.full((height, size, width, size), missing, tiles.dtype)
-    grid[rows, :, cols] = tiles
+def _stitch(tiles: MosaicTiles, parts: np.ndarray, missing: int) -> np.ndarray:
+    """Lay (n, S, S) parts on the tiles' places, (R * S, C * S); places without a tile hold ``missing``."""
+    size = parts.shape[1]
+    height, width = int(tiles.rows.max()) + 1, int(tiles.cols.max()) + 1
+    grid = np.full((height, size, width, size), missing, parts.dtype)
+    grid[tiles.rows, :, tiles.cols] = parts
     return grid.reshape(height * size, width * size)
 
 

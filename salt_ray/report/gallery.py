@@ -124,7 +124,7 @@ def mosaic_card(
     size = f"{len(before)} tiles, {labelled} of them labelled"
     pictures = []
     for masks, when in ((before, "as predicted"), (after, "after the rules")):
-        whole = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, masks)
+        whole = draw_mosaic(tiles, before, masks)
         alt = f"Mosaic {number} {when}: {size}"
         alt += f"; tiles changed: {changed} ({added:,} px added, {removed:,} px removed)." if masks is after else "."
         pictures.append(Picture(data_url(_jpeg(whole), "jpeg"), alt))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from salt_ray.postprocessing.corrections import CorrectedMosaic
-from salt_ray.postprocessing.draw import Kind, draw_tile, picture_path, read_png, swatch
+from salt_ray.postprocessing.draw import Kind, draw_mosaic, draw_tile, swatch
 from salt_ray.report.style import DPI, png, styled
 from salt_ray.storage import StoragePath, write_atomically
 
@@ -29,34 +29,30 @@ def write_sheets(folder: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: n
     """Write ``mosaics.png`` and, where something changed, ``changes.png``.
 
     Args:
-        folder: holds ``pictures/`` of the mosaics.
         ids: (N,) str, of all tiles of the survey.
     """
-    largest = sorted(mosaics, key=lambda mosaic: (-len(mosaic.before), mosaic.tiles.number))[:MOSAICS]
-    if largest:
-        pictures = [read_png(picture_path(folder, mosaic.tiles.number)) for mosaic in largest]
-        titles = [
-            f"mosaic {mosaic.tiles.number}: {len(mosaic.before)} tiles, {mosaic.tiles.labelled.sum()} labelled"
-            for mosaic in largest
-        ]
-        write_atomically(folder / "mosaics.png", png(mosaic_sheet(titles, pictures)))
+    if mosaics:
+        largest = sorted(mosaics, key=lambda mosaic: (-len(mosaic.before), mosaic.tiles.number))
+        write_atomically(folder / "mosaics.png", png(mosaic_sheet(largest[:MOSAICS])))
     changed = [(mosaic, tile) for mosaic in mosaics for tile in np.flatnonzero(mosaic.corrected).tolist()]
-    changed.sort(key=lambda place: (-np.sum(_changed_px(*place)), place[0].tiles.number, place[1]))
+    changed.sort(key=lambda place: (-sum(_changed_px(*place)), place[0].tiles.number, place[1]))
     if changed:
         write_atomically(folder / "changes.png", png(change_sheet(changed[:TILES], ids)))
 
 
-def mosaic_sheet(titles: Sequence[str], pictures: Sequence[np.ndarray]) -> Figure:
-    """Pictures of mosaics (``draw_mosaic``) in reading order, each below its title, and a legend on top."""
-    columns = min(COLUMNS, len(pictures))
+def mosaic_sheet(mosaics: Sequence[CorrectedMosaic]) -> Figure:
+    """Pictures of mosaics in reading order, each below its title, and a legend on top."""
+    columns = min(COLUMNS, len(mosaics))
     axes, top = _sheet(GAP + columns * (MOSAIC + GAP), tuple(Kind), 2 * columns - 1)
-    for first in range(0, len(pictures), columns):
+    for first in range(0, len(mosaics), columns):
         top += LINE
         below = top
-        for column, picture in enumerate(pictures[first : first + columns]):
-            left = GAP + column * (MOSAIC + GAP)
+        for column, mosaic in enumerate(mosaics[first : first + columns]):
+            tiles, left = mosaic.tiles, GAP + column * (MOSAIC + GAP)
+            title = f"mosaic {tiles.number}: {len(tiles.tiles)} tiles, {tiles.labelled.sum()} labelled"
+            axes.text(left, top, title, verticalalignment="bottom")
+            picture = draw_mosaic(tiles, mosaic.before, mosaic.after)
             scale = min(MOSAIC / max(picture.shape[:2]), MAX_ENLARGEMENT / DPI)
-            axes.text(left, top, titles[first + column], verticalalignment="bottom")
             below = max(below, _place(axes, picture, left, top, scale))
         top = below + GAP
     return _ended(axes, top)

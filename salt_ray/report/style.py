@@ -23,7 +23,6 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, GOLD)
 LINES = cycler(linestyle=["-", "--", ":", "-."]) * cycler(color=SERIES)  # from the seventh on dashes differ too
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout everywhere
-    "font.size": 10,
     "text.color": INK,
     "text.parse_math": False,  # a dollar in a name begins no formula
     "axes.titlesize": 11,
@@ -34,8 +33,6 @@ STYLE = {
     "axes.prop_cycle": cycler(color=[BLUE]),  # also of marks that nobody gave a colour
     "axes.grid": True,
     "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "axes.linewidth": 0.8,
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import get_args
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from matplotlib.transforms import Bbox
 
 from salt_ray.config import RuleName
 from salt_ray.postprocessing.corrections import CorrectedMosaic
-from salt_ray.postprocessing.draw import Kind, draw_mosaic, draw_tile, picture_path, read_png, swatch, write_png
+from salt_ray.postprocessing.draw import Kind, draw_mosaic, draw_tile, swatch
 from salt_ray.postprocessing.predicted import MosaicTiles
 from salt_ray.postprocessing.rules import Change
 from salt_ray.report import sheets
-from salt_ray.report.style import styled
+from salt_ray.report.style import DPI, styled
 
 pytestmark = pytest.mark.filterwarnings("error")
 IDS = np.array([f"tile-{i:05d}" for i in range(1000)])
@@ -38,18 +39,6 @@ def mosaic(number: int, count: int = 3, size: int = 33) -> CorrectedMosaic:
     places = np.zeros(count, int), np.arange(count)
     known = MosaicTiles(number, tiles, *places, images, labelled, before & labelled[:, None, None])
     return CorrectedMosaic(known, before, after, changes)
-
-
-def drawn(one: CorrectedMosaic) -> np.ndarray:
-    tiles = one.tiles
-    return draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, one.before, one.after)
-
-
-def written(folder: Path, mosaics: list[CorrectedMosaic]) -> Path:
-    for one in mosaics:
-        write_png(picture_path(folder, one.tiles.number), drawn(one))
-    sheets.write_sheets(folder, mosaics, IDS)
-    return folder
 
 
 def panels(figure: Figure) -> list[np.ndarray]:
@@ -77,18 +66,19 @@ def _overlap(first: Bbox, second: Bbox) -> bool:
     return common is not None and min(common.width, common.height) > 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 12])
-def test_a_sheet_of_mosaics_holds_every_picture_with_its_title_and_explains_every_kind(count: int) -> None:
-    rng = np.random.default_rng(count)
-    pictures = [rng.integers(0, 256, (*rng.integers(30, 900, 2), 3), dtype=np.uint8) for _ in range(count)]
-    titles = [f"mosaic {i}: 1234 tiles, 567 labelled" for i in range(count)]
+@pytest.mark.parametrize(("count", "size"), [(1, 101), (2, 33), (5, 33), (12, 101)])
+def test_a_sheet_of_mosaics_holds_every_picture_with_its_title_and_explains_every_kind(count: int, size: int) -> None:
+    mosaics = [mosaic(number, 1 + number, size) for number in range(count)]
     with styled():
-        figure = sheets.mosaic_sheet(titles, pictures)
+        figure = sheets.mosaic_sheet(mosaics)
         check_layout(figure)
+    pictures = [draw_mosaic(one.tiles, one.before, one.after) for one in mosaics]
     assert all(np.array_equal(*pair) for pair in zip(panels(figure), pictures, strict=True))
-    assert words(figure) == titles
+    assert words(figure) == [f"mosaic {number}: {number + 1} tiles, 1 labelled" for number in range(count)]
     images = figure.axes[0].get_images()
-    assert all(max(image.get_window_extent().size) <= 480.5 for image in images)
+    for image, picture in zip(images, pictures, strict=True):  # as large as fits, and never more than 3 times as large
+        width = image.get_window_extent().width
+        assert width * DPI / figure.dpi == pytest.approx(min(480, 3 * picture.shape[1]), abs=0.5)
     corners = [(-image.get_extent()[3], image.get_extent()[0]) for image in images]
     assert [top for top, _ in corners] == sorted((top for top, _ in corners), reverse=True)  # reading order
     assert len(set(corners)) == count and len({left for _, left in corners}) == min(count, sheets.COLUMNS)
@@ -130,33 +120,35 @@ def test_a_caption_has_room_for_every_rule() -> None:
 
 
 def test_the_largest_mosaics_and_the_largest_changes_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    titles, places = [], []
+    shown, places = [], []
     mosaics = [mosaic(number, 2 + number % 5) for number in range(sheets.MOSAICS + 3)]
     draw_mosaics, draw_changes = sheets.mosaic_sheet, sheets.change_sheet
-    monkeypatch.setattr(sheets, "mosaic_sheet", lambda t, p: titles.extend(t) or draw_mosaics(t, p))
-    monkeypatch.setattr(sheets, "change_sheet", lambda c, ids: places.extend(c) or draw_changes(c, ids))
-    written(tmp_path, mosaics)
+    monkeypatch.setattr(sheets, "mosaic_sheet", lambda some: shown.extend(some) or draw_mosaics(some))
+    monkeypatch.setattr(sheets, "change_sheet", lambda some, ids: places.extend(some) or draw_changes(some, ids))
+    sheets.write_sheets(tmp_path, mosaics, IDS)
     largest = sorted(mosaics, key=lambda one: (-len(one.before), one.tiles.number))[: sheets.MOSAICS]
-    assert titles == [f"mosaic {one.tiles.number}: {len(one.before)} tiles, 1 labelled" for one in largest]
+    assert [one.tiles.number for one in shown] == [one.tiles.number for one in largest]
     changed = [int((one.before[tile] != one.after[tile]).sum()) for one, tile in places]
     every = sorted((int(px) for one in mosaics for px in (one.before != one.after).sum(axis=(1, 2))), reverse=True)
     assert changed == every[: sheets.TILES]
 
 
 def test_the_same_mosaics_give_the_same_bytes_whatever_the_user_has_set(tmp_path: Path) -> None:
-    mosaics = [mosaic(number) for number in range(5)]
-    first = written(tmp_path / "first", mosaics)
+    mosaics = [mosaic(number) for number in range(2)]
+    first, second = tmp_path / "first", tmp_path / "second"
+    sheets.write_sheets(first, mosaics, IDS)
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.bbox": "tight"}):
-        second = written(tmp_path / "second", mosaics)
-    for name in ("mosaics.png", "changes.png"):
-        assert (first / name).read_bytes() == (second / name).read_bytes()
-        assert b"Matplotlib version" not in (first / name).read_bytes()
-        assert len(np.unique(read_png(first / name).reshape(-1, 3), axis=0)) > 100
+        sheets.write_sheets(second, mosaics, IDS)
+    assert sorted(path.name for path in first.iterdir()) == ["changes.png", "mosaics.png"]
+    for path in first.iterdir():
+        content = path.read_bytes()
+        assert content == (second / path.name).read_bytes() and b"Matplotlib version" not in content
+        assert len(np.unique(cv2.imread(str(path)).reshape(-1, 3), axis=0)) > 100
 
 
 def test_there_is_no_sheet_of_nothing(tmp_path: Path) -> None:
     sheets.write_sheets(tmp_path, [], IDS)
     assert not list(tmp_path.iterdir())
     one = mosaic(0)
-    written(tmp_path, [replace(one, after=one.before)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosaics.png", "pictures"]
+    sheets.write_sheets(tmp_path, [replace(one, after=one.before)], IDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaics.png"]
