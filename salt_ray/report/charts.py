@@ -103,12 +103,12 @@ def thinned(count: int) -> np.ndarray:
 def group_bars(key: str, title: str, found: Sequence[Group], overall: float, caption: str) -> Chart:
     """The score of each group as a bar with its standard error; the line is the score of all tiles."""
     axes = _axes(1.0 + 0.26 * max(5, len(found)))
-    places = np.arange(len(found))
+    names = [f"{group.name}  ({group.tiles:,})" for group in found]
     errors = [0 if math.isnan(group.error) else group.error for group in found]
     bar = {"height": 0.72, "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 2}}
-    axes.barh(places, [group.score for group in found], xerr=errors, **bar)
+    axes.barh(names, [group.score for group in found], xerr=errors, **bar)
     axes.axvline(overall, color=ORANGE, linewidth=1.5, linestyle="--")
-    axes.set_yticks(places, [f"{group.name}  ({group.tiles:,})" for group in found], fontsize=9)
+    axes.tick_params(axis="y", labelsize=9)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set(xlim=(0, 1), xlabel=f"{SCORE} (dashed: all tiles, {overall:.3f})")

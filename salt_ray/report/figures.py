@@ -27,17 +27,16 @@ from salt_ray.tuning.space import BASELINE
 WIDTH, HEIGHT = 10, 6  # inches
 PANELS = 3  # in a row of slices
 SCORE = "score: mean over IoU thresholds 0.50 … 0.95"
-MARK = {"linestyle": "none", "markersize": 7, "markeredgewidth": 0.5}
+MARK = {"linestyle": "none", "markersize": 6, "markeredgewidth": 1.5}
 OWN = MARK | {"color": INK, "marker": "D", "label": "own settings (baseline)", "zorder": 8}
-BEST = MARK | {"color": GREEN, "marker": "*", "markersize": 15, "label": "best", "zorder": 8}
-COMPLETE = MARK | {"color": BLUE, "marker": "o", "markersize": 6, "label": "complete", "zorder": 6}
+BEST = MARK | {"color": GREEN, "marker": "*", "label": "best", "zorder": 8, "markersize": 14}
+COMPLETE = MARK | {"color": BLUE, "marker": "o", "label": "complete", "zorder": 6, "markersize": 5}
 #: What has no value, as marks on the lower edge or at the end of a curve.
 UNFINISHED = {
-    TrialState.PRUNED: MARK | {"color": ORANGE, "marker": "x", "markeredgewidth": 1.8, "label": "pruned", "zorder": 7},
+    TrialState.PRUNED: MARK | {"color": ORANGE, "marker": "x", "label": "pruned", "zorder": 7},
     TrialState.FAIL: MARK | {"color": PURPLE, "marker": "s", "label": "failed", "zorder": 7},
     TrialState.RUNNING: MARK | {"color": SKY, "marker": ">", "label": "running", "zorder": 7},
 }
-Looks = dict[int, dict[str, Any]]  # by trial number
 
 
 @styled()
@@ -53,19 +52,16 @@ def draw_study(study: optuna.Study) -> dict[str, bytes]:
     """
     complete, summary = complete_trials(study), summarize(study)
     trials = study.get_trials(deepcopy=False)
-    looks = {trial.number: _look(trial, summary) for trial in trials}
     figures = {
-        "history": _history(trials, complete, summary, looks),
+        "history": _history(trials, complete, summary),
         "importances": _importances(summary),
-        "slices": _slices(trials, complete, looks),
-        "curves": _curves(trials, looks),
+        "slices": _slices(trials, complete, summary),
+        "curves": _curves(trials, summary),
     }
     return {name: png(figure) for name, figure in figures.items() if figure is not None}
 
 
-def _history(
-    trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], summary: Summary, looks: Looks
-) -> Figure | None:
+def _history(trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], summary: Summary) -> Figure | None:
     """Values over trial numbers, with the best so far."""
     if not complete:
         return None
@@ -75,7 +71,7 @@ def _history(
     axes.step(numbers, best_so_far, where="post", color=GREEN, linewidth=2, label="best so far")
     if summary.baseline is not None:
         axes.axhline(summary.baseline, color=INK, linestyle="--", linewidth=1, zorder=1.5)
-    _points(axes, lambda trial: trial.number, trials, looks)
+    _points(axes, lambda trial: trial.number, trials, summary)
     outcome = f"best {summary.best.value:.4f} (trial {summary.best.number})"
     if summary.gain is not None:
         gain = f"{summary.gain:+.4f} against" if summary.gain else "nothing beat"
@@ -104,7 +100,7 @@ def _importances(summary: Summary) -> Figure | None:
     return axes.figure
 
 
-def _slices(trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], looks: Looks) -> Figure | None:
+def _slices(trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], summary: Summary) -> Figure | None:
     """A panel for each parameter: values over what was sampled."""
     names = list(dict.fromkeys(name for trial in complete for name in trial.params))
     if not names:
@@ -117,20 +113,20 @@ def _slices(trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], look
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         sampled = [trial for trial in trials if name in trial.params]
-        _points(axes, _scale(axes, name, sampled), sampled, looks)
+        _points(axes, _scale(axes, name, sampled), sampled, summary)
         axes.set_xlabel(_wrapped(name, 30))
     for axes in panels[len(names) :]:
         axes.remove()
     return _with_legend(figure)
 
 
-def _curves(trials: Sequence[FrozenTrial], looks: Looks) -> Figure | None:
+def _curves(trials: Sequence[FrozenTrial], summary: Summary) -> Figure | None:
     """Scores over epochs: what pruning saw."""
     reached = []
     for trial in trials:
         points = sorted((step, value) for step, value in trial.intermediate_values.items() if math.isfinite(value))
         if points:
-            reached.append((looks[trial.number], points))
+            reached.append((_look(trial, summary), points))
     if not reached:
         return None
     axes = Figure((WIDTH, HEIGHT)).add_subplot()
@@ -164,14 +160,14 @@ def _look(trial: FrozenTrial, summary: Summary) -> dict[str, Any]:
     return BEST if summary.best is not None and trial.number == summary.best.number else COMPLETE
 
 
-def _points(axes: Axes, place: Callable[[FrozenTrial], float], trials: Sequence[FrozenTrial], looks: Looks) -> None:
+def _points(axes: Axes, place: Callable[[FrozenTrial], float], trials: Sequence[FrozenTrial], summary: Summary) -> None:
     """Complete trials at their values, unfinished ones on the lower edge: a partial score compares with no value."""
     edge = {"transform": axes.get_xaxis_transform(), "clip_on": False}
     for trial in trials:
         if trial.state in UNFINISHED:
-            axes.plot(place(trial), 0, **edge, **looks[trial.number])
+            axes.plot(place(trial), 0, **edge, **_look(trial, summary))
         elif trial.state is TrialState.COMPLETE:
-            axes.plot(place(trial), trial.value, **looks[trial.number])
+            axes.plot(place(trial), trial.value, **_look(trial, summary))
 
 
 def _with_legend(figure: Figure) -> Figure:

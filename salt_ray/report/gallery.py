@@ -120,16 +120,13 @@ def mosaic_card(
     after = corrections.apply(tiles.tiles, before)
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
     changed = int((after != before).any(axis=(1, 2)).sum())
-    labelled = int(tiles.labelled.sum())
-    size = f"{len(before)} tiles, {labelled} of them labelled"
-    pictures = []
-    for masks, when in ((before, "as predicted"), (after, "after the rules")):
-        whole = draw_mosaic(tiles, before, masks)
-        alt = f"Mosaic {number} {when}: {size}"
-        alt += f"; tiles changed: {changed} ({added:,} px added, {removed:,} px removed)." if masks is after else "."
-        pictures.append(Picture(data_url(_jpeg(whole), "jpeg"), alt))
+    size = f"{len(before)} tiles, {tiles.labelled.sum()} of them labelled"
     note = f"{size}; tiles changed by the rules: {changed} ({added:,} px added, {removed:,} px removed)"
-    return MosaicCard(f"Mosaic {number}", note, tuple(pictures))
+    pictures = tuple(
+        Picture(data_url(_jpeg(draw_mosaic(tiles, before, masks)), "jpeg"), f"Mosaic {number} {shown}.")
+        for masks, shown in ((before, f"as predicted: {size}"), (after, f"after the rules: {note}"))
+    )
+    return MosaicCard(f"Mosaic {number}", note, pictures)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

@@ -21,6 +21,7 @@ COLUMNS = 4  # of mosaics.png, at most
 # Inches: the longest edge of a mosaic, the edge of a tile of changes.png, what lies between, a line of text.
 MOSAIC, TILE, GAP, LINE = 4, 200 / DPI, 0.13, 0.22
 MAX_ENLARGEMENT = 3  # of a small mosaic
+QUICK = 1  # the compression: with 6 the sheets take twice as long and are a tenth smaller
 CAPTION, CAPTION_LETTERS = 2.75, 36  # the width of a caption of changes.png, in inches and letters
 
 
@@ -33,11 +34,11 @@ def write_sheets(folder: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: n
     """
     if mosaics:
         largest = sorted(mosaics, key=lambda mosaic: (-len(mosaic.before), mosaic.tiles.number))
-        write_atomically(folder / "mosaics.png", png(mosaic_sheet(largest[:MOSAICS])))
+        write_atomically(folder / "mosaics.png", png(mosaic_sheet(largest[:MOSAICS]), QUICK))
     changed = [(mosaic, tile) for mosaic in mosaics for tile in np.flatnonzero(mosaic.corrected).tolist()]
     changed.sort(key=lambda place: (-sum(_changed_px(*place)), place[0].tiles.number, place[1]))
     if changed:
-        write_atomically(folder / "changes.png", png(change_sheet(changed[:TILES], ids)))
+        write_atomically(folder / "changes.png", png(change_sheet(changed[:TILES], ids), QUICK))
 
 
 def mosaic_sheet(mosaics: Sequence[CorrectedMosaic]) -> Figure:

@@ -50,9 +50,10 @@ def styled() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", STYLE])
 
 
-def png(figure: Figure) -> bytes:
-    """A figure on white, with ``DPI`` dots an inch."""
-    return _saved(figure, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+def png(figure: Figure, compression: int = 6) -> bytes:
+    """A figure on white, with ``DPI`` dots an inch; compression from 1, the quickest, to 9."""
+    options = {"facecolor": "white", "metadata": {"Software": None}, "pil_kwargs": {"compress_level": compression}}
+    return _saved(figure, format="png", dpi=DPI, **options)
 
 
 def svg(figure: Figure, key: str) -> str:
