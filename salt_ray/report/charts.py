@@ -24,7 +24,7 @@ from salt_ray.report.style import BLUE, INK, LINES, ORANGE, SERIES, plain_ticks,
 WIDTH, HEIGHT = 5, 3.3  # inches: 360 x 238 units of the SVG, near the pixels of a phone
 MOST_POINTS = 300  # of a curve: more cannot be seen at this size
 SCORE = "score"
-COLOURS = ("INK", "GRID", "BLUE", "ORANGE", "GREEN", "PURPLE", "SKY", "GOLD")  # that the page has, in small letters
+COLOURS = ("INK", "GRID", "BLUE", "ORANGE", "GREEN", "PURPLE", "SKY")  # that the page has, in small letters
 
 
 @dataclass(frozen=True)

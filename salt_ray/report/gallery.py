@@ -132,7 +132,7 @@ def mosaic_card(
 def _jpeg(picture: np.ndarray) -> bytes:
     """A picture within ``MOSAIC_PX``; every pixel keeps its own colour (4:4:4), so that thin outlines stay."""
     fitted = Image.fromarray(picture)
-    fitted.thumbnail((MOSAIC_PX, MOSAIC_PX), Image.Resampling.BOX, reducing_gap=None)
+    fitted.thumbnail((MOSAIC_PX, MOSAIC_PX), Image.Resampling.HAMMING, reducing_gap=None)
     written = io.BytesIO()
     fitted.save(written, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
     return written.getvalue()

@@ -1,7 +1,8 @@
 """The one look of charts, pictures of a search and sheets: colours, lines, font, sizes; and figures as bytes.
 
-The colours are near Okabe and Ito's, which colour-blind people tell apart. matplotlib's object-oriented interface alone
-is used, so no display is needed and nothing stays open. The same figure gives the same bytes.
+The colours are near Okabe and Ito's: colour-blind people tell them apart, as ``tests/report/test_style.py`` measures.
+matplotlib's object-oriented interface alone is used, so no display is needed and nothing stays open. The same figure
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 DPI = 120  # of a PNG
 INK, GRID = "#1c1e21", "#d9dce1"
-BLUE, ORANGE, GREEN, PURPLE, SKY, GOLD = "#0072b2", "#d55e00", "#009e73", "#b5578f", "#56b4e9", "#b58900"
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, GOLD)
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#b5578f", "#56b4e9"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
 LINES = cycler(linestyle=["-", "--", ":", "-."]) * cycler(color=SERIES)  # from the seventh on dashes differ too
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout everywhere
