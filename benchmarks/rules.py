@@ -35,7 +35,7 @@ from salt_ray.postprocessing.corrections import CorrectedMosaic, Corrections, co
 from salt_ray.postprocessing.draw import draw_mosaic, write_png
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.postprocessing.rules import RULES
-from salt_ray.report.sheets import picture_path, write_sheets
+from salt_ray.report.sheets import write_sheets
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import load_survey
@@ -115,9 +115,8 @@ def _correct_and_draw(root: Path, folder: Path, first: int, step: int) -> list[C
     for number in range(first, table.count, step):
         tiles = MosaicTiles.gather(number, members[number], table, prepared)
         corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), _decision(experiment))
-        before, after = corrected.before, corrected.after
-        picture = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after)
-        write_png(picture_path(folder, number), picture)
+        picture = draw_mosaic(tiles, corrected.before, corrected.after)
+        write_png(folder / "pictures" / f"mosaic-{number:04d}.png", picture)
         found.append(corrected)
     return found
 

@@ -26,7 +26,6 @@ from salt_ray.postprocessing.evidence import Evidence, choose, report, settle, w
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.postprocessing.rules import MIN_TILES, RULES
 from salt_ray.postprocessing.selection import HiddenScores, hidden_groups, try_rules
-from salt_ray.report.sheets import picture_path, write_sheets
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.prepared import PreparedSurvey
 
@@ -55,8 +54,7 @@ def correct_mosaic(
 ) -> CorrectedMosaic:
     """``correct`` on what is stored of a mosaic, which is drawn as well."""
     corrected = correct(PredictedMosaic.gather(tiles, models), rules, decision)
-    before, after = corrected.before, corrected.after
-    write_png(picture, draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, after))
+    write_png(picture, draw_mosaic(tiles, corrected.before, corrected.after))
     return corrected
 
 
@@ -131,6 +129,8 @@ class Postprocessing:
         Returns:
             The content of ``rules.json``.
         """
+        from salt_ray.report.sheets import write_sheets  # matplotlib: no task draws with it
+
         while self._tasks:
             self._collect(wait=True)
         mosaics = [self._corrected[number] for number in sorted(self._corrected)]
@@ -159,7 +159,7 @@ class Postprocessing:
         if self._rules is None:
             groups = self._groups[tiles.tiles]
             return functools.partial(try_mosaic, tiles, models, groups, self._candidates, self._decision)
-        picture = picture_path(self._folder.path, number)
+        picture = self._folder.path / "pictures" / f"mosaic-{number:04d}.png"
         return functools.partial(correct_mosaic, tiles, models, self._rules, self._decision, picture)
 
     def _collect(self, wait: bool) -> None:

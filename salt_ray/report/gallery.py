@@ -6,17 +6,18 @@ Letters: n judged tiles, S tile edge in px.
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.postprocessing.corrections import Corrections
-from salt_ray.postprocessing.draw import draw_mosaic, encode_png
+from salt_ray.postprocessing.draw import draw_mosaic, draw_tile, encode_png
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.report.judged import Judged
 from salt_ray.survey.prepared import PreparedSurvey
@@ -84,21 +85,16 @@ def tile_card(judged: Judged, place: int, prepared: PreparedSurvey, fold: str) -
     missed, false = float((truth & ~mask).mean()), float((mask & ~truth).mean())
     nothing = np.zeros_like(truth)
     name = str(survey.ids[tile])
+    # In a difference "added" is what was missed, "removed" what was too much.
     panels = (
-        (_one_tile(image, False, nothing, nothing), f"Tile {name}: the seismic image."),
-        (_one_tile(image, True, truth, truth), f"Label: salt on {truth.mean():.0%} of the tile."),
-        (_one_tile(image, False, mask, mask), f"Prediction: salt on {mask.mean():.0%} of the tile."),
-        (_one_tile(image, False, mask, truth), f"Difference: {missed:.0%} missed, {false:.0%} too much."),
+        (draw_tile(image, False, nothing, nothing), f"Tile {name}: the seismic image."),
+        (draw_tile(image, True, truth, truth), f"Label: salt on {truth.mean():.0%} of the tile."),
+        (draw_tile(image, False, mask, mask), f"Prediction: salt on {mask.mean():.0%} of the tile."),
+        (draw_tile(image, False, mask, truth), f"Difference: {missed:.0%} missed, {false:.0%} too much."),
     )
     note = f"{missed:.0%} missed, {false:.0%} too much" if (truth != mask).any() else "label and prediction are equal"
     pictures = tuple(Picture(data_url(encode_png(panel), "png"), alt) for panel, alt in panels)
     return TileCard(name, fold, float(judged.scores[place]), float(judged.salt[place]), note, pictures)
-
-
-def _one_tile(image: np.ndarray, labelled: bool, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """A tile in the colours of mosaics. In a difference "added" is what was missed, "removed" what was too much."""
-    place = np.zeros(1, np.int64)
-    return draw_mosaic(place, place, image[None], np.array([labelled]), before[None], after[None])
 
 
 def changed_mosaics(table: MosaicTable, corrections: Corrections, ids: np.ndarray) -> list[int]:
@@ -124,28 +120,22 @@ def mosaic_card(
     after = corrections.apply(tiles.tiles, before)
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
     changed = int((after != before).any(axis=(1, 2)).sum())
-    labelled = int(tiles.labelled.sum())
-    size = f"{len(before)} tiles, {labelled} of them labelled"
-    pictures = []
-    for masks, when in ((before, "as predicted"), (after, "after the rules")):
-        whole = draw_mosaic(tiles.rows, tiles.cols, tiles.images, tiles.labelled, before, masks)
-        alt = f"Mosaic {number} {when}: {size}"
-        alt += f"; tiles changed: {changed} ({added:,} px added, {removed:,} px removed)." if masks is after else "."
-        pictures.append(Picture(data_url(_jpeg(whole), "jpeg"), alt))
+    size = f"{len(before)} tiles, {tiles.labelled.sum()} of them labelled"
     note = f"{size}; tiles changed by the rules: {changed} ({added:,} px added, {removed:,} px removed)"
-    return MosaicCard(f"Mosaic {number}", note, tuple(pictures))
+    pictures = tuple(
+        Picture(data_url(_jpeg(draw_mosaic(tiles, before, masks)), "jpeg"), f"Mosaic {number} {shown}.")
+        for masks, shown in ((before, f"as predicted: {size}"), (after, f"after the rules: {note}"))
+    )
+    return MosaicCard(f"Mosaic {number}", note, pictures)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
     """A picture within ``MOSAIC_PX``; every pixel keeps its own colour (4:4:4), so that thin outlines stay."""
-    scale = min(1.0, MOSAIC_PX / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    fitted = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    written, encoded = cv2.imencode(".jpg", fitted, options)
-    assert written, picture.shape
-    return encoded.tobytes()
+    fitted = Image.fromarray(picture)
+    fitted.thumbnail((MOSAIC_PX, MOSAIC_PX), Image.Resampling.HAMMING, reducing_gap=None)
+    written = io.BytesIO()
+    fitted.save(written, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
+    return written.getvalue()
 
 
 def data_url(content: bytes, kind: str) -> str:

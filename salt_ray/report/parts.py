@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -234,15 +232,14 @@ def search(finished: FinishedRun) -> Part:
     """What a search in the same run directory found."""
     if not (finished.run.study / "study.db").exists():
         return Absent("No search lies in this run directory (launch.py tune makes one).")
-    from salt_ray.tuning.figures import draw_study
+    from salt_ray.report.figures import draw_study
     from salt_ray.tuning.results import summarize
     from salt_ray.tuning.space import BASELINE
     from salt_ray.tuning.study import load_study
 
     study = load_study(finished.run)
     summary = summarize(study)
-    with TemporaryDirectory(prefix="salt-ray-") as folder:  # the search's own pictures stay as they are
-        drawn = {path.stem: gallery.data_url(path.read_bytes(), "png") for path in draw_study(study, Path(folder))}
+    drawn = {name: gallery.data_url(picture, "png") for name, picture in draw_study(study).items()}
     own = study.get_trials(deepcopy=False)[BASELINE].params
     rows = [
         {

@@ -33,14 +33,16 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
         RunError: the run directory holds no study, or not the experiment of its best trial.
         ExperimentError: that experiment is damaged.
     """
-    from salt_ray.tuning.figures import draw_study  # matplotlib: nothing else needs it
+    from salt_ray.report.figures import draw_study  # matplotlib: only pictures need it
 
     study = load_study(run)
     summary = summarize(study)
     best = None if summary.best is None else best_experiment(run, summary.best.number)
     write_atomically(run.study / "trials.csv", trial_table(study).to_csv(index=False))
     write_atomically(run.study / "summary.json", json.dumps(summary.as_json(), indent=1))
-    pictures = draw_study(study, run.study)
+    pictures = draw_study(study)
+    for name, picture in pictures.items():
+        write_atomically(run.study / f"{name}.png", picture)
     baseline = study.get_trials(deepcopy=False)[BASELINE].params
     terminal.table(summary_table(summary, baseline))
     for line in [*_remarks(summary), *_failures(study)]:
