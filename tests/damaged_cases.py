@@ -313,7 +313,7 @@ PYTHON = [
         ("whose function takes something", "def experiment(x): return x\n", ": experiment() cannot be called (TypeError", "mend the file"),
         ("whose function raises", "def experiment(): return [][1]\n", ": experiment() cannot be called (IndexError", "mend the file"),
         ("with an unknown field", "from salt_ray.config import Network\ndef experiment(): return Network(depth=3)\n", ": depth: there is no such field", "fields: encoder"),
-        ("with a value out of range", "from salt_ray.config import Network\nNetwork(dropout=1.0)\ndef experiment(): pass\n", ": dropout = 1.0", "less than 1"),
+        ("with a value out of range", "from salt_ray.config import Fpn\nFpn(dropout=1.0)\ndef experiment(): pass\n", ": dropout = 1.0", "less than 1"),
         ("that replaces wrongly", "from experiments.demo import experiment as parent\ndef experiment(): return parent().replace(seed=-1)\n", ": seed = -1", "greater than or equal to 0"),
     )
 ] + [

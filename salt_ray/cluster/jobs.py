@@ -79,7 +79,7 @@ def run_as_job(
     given_mode = os.environ.get("RAY_AUTH_MODE")
     if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
         # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.
-        logging.getLogger(private.TOKEN_LOGGER).setLevel(logging.ERROR)
+        logging.getLogger(private.AUTH_LOGGER).setLevel(logging.ERROR)
         private.use_token_of_this_node()
     if any(SECRET.search(word) for word in arguments):
         raise ClusterError(

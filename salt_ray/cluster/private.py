@@ -19,7 +19,7 @@ from ray._private.utils import read_ray_address
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
 #: The logger that tells of tokens, which are as they should be.
-TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+AUTH_LOGGER = "ray._private.authentication.authentication_token_setup"
 #: Why an actor died, as Ray's head node has it.
 DeathReason = ActorDiedErrorContext
 

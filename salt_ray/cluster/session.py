@@ -44,7 +44,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
         raise ClusterError(f"no Ray answers at {wanted}: check {origin(address)}")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
-    logging.getLogger(private.TOKEN_LOGGER).setLevel(logging.ERROR)
+    logging.getLogger(private.AUTH_LOGGER).setLevel(logging.ERROR)
     if wanted == "local":
         _check_folder()
         _guard_token()
