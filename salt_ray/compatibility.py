@@ -11,19 +11,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from salt_ray.config import (
-    Experiment,
-    Folds,
-    Mosaics,
-    Postprocessing,
-    Searched,
-    Section,
-    Stage,
-    Tune,
-    section_of,
-    sections_in,
-)
+from salt_ray.config import Experiment, Folds, Mosaics, Postprocessing, Searched, Stage, Tune
 from salt_ray.decision import ARGUS, Decision
+from salt_ray.section import Section, section_of, sections_in
 
 #: What an entry of inputs is, by its name.
 KINDS: dict[str, type[Section]] = {

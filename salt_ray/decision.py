@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import StrictBool
 
-from salt_ray.config import Experiment, Fraction, FullTiles, Prediction, Section
+from salt_ray.config import Experiment, FullTiles, Prediction
+from salt_ray.section import Fraction, Section
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from salt_ray.compatibility import in_todays_names
-from salt_ray.config import Experiment, ExperimentError, near, section_of, sentences, validated
+from salt_ray.config import Experiment
+from salt_ray.section import ExperimentError, near, section_of, sentences, validated
 from salt_ray.storage import StoragePath, storage_path
 
 

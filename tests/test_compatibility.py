@@ -11,22 +11,11 @@ import pytest
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.compatibility import in_todays_fields, in_todays_names
-from salt_ray.config import (
-    Choice,
-    Experiment,
-    ExperimentError,
-    FloatRange,
-    Fpn,
-    Postprocessing,
-    RemovedField,
-    Scse,
-    Tune,
-    UNetDecoder,
-    validated,
-)
+from salt_ray.config import Choice, Experiment, FloatRange, Fpn, Postprocessing, Scse, Tune, UNetDecoder
 from salt_ray.decision import ARGUS, Decision
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
+from salt_ray.section import ExperimentError, RemovedField, validated
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.task import FoldTask

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from salt_ray.config import Experiment, ExperimentError
+from salt_ray.config import Experiment
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.object_store import ObjectPath
+from salt_ray.section import ExperimentError
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from salt_ray.cli.main import app
-from salt_ray.config import ExperimentError, Geometry
+from salt_ray.config import Geometry
 from salt_ray.experiment_file import load_experiment
+from salt_ray.section import ExperimentError
 from salt_ray.survey.folds import load_folds
 from salt_ray.survey.padding import frame_for
 from salt_ray.survey.tiles import load_survey

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from salt_ray.config import Cosine, Experiment, ExperimentError, Network, Scse
+from salt_ray.config import Cosine, Experiment, Network, Scse
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.object_store import ObjectPath
+from salt_ray.section import ExperimentError
 
 FILES = sorted(p for p in (Path(__file__).parents[1] / "experiments").glob("*.py") if p.stem != "__init__")
 

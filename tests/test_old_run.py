@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, RemovedField
+from salt_ray.config import Experiment
 from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment, override
@@ -30,6 +30,7 @@ from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.status import run_status
 from salt_ray.report.terminal import Terminal
+from salt_ray.section import RemovedField
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.loop import train_fold

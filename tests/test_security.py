@@ -22,12 +22,13 @@ import torch
 from kaggle_layout import IMAGE, LABELLED, UNLABELLED, set_row, write_survey
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, ExperimentError, FloatRange, Tune
+from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.errors import RunError, SaltRayError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import StoredRecords, chunk_path
 from salt_ray.model.encoder import build_encoder
 from salt_ray.postprocessing.predicted import positions
+from salt_ray.section import ExperimentError
 from salt_ray.storage import load_array
 from salt_ray.survey import memory, source, zips
 from salt_ray.survey.memory import MAX_EDGE_PX

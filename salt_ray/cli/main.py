@@ -7,10 +7,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from salt_ray.cli import benchmarks, results, steps, surveys
-from salt_ray.config import RemovedField
 from salt_ray.errors import Interrupted, SaltRayError, incurable, refusal
 from salt_ray.home import provide_home
 from salt_ray.interruption import Interruption
+from salt_ray.section import RemovedField
 from salt_ray.streams import make_output_safe
 
 EXIT_ERROR = 1

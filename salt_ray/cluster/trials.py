@@ -28,10 +28,11 @@ from salt_ray.cluster.restarts import GivenUp, Inquiry, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, wait_for_room
 from salt_ray.cluster.training import worker_device
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.config import Experiment, ExperimentError
+from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.pipeline.trial import SearchStopped, SearchWork, TrialEnd, try_trial
 from salt_ray.report.trials import TrialView, short
+from salt_ray.section import ExperimentError
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.models import fold_models

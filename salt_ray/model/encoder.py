@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from salt_ray import torchvision_schemas
-from salt_ray.config import ExperimentError
+from salt_ray.section import ExperimentError
 
 torchvision_schemas.declare()
 

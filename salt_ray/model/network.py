@@ -15,6 +15,7 @@ from salt_ray.errors import REPEATED, SaltRayError
 from salt_ray.model.decoders.blocks import AlignedConv2d
 from salt_ray.model.decoders.decoder import Decoder, build_decoder
 from salt_ray.model.encoder import Encoder, build_encoder
+from salt_ray.section import ExperimentError
 
 
 class Logits(NamedTuple):
@@ -92,7 +93,7 @@ def try_network(network: config.Network, crop_px: int, *, download: bool) -> Non
                 _learn(network, crop_px, "cpu")
             except REPEATED as error:
                 text = str(error).partition("\n")[0]
-                raise config.ExperimentError(
+                raise ExperimentError(
                     f"network.encoder = {network.encoder!r} cannot be trained on crops of {crop_px} x {crop_px} px "
                     f"({text}): name another encoder, or another geometry.crop_px"
                 ) from error

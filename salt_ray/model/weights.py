@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from salt_ray.config import ExperimentError
+from salt_ray.section import ExperimentError
 from salt_ray.storage import StoragePath
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, ExperimentError, Resources
+from salt_ray.config import Experiment, Resources
 from salt_ray.errors import RunError
 from salt_ray.pipeline.engine import Chunk, Failed, Predicting
 from salt_ray.pipeline.fold import Outcome, try_fold
 from salt_ray.pipeline.trial import SearchStopped, SearchWork, try_trial
 from salt_ray.postprocessing.selection import LeakError
 from salt_ray.report.trials import TrialView
+from salt_ray.section import ExperimentError
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask

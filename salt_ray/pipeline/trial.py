@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, ExperimentError
+from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import REPEATED, SaltRayError, TrainingFailed, fault, incurable, repeats
 from salt_ray.model.weights import weights_digest
 from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
+from salt_ray.section import ExperimentError
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import Superseded

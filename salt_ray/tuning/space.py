@@ -6,8 +6,9 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from salt_ray.config import Choice, Experiment, ExperimentError, FloatRange, IntRange, Parameter
+from salt_ray.config import Choice, Experiment, FloatRange, IntRange, Parameter
 from salt_ray.experiment_file import assign, values_at
+from salt_ray.section import ExperimentError
 
 BASELINE = 0  # the number of the trial with the experiment's own values
 

@@ -12,7 +12,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, ExperimentError, Training
+from salt_ray.config import Experiment, Training
+from salt_ray.section import ExperimentError
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.models import Choice, fold_models, trained_stages
 from salt_ray.training.progress import Progress

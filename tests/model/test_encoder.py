@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from salt_ray.config import ExperimentError
 from salt_ray.model.encoder import build_encoder, timm
 from salt_ray.model.weights import weights_digest
 from salt_ray.object_store import ObjectPath
+from salt_ray.section import ExperimentError
 from salt_ray.storage import write_atomically
 
 

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from salt_ray.config import ExperimentError, Fpn, Network, Scse
+from salt_ray.config import Fpn, Network, Scse
 from salt_ray.model import network as network_module
 from salt_ray.model.encoder import timm
 from salt_ray.model.network import build_network, try_network
+from salt_ray.section import ExperimentError
 
 SMALL = {
     "pretrained": False,

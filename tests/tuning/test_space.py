@@ -7,8 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from salt_ray.config import Choice, Experiment, ExperimentError, FloatRange, IntRange, Parameter, Tune
+from salt_ray.config import Choice, Experiment, FloatRange, IntRange, Parameter, Tune
 from salt_ray.experiment_file import load_experiment
+from salt_ray.section import ExperimentError
 from salt_ray.tuning.space import Space
 
 ROOT = Path(__file__).parents[2]

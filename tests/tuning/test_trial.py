@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, ExperimentError, FloatRange, IntRange, Tune
+from salt_ray.config import Experiment, FloatRange, IntRange, Tune
+from salt_ray.section import ExperimentError
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import read_checkpoint
