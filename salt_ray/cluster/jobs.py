@@ -235,6 +235,7 @@ def _client(dashboard: str, origin: str) -> JobSubmissionClient:
     """
     for name in ("job.sdk", "dashboard_sdk"):  # they tell of every closed socket and of every upload
         logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+    logging.getLogger(private.PACKAGING_LOGGER).setLevel(logging.WARNING)
     overruling = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # the client would prefer them to what it is given
     hidden = {name: os.environ.pop(name) for name in overruling if name in os.environ}
     try:

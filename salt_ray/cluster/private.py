@@ -20,6 +20,8 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
 #: The logger that tells of tokens, which are as they should be.
 AUTH_LOGGER = "ray._private.authentication.authentication_token_setup"
+#: The logger that tells of every folder that is sent to a cluster.
+PACKAGING_LOGGER = "ray._private.runtime_env.packaging"
 #: Why an actor died, as Ray's head node has it.
 DeathReason = ActorDiedErrorContext
 
