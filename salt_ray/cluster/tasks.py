@@ -24,7 +24,7 @@ ONE_CPU = {"CPU": 1.0}
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _attempt_all(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+def attempt_all(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     """One that fails, for whatever reason, leaves the others of its call alone."""
     return [attempt(task) for task in tasks]
 
@@ -91,4 +91,7 @@ class RayTasks:
             else:  # fewer and fewer, so that all workers end at nearly the same time
                 count = min(TASKS_PER_CALL, max(1, len(self._waiting) // (2 * limit)))
                 numbers = [self._waiting.popleft() for _ in range(count)]
-            self._flying[_attempt_all.remote([self._task(number) for number in numbers])] = numbers
+            tasks = [self._task(number) for number in numbers]
+            # The dashboard lists calls by what they do.
+            call = attempt_all.options(name=getattr(tasks[0], "func", tasks[0]).__name__)
+            self._flying[call.remote(tasks)] = numbers

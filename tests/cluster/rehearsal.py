@@ -246,7 +246,7 @@ class Rehearsal:
         found.files = len(self._expected)
         found.trained = {watch.machine(fold) for fold in FOLDS}
         found.predicted = self._cluster.places("actors", "Predictor")
-        found.postprocessed = self._cluster.places("tasks", "try_in_mosaics", "correct_mosaics")
+        found.postprocessed = self._cluster.places("tasks", "try_mosaic", "correct_mosaic")
         self._say(
             f"undisturbed: finished, {found.files} files; trained on {_words(found.trained)}, "
             f"predicted on {_words(found.predicted)}, post-processed on {_words(found.postprocessed)}"

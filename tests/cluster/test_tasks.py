@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,24 @@ from salt_ray.config import Resources
 from salt_ray.pipeline.engine import Failed
 
 import ray  # isort: skip
+
+
+def task(number: int) -> functools.partial:
+    return functools.partial(abs, number)
+
+
+def sends(sent: list[list[int]], patch: pytest.MonkeyPatch) -> None:
+    """Let calls be noted, by the numbers of their tasks, instead of being sent; their references count them."""
+
+    def remote(tasks: list[functools.partial]) -> int:
+        sent.append([task.args[0] for task in tasks])
+        return len(sent) - 1
+
+    def options(name: str) -> SimpleNamespace:
+        assert name == "abs"  # what the dashboard shows
+        return SimpleNamespace(remote=remote)
+
+    patch.setattr(tasks, "attempt_all", SimpleNamespace(options=options))
 
 
 @pytest.mark.parametrize(
@@ -29,10 +48,9 @@ def test_no_more_calls_fly_than_would_run_where_their_queue_would_start_machines
     alive = [{"Alive": True, "Resources": node} for node in nodes]
     monkeypatch.setattr(session.ray, "nodes", lambda: alive)
     monkeypatch.setattr(tasks, "may_grow", lambda wanted: grows)
-    flying = []
-    send = SimpleNamespace(remote=lambda numbers: flying.append(numbers) or len(flying))
-    monkeypatch.setattr(tasks, "_attempt_all", send)
-    calls = RayTasks(lambda number: number, Resources(cpus_per_fold=2, gpus_per_fold=1.0))
+    flying: list[list[int]] = []
+    sends(flying, monkeypatch)
+    calls = RayTasks(task, Resources(cpus_per_fold=2, gpus_per_fold=1.0))
     for limit, is_predicting in ((predicting, True), (finishing, False)):
         assert calls._limit(is_predicting) == limit
     for number in range(1000):
@@ -48,10 +66,8 @@ def test_calls_take_several_tasks_and_after_a_crash_each_alone(monkeypatch: pyte
     monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr(tasks, "may_grow", lambda wanted: False)
     sent: list[list[int]] = []
-    monkeypatch.setattr(
-        tasks, "_attempt_all", SimpleNamespace(remote=lambda numbers: sent.append(numbers) or len(sent) - 1)
-    )
-    calls = RayTasks(lambda number: number, Resources(cpus_per_fold=2, gpus_per_fold=1.0))
+    sends(sent, monkeypatch)
+    calls = RayTasks(task, Resources(cpus_per_fold=2, gpus_per_fold=1.0))
 
     def get(call: int) -> list[int]:
         if 7 in sent[call]:
