@@ -39,7 +39,7 @@ from salt_ray.training.times import read_times, training_seconds
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::salt_ray.config.RemovedField"),
+    pytest.mark.filterwarnings("ignore::salt_ray.section.RemovedField"),
 ]
 
 ARCHIVE = Path(__file__).parent / "old_run" / "40f033d.tar.xz"
