@@ -23,10 +23,12 @@ from salt_ray.storage import StoragePath
 from salt_ray.survey.amplitudes import GreyRange
 from salt_ray.survey.folder import read_tiles
 from salt_ray.survey.nodata import masked, valid
-from salt_ray.survey.padding import frame_for, operator
+from salt_ray.survey.padding import PaddingOperator, frame_for, operator
 
 if TYPE_CHECKING:
     import torch
+
+    from salt_ray.inference.predict import Models
 
 #: What a person may have of tiles: one array (S, S), several (n, S, S) or in a list, or a folder of files.
 Tiles = np.ndarray | Sequence[np.ndarray] | str | Path
@@ -98,7 +100,7 @@ class Predictor:
     ) -> None:
         self._experiment, self._checkpoints, self._decision = experiment, list(checkpoints), decision
         self._tile_px, self._greys, self._device = tile_px, greys, device
-        self._models = None
+        self._ready: dict[int, tuple[PaddingOperator, Models]] = {}  # by S: a matrix and networks, slow to make
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict tiles of any number: as float numbers or integers of the run's amplitudes, or as its greys (uint8).
@@ -144,12 +146,14 @@ class Predictor:
         """What every model says of (m, S, S) uint8 images."""
         from salt_ray.inference.predict import Models  # PyTorch: not before it is needed
 
-        frame = frame_for(edge, self._experiment.geometry)
-        if self._models is None:
-            self._models = Models(self._experiment, frame, self._device)
-        padded, everything = operator(frame.tile_px, frame.padded_px).images(images), np.arange(len(images))
+        if edge not in self._ready:
+            frame = frame_for(edge, self._experiment.geometry)
+            models = Models(self._experiment, frame, self._device)
+            self._ready[edge] = operator(frame.tile_px, frame.padded_px), models
+        padding, models = self._ready[edge]
+        padded, everything = padding.images(images), np.arange(len(images))
         return [
-            ModelPrediction.of(everything, as_records(self._models.predict(checkpoint, padded)))
+            ModelPrediction.of(everything, as_records(models.predict(checkpoint, padded)))
             for checkpoint in self._checkpoints
         ]
 
