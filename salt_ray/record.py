@@ -14,11 +14,9 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import FullTiles
 from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
-from salt_ray.survey.amplitudes import GreyRange
+from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange
 from salt_ray.survey.tiles import Survey
 
-#: Share of a survey's amplitudes beyond the run's range; the survey that the range was measured in has 2 % there.
-MOST_OUTSIDE = 0.05
 #: Between the widths of two ranges of amplitudes: with it the contrast of all tiles differs as much.
 LARGEST_FACTOR = 2
 

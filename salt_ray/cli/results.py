@@ -120,7 +120,7 @@ def study(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a search has found so far, and draw its pictures anew."""
+    """Show what a search has found so far, and draw its pictures again."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.study import report_study
 

@@ -20,8 +20,9 @@ from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, spread_blocks
 from salt_ray.inference.stored import as_records
 from salt_ray.storage import StoragePath
-from salt_ray.survey.amplitudes import GreyRange
+from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange
 from salt_ray.survey.folder import read_tiles
+from salt_ray.survey.greys import is_constant
 from salt_ray.survey.nodata import masked, valid
 from salt_ray.survey.padding import PaddingOperator, frame_for, operator
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 #: What a person may have of tiles: one array (S, S), several (n, S, S) or in a list, or a folder of files.
 Tiles = np.ndarray | Sequence[np.ndarray] | str | Path
 BLOCK = 128  # tiles that all models predict before the next ones: K x 2.6 MB at 101 px
-MOST_OUTSIDE = 0.05  # share of amplitudes beyond the run's range, above which there is a warning
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,10 @@ class Predictor:
     def _predict(self, ids: np.ndarray, arrays: list[np.ndarray]) -> Prediction:
         edge = self._check(ids, arrays)
         images = np.stack([self._as_greys(array) for array in arrays])
-        varied = np.flatnonzero([_holds_data(array) for array in arrays])
-        count, shape = len(images), images.shape
-        parts = (np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(count, np.float32))
-        probabilities, masks, salt = parts
-        spread, salt_spread = np.zeros(shape, np.float32), np.zeros(count, np.float32)
+        varied = np.flatnonzero([not is_constant(array) for array in arrays])
+        masks = np.zeros(images.shape, bool)
+        probabilities, spread = np.zeros((2, *images.shape), np.float32)
+        salt, salt_spread = np.zeros((2, len(images)), np.float32)
         for start in range(0, len(varied), BLOCK):
             tiles = varied[start : start + BLOCK]
             models = self._each_model(images[tiles], edge)
@@ -188,16 +187,10 @@ class Predictor:
     def _as_greys(self, array: np.ndarray) -> np.ndarray:
         if self._greys is None:
             return array
-        outside = self._greys.outside(valid(array).astype(np.float64)) if _holds_data(array) else 0
+        outside = 0 if is_constant(array) else self._greys.outside(valid(array).astype(np.float64))
         if outside > MOST_OUTSIDE:
             warnings.warn(
                 f"{outside:.0%} of a tile's amplitudes are beyond the run's range, {self._greys}: they are clipped",
                 stacklevel=4,
             )
         return self._greys.greys(array)
-
-
-def _holds_data(array: np.ndarray) -> bool:
-    """Whether a tile has several values, pixels without data aside."""
-    values = valid(array)
-    return bool(values.size) and values.min() != values.max()

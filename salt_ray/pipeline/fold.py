@@ -44,7 +44,7 @@ def try_fold(
 ) -> Outcome:
     """Train a fold from its newest checkpoint. An error that a retry cannot cure is its outcome; others are raised.
 
-    One that was superseded is raised: the worker that is waited for takes the fold over again when it is begun anew,
+    One that was superseded is raised: the worker that is waited for takes the fold over again when it is begun again,
     and one that was forgotten has nobody who would begin it.
 
     Args:

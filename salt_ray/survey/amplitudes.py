@@ -14,6 +14,9 @@ from salt_ray.survey.problems import Unsuited
 #: Of the survey's amplitudes below the range, and as many above it: what displays of seismic sections commonly clip.
 CLIPPED_PERCENT = 1
 GREYS = 256
+#: Share of other amplitudes beyond a run's range, from which on it does not suit them; of those that it was measured in
+#: 2 % lie there.
+MOST_OUTSIDE = 0.05
 #: What a pixel without data becomes.
 MIDDLE_GREY = 128
 #: Fewer than these for nearly all amplitudes inside the range, or one for half of them: there is no contrast.

@@ -59,7 +59,7 @@ def greys_of(tiles: Sequence[np.ndarray], entries: Sequence[Entry], given: GreyR
         SurveyError: the amplitudes have no range, or one that leaves no contrast.
     """
     # Of the amplitudes, not of the greys: a tile that is weak beside the others, or beyond the range, holds data too.
-    constant = np.array([_is_constant(tile) for tile in tiles])
+    constant = np.array([is_constant(tile) for tile in tiles])
     missing = [tile for tile in tiles if np.ma.isMaskedArray(tile)]
     lines, keys = [], []
     if missing:
@@ -89,7 +89,8 @@ def greys_of(tiles: Sequence[np.ndarray], entries: Sequence[Entry], given: GreyR
     return Greys(images, constant, Scaling(used, own, outside), lines, " ".join([repr(used), *keys]))
 
 
-def _is_constant(tile: np.ndarray) -> bool:
+def is_constant(tile: np.ndarray) -> bool:
+    """Whether a tile (S, S) holds one value or none, pixels without data aside."""
     values = valid(tile)
     return not values.size or values.min() == values.max()
 
@@ -104,7 +105,7 @@ def _told(lone: Apart, own: GreyRange, tiles: Sequence[np.ndarray], entries: Seq
     remedy = _AS_BYTES
     if lone.value is not None:
         first = next(
-            at for at, tile in enumerate(tiles) if not _is_constant(tile) and (valid(tile) == lone.value).any()
+            at for at, tile in enumerate(tiles) if not is_constant(tile) and (valid(tile) == lone.value).any()
         )
         place = entries[first].place
         what = f"holds {lone.value:.6g}, which {lone.share:.1%} of the survey's amplitudes are: {what}"
