@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from salt_ray.config import FullTiles
 from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
-from salt_ray.report.verdicts import gain_text, in_words
+from salt_ray.report.verdicts import SCORE_TITLES, gain_text, in_words
 from salt_ray.storage import StoragePath
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.progress import Progress as FoldProgress
@@ -186,10 +186,10 @@ class Terminal:
         table.columns[1].justify = "right"
         for name, value in scores["folds"].items():
             table.add_row(f"fold {name}", f"{value:.4f}")
-        for name, title in (("oof", "out of fold"), ("holdout", "hold-out"), ("test", "test truth")):
+        for name, title in SCORE_TITLES.items():
             if name in scores:
                 table.add_row(f"{title} ({scores[name + '_tiles']:,})", f"{scores[name]:.4f}", style="bold")
-        where = "test truth" if "test" in scores else "out of fold"
+        where = SCORE_TITLES["test" if "test" in scores else "oof"]
         table.add_section()
         for name, title in (("all_empty", "all empty"), ("best_constant", "best constant mask")):
             value = scores["trivial"][name]
@@ -203,11 +203,10 @@ class Terminal:
         """The scores over several seeds."""
         table = Table("tiles judged", "mean ± sd", "each", title=f"scores over {count} seeds")
         table.columns[1].justify = "right"
-        titles = {"oof": "out of fold", "holdout": "hold-out", "test": "test truth"}
         for name, spread in spreads.items():
             each = "  ".join(f"{value:.4f}" for value in spread.each)
-            style = "bold" if name in titles else ""
-            table.add_row(titles.get(name, name), f"{spread.mean:.4f} ± {spread.sd:.4f}", each, style=style)
+            style = "bold" if name in SCORE_TITLES else ""
+            table.add_row(SCORE_TITLES.get(name, name), f"{spread.mean:.4f} ± {spread.sd:.4f}", each, style=style)
         self.table(table)
 
 
@@ -215,21 +214,16 @@ def _rule_table(rules: Mapping[str, Any]) -> Table:
     """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
     names = Column("mosaic rule", no_wrap=True)
     table = Table(names, "hidden labels", "p", "kept", title="what each rule alone adds to the score")
-    before, each = rules.get("test", {}).get("before"), rules.get("test_of_each", {})
+    each = rules.get("test_of_each", {})
     if each:
         table.add_column("test truth")
     for name in rules["alone"] or each:
         words = in_words(name, rules)
-        cells = [words.gain, words.chance, words.kept]
-        if each:
-            cells.append(f"{each[name] - before:+.4f}")
-        table.add_row(name, *cells)
-    together = rules["together"]
-    cells = [gain_text(together) if together else "", "", ""]
-    if each:
-        cells.append(f"{rules['test']['after'] - before:+.4f}")
+        table.add_row(name, words.gain, words.chance, words.kept, *([words.test] if each else []))
     table.add_section()
-    table.add_row("kept ones together", *cells, style="bold")
+    together = gain_text(rules["together"]) if rules["together"] else ""
+    test = [f"{rules['test']['after'] - rules['test']['before']:+.4f}"] if each else []
+    table.add_row("kept ones together", together, "", "", *test, style="bold")
     return table
 
 
