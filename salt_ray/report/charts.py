@@ -127,22 +127,22 @@ def mosaic_dots(found: Sequence[Group], overall: float) -> Chart:
 @styled()
 def reliability(found: Calibration) -> list[Chart]:
     """Observed against predicted shares, and how many tiles each bin has."""
-    shares, counts = _axes(), _axes()
+    shares, counts, bins = _axes(), _axes(), found.bins
     shares.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
-    errors = np.abs(np.stack([found.low, found.high]) - found.observed)
+    errors = (bins["observed"] - bins["low"], bins["high"] - bins["observed"])
     line = {"marker": "o", "linewidth": 1.6, "elinewidth": 1, "capsize": 2}
-    shares.errorbar(found.predicted, found.observed, errors, color=BLUE, label="tiles, with 95% interval", **line)
+    shares.errorbar("predicted", "observed", errors, data=bins, color=BLUE, label="tiles, with 95% interval", **line)
     shares.yaxis.set_major_formatter(PercentFormatter(1))
     shares.set(ylim=(0, 1.02), ylabel="tiles that hold salt")
     shares.legend(loc="upper left")
-    counts.bar(found.predicted, found.tiles, width=0.06)
+    counts.bar("predicted", "tiles", data=bins, width=0.06)
     counts.set(ylabel="tiles")
     for axes in (shares, counts):
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlim=(0, 1), xlabel="predicted P(salt)")
-    bins = list(zip(found.predicted, found.observed, found.tiles, strict=True))
-    alt = "; ".join(f"predicted {p:.0%}, observed {o:.0%} of {n:,} tiles" for p, o, n in bins)
-    sides = found.tiles[[0, -1]].sum() / found.tiles.sum()
+    rows = list(bins[["predicted", "observed", "tiles"]].itertuples(index=False))
+    alt = "; ".join(f"predicted {p:.0%}, observed {o:.0%} of {n:,} tiles" for p, o, n in rows)
+    sides = bins["tiles"].iloc[[0, -1]].sum() / bins["tiles"].sum()
     return [
         _chart(
             shares,
@@ -153,7 +153,7 @@ def reliability(found: Calibration) -> list[Chart]:
         _chart(
             counts,
             "reliability-counts",
-            "Tiles by predicted P(salt): " + ", ".join(f"{n:,} at {p:.0%}" for p, _, n in bins) + ".",
+            "Tiles by predicted P(salt): " + ", ".join(f"{n:,} at {p:.0%}" for p, _, n in rows) + ".",
             f"How many tiles each dot stands for; {sides:.0%} of them are in the outermost bins.",
         ),
     ]

@@ -109,7 +109,8 @@ class Terminal:
                 last = progress.epoch == progress.epochs
                 if last or time.monotonic() - spoken.get(name, 0) >= PLAIN_SECONDS:
                     spoken[name] = time.monotonic()
-                    self.say(name + "  " + "  ".join(f"{k} {v}" for k, v in _cells(progress).items()))
+                    cells = (f"{heading} {cell(progress)}" for heading, cell in FOLD_CELLS.items())
+                    self.say("  ".join([name, *cells]))
 
             yield speak
             return
@@ -227,23 +228,22 @@ def _rule_table(rules: Mapping[str, Any]) -> Table:
     return table
 
 
-def _cells(progress: FoldProgress) -> dict[str, str]:
-    return {
-        "stage": progress.stage,
-        "epoch": f"{progress.epoch}/{progress.epochs}",
-        "loss": f"{progress.loss:.4f}",
-        "score": f"{progress.score:.4f}",
-        "best": f"{progress.best_score:.4f}",
-        "lr": f"{progress.lr:.2e}",
-        "tiles/s": "?" if math.isnan(progress.tiles_per_second) else f"{progress.tiles_per_second:.0f}",
-        "left": clock(progress.seconds_left),
-    }
+#: What is shown of a fold, by its heading.
+FOLD_CELLS: Mapping[str, Callable[[FoldProgress], str]] = {
+    "stage": lambda now: now.stage,
+    "epoch": lambda now: f"{now.epoch}/{now.epochs}",
+    "loss": lambda now: f"{now.loss:.4f}",
+    "score": lambda now: f"{now.score:.4f}",
+    "best": lambda now: f"{now.best_score:.4f}",
+    "lr": lambda now: f"{now.lr:.2e}",
+    "tiles/s": lambda now: "?" if math.isnan(now.tiles_per_second) else f"{now.tiles_per_second:.0f}",
+    "left": lambda now: clock(now.seconds_left),
+}
 
 
 def _fold_table(names: Sequence[str], newest: Mapping[str, FoldProgress]) -> Table:
-    headings = ["fold", "stage", "epoch", "loss", "score", "best", "lr", "tiles/s", "left"]
-    table = Table(*headings, box=None)
+    table = Table("fold", *FOLD_CELLS, box=None)
     for name in names:
-        cells = _cells(newest[name]).values() if name in newest else ["waiting"]
+        cells = [cell(newest[name]) for cell in FOLD_CELLS.values()] if name in newest else ["waiting"]
         table.add_row(name, *cells)
     return table

@@ -42,7 +42,7 @@ class Study:
 
     Args:
         experiment: with a ``tune`` section.
-        folder: ``folder.study_folder``.
+        folder: ``space.study_folder``.
 
     Raises:
         ExperimentError: the search space cannot be used.

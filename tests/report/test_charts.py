@@ -24,10 +24,8 @@ def draw_all() -> list[Chart]:
     values = {"score": ramp, "loss": 1 - ramp, "validation_loss": ramp[::-1], "lr": np.geomspace(0.1, 0.001, 7)}
     table = pd.concat(curve(f"fold {k}", values, ["plateau"] * 4 + ["cosine"] * 3) for k in range(2))
     found = [Group("no salt", 9, 0.9, 0.1, 0.25), Group("0 to 10%", 1, 0.1, float("nan"), 0.75)]
-    calibration = Calibration(
-        np.array([3, 5]), np.array([0.1, 0.8]), np.array([0.0, 1.0]), np.array([0.0, 0.4]), np.array([0.3, 1.0]), 0.1,
-        0.1, 0.2,
-    )  # fmt: skip
+    bins = {"tiles": [3, 5], "predicted": [0.1, 0.8], "observed": [0.0, 1.0], "low": [0.0, 0.4], "high": [0.3, 1.0]}
+    calibration = Calibration(pd.DataFrame(bins), 0.1, 0.1, 0.2)
     return [
         *charts.learning_curves("random", table),
         charts.group_bars("coverage", "Score by share of salt", found, 0.8, "Slivers are hard."),
