@@ -36,7 +36,7 @@ from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.loop import train_fold
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
 from salt_ray.tuning.trial import run_trial
 

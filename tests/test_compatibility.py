@@ -19,7 +19,7 @@ from salt_ray.section import ExperimentError, RemovedField, validated
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.task import FoldTask
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 
 
 @pytest.fixture

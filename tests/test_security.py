@@ -35,7 +35,7 @@ from salt_ray.survey.memory import MAX_EDGE_PX
 from salt_ray.survey.png import decode_grey
 from salt_ray.survey.prepared import held_out, prepare_survey
 from salt_ray.survey.tiles import SurveyError, load_survey
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
 
 ROOT = Path(__file__).parents[1]

@@ -40,7 +40,7 @@ from salt_ray.survey.tiles import load_survey
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.models import Choice, FoldModel, fold_models
 from salt_ray.training.task import FoldTask, begun_decision, fold_name
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 
 if TYPE_CHECKING:
     import torch

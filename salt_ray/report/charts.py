@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -42,24 +43,18 @@ class Chart:
     caption: str
 
 
-@dataclass(frozen=True)
-class FoldCurve:
-    """How one fold learned.
-
-    Attributes:
-        name: of the fold.
-        values: loss, validation_loss, score and lr by name, each (e,) over the epochs of all its stages.
-        ends: (name, last epoch) of each stage, epochs counted from 1 over all of them.
-    """
-
-    name: str
-    values: Mapping[str, np.ndarray]
-    ends: Sequence[tuple[str, int]]
-
-
 @styled()
-def learning_curves(training: str, folds: Sequence[FoldCurve]) -> list[Chart]:
-    """Loss, validation loss, score and learning rate of all folds of a training."""
+def learning_curves(training: str, table: pd.DataFrame) -> list[Chart]:
+    """Loss, validation loss, score and learning rate of all folds of a training.
+
+    Args:
+        table: a row an epoch: the names of ``fold`` and ``stage``, ``epoch``, counted from 1 over all stages of a fold,
+            ``loss``, ``validation_loss``, ``score`` and ``lr``.
+    """
+    spans = table.groupby(["fold", "stage"], sort=False)["epoch"].agg(["min", "max"])
+    folds = spans.index.unique("fold")
+    looks = dict(zip(folds, itertools.cycle(LINES), strict=False))
+    stages = ", ".join(f"{stage} until epoch {end}" for stage, end in spans.loc[folds[0]]["max"].items())
     kinds = {
         "score": ("score on the fold's validation tiles", "Flat at the end: longer training would bring little."),
         "loss": ("training loss", "A jump at a line is another stage with other loss weights, not a setback."),
@@ -69,17 +64,14 @@ def learning_curves(training: str, folds: Sequence[FoldCurve]) -> list[Chart]:
     charts = []
     for kind, (title, caption) in kinds.items():
         axes = _axes()
-        for fold, look in zip(folds, itertools.cycle(LINES), strict=False):
-            begin = 0
-            for _, end in fold.ends:  # a line ends with its stage: the next one begins from an earlier epoch
-                kept = begin + thinned(end - begin)
-                label = fold.name if begin == 0 else None
-                mark = "o" if len(kept) == 1 else None  # of one epoch there is no line
-                values = fold.values[kind][kept]
-                axes.plot(kept + 1, values, linewidth=1.6, marker=mark, markersize=4, label=label, **look)
-                begin = end
-        for end in sorted({end for fold in folds for _, end in fold.ends[:-1]}):
-            axes.axvline(end + 0.5, color=INK, linewidth=0.9, linestyle=":")
+        for (fold, _), stage in table.groupby(["fold", "stage"], sort=False):
+            # A line ends with its stage: the next one begins from an earlier epoch.
+            kept = stage.iloc[thinned(len(stage))]
+            label = fold if kept["epoch"].iloc[0] == 1 else None
+            mark = "o" if len(kept) == 1 else None  # of one epoch there is no line
+            axes.plot(kept["epoch"], kept[kind], linewidth=1.6, marker=mark, markersize=4, label=label, **looks[fold])
+        for begin in sorted(set(spans["min"]) - {1}):
+            axes.axvline(begin - 0.5, color=INK, linewidth=0.9, linestyle=":")
         if kind == "lr":
             axes.set_yscale("log")
             plain_ticks(axes.yaxis, *axes.get_ylim())
@@ -87,8 +79,7 @@ def learning_curves(training: str, folds: Sequence[FoldCurve]) -> list[Chart]:
         axes.set(xlabel="epoch", ylabel=title)
         if len(folds) <= len(SERIES):
             axes.legend(loc="best")
-        last = ", ".join(f"{fold.name} {fold.values[kind][-1]:.4g}" for fold in folds)
-        stages = ", ".join(f"{name} until epoch {end}" for name, end in folds[0].ends)
+        last = ", ".join(f"{fold} {curve[kind].iloc[-1]:.4g}" for fold, curve in table.groupby("fold", sort=False))
         alt = f"{title} over epochs, one line a fold; stages: {stages}. At the end: {last}."
         charts.append(_chart(axes, f"{training}-{kind}", alt, f"{title[0].upper()}{title[1:]}. {caption}"))
     return charts
@@ -136,22 +127,22 @@ def mosaic_dots(found: Sequence[Group], overall: float) -> Chart:
 @styled()
 def reliability(found: Calibration) -> list[Chart]:
     """Observed against predicted shares, and how many tiles each bin has."""
-    shares, counts = _axes(), _axes()
+    shares, counts, bins = _axes(), _axes(), found.bins
     shares.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
-    errors = np.abs(np.stack([found.low, found.high]) - found.observed)
+    errors = (bins["observed"] - bins["low"], bins["high"] - bins["observed"])
     line = {"marker": "o", "linewidth": 1.6, "elinewidth": 1, "capsize": 2}
-    shares.errorbar(found.predicted, found.observed, errors, color=BLUE, label="tiles, with 95% interval", **line)
+    shares.errorbar("predicted", "observed", errors, data=bins, color=BLUE, label="tiles, with 95% interval", **line)
     shares.yaxis.set_major_formatter(PercentFormatter(1))
     shares.set(ylim=(0, 1.02), ylabel="tiles that hold salt")
     shares.legend(loc="upper left")
-    counts.bar(found.predicted, found.tiles, width=0.06)
+    counts.bar("predicted", "tiles", data=bins, width=0.06)
     counts.set(ylabel="tiles")
     for axes in (shares, counts):
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlim=(0, 1), xlabel="predicted P(salt)")
-    bins = list(zip(found.predicted, found.observed, found.tiles, strict=True))
-    alt = "; ".join(f"predicted {p:.0%}, observed {o:.0%} of {n:,} tiles" for p, o, n in bins)
-    sides = found.tiles[[0, -1]].sum() / found.tiles.sum()
+    rows = list(bins[["predicted", "observed", "tiles"]].itertuples(index=False))
+    alt = "; ".join(f"predicted {p:.0%}, observed {o:.0%} of {n:,} tiles" for p, o, n in rows)
+    sides = bins["tiles"].iloc[[0, -1]].sum() / bins["tiles"].sum()
     return [
         _chart(
             shares,
@@ -162,16 +153,14 @@ def reliability(found: Calibration) -> list[Chart]:
         _chart(
             counts,
             "reliability-counts",
-            "Tiles by predicted P(salt): " + ", ".join(f"{n:,} at {p:.0%}" for p, _, n in bins) + ".",
+            "Tiles by predicted P(salt): " + ", ".join(f"{n:,} at {p:.0%}" for p, _, n in rows) + ".",
             f"How many tiles each dot stands for; {sides:.0%} of them are in the outermost bins.",
         ),
     ]
 
 
 @styled()
-def threshold_curve(
-    key: str, name: str, thresholds: np.ndarray, scores: np.ndarray, chosen: float, score: float
-) -> Chart:
+def threshold_curve(name: str, thresholds: np.ndarray, scores: np.ndarray, chosen: float, score: float) -> Chart:
     """The score over one threshold, with the chosen one marked.
 
     Args:
@@ -190,7 +179,7 @@ def threshold_curve(
         f"highest {scores[best]:.4f} at {thresholds[best]:g}; in use {chosen:g} with {score:.4f}."
     )
     flat = f"The highest point, at {thresholds[best]:g}, lies {difference:.4f} above the one in use."
-    return _chart(axes, key, alt, f"{name[0].upper()}{name[1:]}. {flat}")
+    return _chart(axes, name.replace(" ", "-"), alt, f"{name[0].upper()}{name[1:]}. {flat}")
 
 
 def _axes(height: float = HEIGHT) -> Axes:

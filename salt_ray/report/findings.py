@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.judged import Judged
@@ -113,18 +114,17 @@ def by_mosaic(judged: Judged, ids: np.ndarray, table: MosaicTable) -> tuple[list
     Args:
         ids: (N,) str, of all tiles of the survey.
     """
-    numbers = dict(zip(table.ids.tolist(), table.mosaics.tolist(), strict=True))
-    mosaic = np.array([numbers.get(tile, -1) for tile in ids[judged.tiles].tolist()])
+    mosaic = pd.Series(table.mosaics, table.ids).reindex(ids[judged.tiles], fill_value=-1).to_numpy()
     each = groups(judged, [(f"mosaic {n}", mosaic == n) for n in np.unique(mosaic[mosaic >= 0]).tolist()])
     return each, groups(judged, [("in a mosaic", mosaic >= 0), ("in none", mosaic < 0)])
 
 
 def divided_mosaics(table: MosaicTable, folds: FoldTable) -> tuple[int, int]:
     """How many mosaics have tiles in several folds, and how many have two or more tiles that are in any."""
-    fold_of = dict(zip(folds.ids.tolist(), folds.folds.tolist(), strict=True))
-    members = ([fold_of[tile] for tile in table.ids[rows].tolist() if tile in fold_of] for rows in table.members())
-    several = [set(found) for found in members if len(found) > 1]
-    return sum(len(found) > 1 for found in several), len(several)
+    fold = pd.Series(folds.folds, folds.ids).reindex(table.ids).reset_index(drop=True)
+    found = fold.groupby(table.mosaics).agg(["count", "nunique"])
+    several = found[found["count"] > 1]
+    return int((several["nunique"] > 1).sum()), len(several)
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,14 @@ class Calibration:
     """How often tiles with a certain P(salt) do hold salt, in bins of equal width; bins without a tile are left out.
 
     Attributes:
-        tiles: (b,) int64.
-        predicted: (b,) float64, mean P(salt) of the bin.
-        observed: (b,) float64, the share of its tiles with salt.
-        low, high: (b,) float64, Wilson's 95% interval of that share.
+        bins: a row a bin, in order: ``tiles``, how many; ``predicted``, their mean P(salt); ``observed``, the share of
+            them with salt; ``low`` and ``high``, Wilson's 95% interval of that share.
         error: mean over tiles of |predicted - observed|.
         brier: mean over tiles of (P(salt) - [has salt])²; 0 is best.
         base_brier: the same of an answer that gives every tile the overall share.
     """
 
-    tiles: np.ndarray
-    predicted: np.ndarray
-    observed: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    bins: pd.DataFrame
     error: float
     brier: float
     base_brier: float
@@ -155,19 +149,16 @@ def calibration(judged: Judged) -> Calibration:
     """P(salt) against the labels."""
     salt, truth = judged.salt.astype(np.float64), judged.has_salt
     bin_of = np.minimum((salt * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    counts, sums, hits = (np.bincount(bin_of, w, CALIBRATION_BINS) for w in (None, salt, truth.astype(np.float64)))
-    used = counts > 0
-    tiles, predicted, observed = counts[used], sums[used] / counts[used], hits[used] / counts[used]
-    z2 = SIGMAS_95**2
+    means = {"tiles": ("salt", "size"), "predicted": ("salt", "mean"), "observed": ("truth", "mean")}
+    bins = pd.DataFrame({"salt": salt, "truth": truth}).groupby(bin_of).agg(**means)
+    tiles, observed, z2 = bins["tiles"], bins["observed"], SIGMAS_95**2
     centre = (observed + z2 / (2 * tiles)) / (1 + z2 / tiles)
     half = SIGMAS_95 * np.sqrt(observed * (1 - observed) / tiles + z2 / (4 * tiles**2)) / (1 + z2 / tiles)
+    bins["low"] = np.minimum(centre - half, observed)  # rounding may put a bound of 0 or 1 beyond the share itself
+    bins["high"] = np.maximum(centre + half, observed)
     return Calibration(
-        tiles,
-        predicted,
-        observed,
-        np.minimum(centre - half, observed),  # rounding may put a bound of 0 or 1 beyond the share itself
-        np.maximum(centre + half, observed),
-        error=float((np.abs(predicted - observed) * tiles).sum() / len(salt)),
+        bins,
+        error=float(((bins["predicted"] - observed).abs() * tiles).sum() / len(salt)),
         brier=float(((salt - truth) ** 2).mean()),
         base_brier=float(truth.mean() * (1 - truth.mean())),
     )

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from salt_ray.decision import Decision
-from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.mosaic.table import MosaicTable
-from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.draw import draw_mosaic, draw_tile, encode_png
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view
+from salt_ray.report.finished import FinishedRun
 from salt_ray.report.judged import Judged
-from salt_ray.survey.prepared import PreparedSurvey
 
 WORST, UNCERTAIN, RANDOM = 12, 8, 8
 MOSAICS = 4
@@ -34,27 +30,6 @@ class Picture:
 
     source: str
     alt: str
-
-
-@dataclass(frozen=True)
-class TileCard:
-    """One judged tile: image, truth, prediction and difference."""
-
-    tile: str
-    fold: str
-    score: float
-    salt: float
-    note: str
-    pictures: tuple[Picture, ...]
-
-
-@dataclass(frozen=True)
-class MosaicCard:
-    """One mosaic as predicted and after the rules."""
-
-    title: str
-    note: str
-    pictures: tuple[Picture, ...]
 
 
 def worst(judged: Judged) -> np.ndarray:
@@ -74,13 +49,10 @@ def drawn_by_lot(judged: Judged, seed: int) -> np.ndarray:
     return random.permutation(len(judged.tiles))[:RANDOM]
 
 
-def tile_card(judged: Judged, place: int, prepared: PreparedSurvey, fold: str) -> TileCard:
-    """The pictures of one judged tile.
-
-    Args:
-        fold: name of the fold that judges it.
-    """
-    survey, tile = prepared.survey, judged.tiles[place]
+def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
+    """One judged tile: image, truth, prediction and difference."""
+    judged, survey = finished.judged, finished.prepared.survey
+    tile = judged.tiles[place]
     image, truth, mask = survey.images[tile], judged.truth[place], judged.masks[place]
     missed, false = float((truth & ~mask).mean()), float((mask & ~truth).mean())
     nothing = np.zeros_like(truth)
@@ -94,30 +66,26 @@ def tile_card(judged: Judged, place: int, prepared: PreparedSurvey, fold: str) -
     )
     note = f"{missed:.0%} missed, {false:.0%} too much" if (truth != mask).any() else "label and prediction are equal"
     pictures = tuple(Picture(data_url(encode_png(panel), "png"), alt) for panel, alt in panels)
-    return TileCard(name, fold, float(judged.scores[place]), float(judged.salt[place]), note, pictures)
+    card = {"tile": name, "fold": finished.fold_of[name], "note": note, "pictures": pictures}
+    return card | {"score": float(judged.scores[place]), "salt": float(judged.salt[place])}
 
 
-def changed_mosaics(table: MosaicTable, corrections: Corrections, ids: np.ndarray) -> list[int]:
+def changed_mosaics(finished: FinishedRun) -> list[int]:
     """Numbers of the mosaics with most corrected tiles, then of the largest ones: as many as are shown."""
-    corrected = np.isin(table.ids, ids[corrections.tiles])
+    table = finished.mosaics
+    corrected = np.isin(table.ids, finished.prepared.survey.ids[finished.corrections.tiles])
     changed = np.bincount(table.mosaics, corrected, table.count)
     sizes = np.bincount(table.mosaics, minlength=table.count)
     return np.lexsort((np.arange(table.count), -sizes, -changed))[:MOSAICS].tolist()
 
 
-def mosaic_card(
-    number: int,
-    table: MosaicTable,
-    prepared: PreparedSurvey,
-    models: Sequence[ModelPrediction],
-    decision: Decision,
-    corrections: Corrections,
-) -> MosaicCard:
-    """A mosaic before and after."""
-    members = list(table.members())[number]
-    tiles = MosaicTiles.gather(number, members, table, prepared)
-    before = final_view(PredictedMosaic.gather(tiles, models), decision).masks
-    after = corrections.apply(tiles.tiles, before)
+def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:
+    """One mosaic as predicted and after the rules."""
+    members = list(finished.mosaics.members())[number]
+    tiles = MosaicTiles.gather(number, members, finished.mosaics, finished.prepared)
+    predicted = PredictedMosaic.gather(tiles, list(finished.models.values()))
+    before = final_view(predicted, finished.decision).masks
+    after = finished.corrections.apply(tiles.tiles, before)
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
     changed = int((after != before).any(axis=(1, 2)).sum())
     size = f"{len(before)} tiles, {tiles.labelled.sum()} of them labelled"
@@ -126,7 +94,7 @@ def mosaic_card(
         Picture(data_url(_jpeg(draw_mosaic(tiles, before, masks)), "jpeg"), f"Mosaic {number} {shown}.")
         for masks, shown in ((before, f"as predicted: {size}"), (after, f"after the rules: {note}"))
     )
-    return MosaicCard(f"Mosaic {number}", note, pictures)
+    return {"title": f"Mosaic {number}", "note": note, "pictures": pictures}
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

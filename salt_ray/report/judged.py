@@ -53,11 +53,6 @@ class Judged:
         """(n,) bool: whether the label has any."""
         return self.truth.any(axis=(1, 2))
 
-    @property
-    def coverage(self) -> np.ndarray:
-        """(n,) float64: salt's share of the labelled pixels."""
-        return self.truth.mean(axis=(1, 2))
-
 
 def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decision: Decision) -> Judged:
     """Read the predictions of all labelled tiles that may judge, a block at a time."""

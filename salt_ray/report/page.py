@@ -15,15 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from salt_ray.errors import PROGRAM
 from salt_ray.report import parts
-from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun
-from salt_ray.report.part import Absent, Part
 from salt_ray.storage import StoragePath, write_atomically
 
 TEMPLATE = Path(__file__).parent / "template"
 #: Of the page in their order: what the template calls a part, its heading, and what makes it.
-PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], Part]]] = {
-    "answer": ("How good is it?", answer),
+PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], parts.Part]]] = {
+    "answer": ("How good is it?", parts.answer),
     "learning": ("How it learned", parts.learning),
     "where": ("Where does it fail?", parts.where),
     "trust": ("Can its probabilities be trusted?", parts.trust),
@@ -76,7 +74,6 @@ def _environment() -> Environment:
         "percent": lambda value: _number(value, ".0%"),
         "count": lambda value: f"{value:,}",
     }
-    environment.tests["absent"] = lambda part: isinstance(part, Absent)
     return environment
 
 

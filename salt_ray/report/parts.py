@@ -1,4 +1,4 @@
-"""The parts of a report after its answer, in their order.
+"""The parts of a report, in their order.
 
 Numbers come from a run's stored predictions through the classes that scored it; nothing is chosen here.
 """
@@ -6,26 +6,30 @@ Numbers come from a run's stored predictions through the classes that scored it;
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from salt_ray.config import RuleName
+from salt_ray.metric import trivial_scores
 from salt_ray.postprocessing.rules import RULES
 from salt_ray.report import charts, findings, gallery, inventory, provenance
 from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
-from salt_ray.report.part import Absent, Part
-from salt_ray.report.trials import clock, short
-from salt_ray.report.verdicts import gain_text, in_words, method_text
-from salt_ray.storage import load_fields
+from salt_ray.report.trials import clock
+from salt_ray.report.verdicts import SCORE_TITLES, gain_text, in_words, method_text
+from salt_ray.storage import load_fields, readable
 from salt_ray.training.hardware import trained_on
 from salt_ray.training.models import fold_models, trained_stages
 from salt_ray.training.times import training_seconds
 
-MOSAIC_ROWS, SECTION_ROWS = 12, 12  # of the tables of mosaics and of sections
+#: What the template of a part shows of one question, or why there is nothing to show.
+Part = dict[str, Any] | str
+
+GROUP_ROWS = 12  # of the tables of mosaics and of sections
 DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
 HISTORY = {"loss": float, "validation_loss": float, "score": float, "lr": float}
 RULE_TEXTS: Mapping[RuleName, str] = {
@@ -39,12 +43,87 @@ RULE_TEXTS: Mapping[RuleName, str] = {
 }
 
 
+def answer(finished: FinishedRun) -> Part:
+    """How good the run is, beside the answers that look at no image, and what flatters it."""
+    scores, judged, prepared = finished.scores, finished.judged, finished.prepared
+    corrected = finished.experiment.postprocessing.rules != "none"
+    known = "test" if "test" in scores else "oof"  # the tiles on which scores.json has the trivial answers
+    columns = []
+    for name in (name for name in SCORE_TITLES if name in scores):
+        if name == known:
+            trivial = scores["trivial"]
+        else:
+            truth = judged.truth if name == "oof" else prepared.survey.masks[np.flatnonzero(prepared.held_out)]
+            trivial = trivial_scores(judged.truth, truth)
+        # Out-of-fold tiles carry labels, which the rules do not change.
+        before = scores["rules"][name]["before"] if corrected and name != "oof" else None
+        column = {"name": SCORE_TITLES[name], "tiles": scores[f"{name}_tiles"], "score": scores[name], "before": before}
+        columns.append(column | trivial)
+    folds = list(scores["folds"].values())
+    gains = judged.scores - judged.empty_scores
+    return {
+        "columns": columns,
+        "corrected": corrected and len(columns) > 1,
+        "low": min(folds),
+        "high": max(folds),
+        "folds": len(folds),
+        "mean": statistics.fmean(folds),
+        "sd": statistics.stdev(folds) if len(folds) > 1 else None,
+        "margin": findings.SIGMAS_95 * findings.standard_error(judged.scores),
+        "gain": float(gains.mean()),
+        "gain_margin": findings.SIGMAS_95 * findings.standard_error(gains),
+        "seeds": _over_seeds(finished),
+        "caveats": _caveats(finished),
+    }
+
+
+def _over_seeds(finished: FinishedRun) -> dict[str, Any] | None:
+    """The out-of-fold score of the runs that differ from this one in their seed only; None where there are none."""
+    path = finished.run.path.parent / "seeds.json"
+    if not finished.run.path.name.startswith("seed-") or not path.exists():
+        return None
+    found = load_fields(path, path, "scores")
+    with readable(path, path):
+        spread = found["scores"]["oof"]
+        each, mean, sd = [float(value) for value in spread["each"]], float(spread["mean"]), float(spread["sd"])
+    # Where a seed was run anew since, the file is of other runs.
+    return {"count": len(each), "mean": mean, "sd": sd} if finished.scores["oof"] in each else None
+
+
+def _caveats(finished: FinishedRun) -> list[str]:
+    """What flatters the figures, as far as the run itself tells."""
+    lines = [
+        "Each fold's model is the checkpoint that scored best on the tiles it is judged by here: out of fold and per "
+        "fold the figures are a little too high."
+    ]
+    if finished.mosaics is not None:
+        for training, table in finished.tables.items():
+            divided, several = findings.divided_mosaics(finished.mosaics, table)
+            if divided:
+                lines.append(
+                    f"Training {training} divides {divided:,} of {several:,} mosaics between folds: a model was "
+                    "trained on neighbours of tiles that judge it. Folds of kind mosaic avoid that."
+                )
+    if finished.scores["rules"].get("alone"):
+        lines.append("The figures that chose the mosaic rules flatter them: hold-out and test truth do not.")
+    if "holdout" not in finished.scores and "test" not in finished.scores:
+        lines.append("There is neither a hold-out nor a known test truth: nothing here is free of these effects.")
+    return lines
+
+
 def learning(finished: FinishedRun) -> Part:
     """The learning curves of every training."""
     trainings = []
     for training in finished.experiment.trainings:
-        curves = [_curve(finished, training.name, fold) for fold in range(training.folds.count)]
-        trainings.append({"name": training.name, "charts": charts.learning_curves(training.name, curves)})
+        histories = {
+            (f"fold {fold}", stage.name): finished.run.stage(training.name, fold, stage.name) / "history.csv"
+            for fold in range(training.folds.count)
+            for stage in training.stages
+        }
+        stages = {key: load_columns(path, HISTORY) for key, path in histories.items()}
+        table = pd.concat(stages, names=["fold", "stage"]).reset_index(["fold", "stage"])
+        table["epoch"] = table.groupby("fold").cumcount() + 1
+        trainings.append({"name": training.name, "charts": charts.learning_curves(training.name, table)})
     return {
         "trainings": trainings,
         "validation": finished.validation.text,
@@ -53,55 +132,38 @@ def learning(finished: FinishedRun) -> Part:
     }
 
 
-def _curve(finished: FinishedRun, training: str, fold: int) -> charts.FoldCurve:
-    tables, ends = [], []
-    (stages,) = (one.stages for one in finished.experiment.trainings if one.name == training)
-    for stage in stages:
-        path = finished.run.stage(training, fold, stage.name) / "history.csv"
-        tables.append(load_columns(path, HISTORY))
-        ends.append((stage.name, sum(map(len, tables))))
-    whole = pd.concat(tables)
-    values = {name: whole[name].to_numpy() for name in HISTORY}
-    return charts.FoldCurve(f"fold {fold}", values, ends)
-
-
 def where(finished: FinishedRun) -> Part:
     """The score by what a tile holds, how deep it lies, which fold judges it, and where in a section it lies."""
     judged, survey = finished.judged, finished.prepared.survey
-    overall = judged.score
     coverage, depth = findings.by_coverage(judged), findings.by_depth(judged, survey.depths)
     part: dict[str, Any] = {
         "outcomes": findings.by_outcome(judged),
         "coverage": coverage,
         "coverage_chart": charts.group_bars(
-            "coverage", "Score by share of salt", coverage, overall,
+            "coverage", "Score by share of salt", coverage, judged.score,
             "Thin slivers are hard: a few pixels decide every threshold.",
         ),
         "folds": _fold_rows(finished),
-        "depth": Absent("The survey has no depths for its tiles."),
-        "sections": Absent("The survey's tiles lie in no folders of sections."),
-        "mosaics": Absent("The run assembled no mosaics."),
+        "depth": "The survey has no depths for its tiles.",
+        "sections": "The survey's tiles lie in no folders of sections.",
+        "mosaics": "The run assembled no mosaics.",
     }  # fmt: skip
     if depth:
         caption = "Parts of equally many tiles. A slope would mean that shallow and deep sections differ in difficulty."
-        part["depth"] = {"rows": depth, "chart": charts.group_bars("depth", "Score by depth", depth, overall, caption)}
+        chart = charts.group_bars("depth", "Score by depth", depth, judged.score, caption)
+        part["depth"] = {"rows": depth, "chart": chart}
     if survey.sections is not None:
-        rows = findings.by_section(judged, survey.sections)
-        worst = sorted(rows, key=lambda group: -group.lost)[:SECTION_ROWS]
-        part["sections"] = {"rows": worst, "all": len(rows)}
+        part["sections"] = _losing_most(findings.by_section(judged, survey.sections))
     if finished.mosaics is not None:
+        part["mosaics"] = "No labelled tile lies in a mosaic."
         each, sides = findings.by_mosaic(judged, survey.ids, finished.mosaics)
         if each:
-            rows = sorted(each, key=lambda group: -group.lost)[:MOSAIC_ROWS]
-            part["mosaics"] = {
-                "all": len(each),
-                "rows": rows,
-                "sides": sides,
-                "chart": charts.mosaic_dots(each, overall),
-            }
-        else:
-            part["mosaics"] = Absent("No labelled tile lies in a mosaic.")
+            part["mosaics"] = {"sides": sides, "chart": charts.mosaic_dots(each, judged.score)} | _losing_most(each)
     return part
+
+
+def _losing_most(groups: Sequence[findings.Group]) -> dict[str, Any]:
+    return {"all": len(groups), "rows": sorted(groups, key=lambda group: -group.lost)[:GROUP_ROWS]}
 
 
 def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
@@ -138,47 +200,27 @@ def trust(finished: FinishedRun) -> Part:
 def thresholds(finished: FinishedRun) -> Part:
     """The score over both thresholds."""
     judged, decision = finished.judged, finished.decision
-    return {
-        "charts": [
-            charts.threshold_curve(
-                "mask-threshold", "mask threshold", MASK_THRESHOLDS, judged.mask_curve, decision.mask_threshold,
-                judged.score,
-            ),
-            charts.threshold_curve(
-                "salt-threshold", "salt threshold", SALT_THRESHOLDS, judged.salt_curve, decision.salt_threshold,
-                judged.score,
-            ),
-        ]
-    }  # fmt: skip
+    curves = (
+        ("mask threshold", MASK_THRESHOLDS, judged.mask_curve, decision.mask_threshold),
+        ("salt threshold", SALT_THRESHOLDS, judged.salt_curve, decision.salt_threshold),
+    )
+    return {"charts": [charts.threshold_curve(*curve, judged.score) for curve in curves]}
 
 
 def tiles(finished: FinishedRun) -> Part:
     """Pictures of tiles."""
-    judged, prepared = finished.judged, finished.prepared
-    seed = finished.experiment.seed
-    groups = {
-        "The worst": (gallery.worst(judged), "Lowest score first, of equals those with most wrong pixels."),
-        "The most uncertain": (
-            gallery.most_uncertain(judged),
-            "Where the models' probabilities are nearest to a coin.",
-        ),
-        "Drawn by lot": (
-            gallery.drawn_by_lot(judged, seed),
-            f"What an ordinary tile looks like; drawn with the experiment's seed, {seed}.",
-        ),
-    }
-    ids = prepared.survey.ids[judged.tiles]
+    judged, seed = finished.judged, finished.experiment.seed
+    coin = "Where the models' probabilities are nearest to a coin."
+    by_lot = f"What an ordinary tile looks like; drawn with the experiment's seed, {seed}."
+    groups = (
+        ("The worst", gallery.worst(judged), "Lowest score first, of equals those with most wrong pixels."),
+        ("The most uncertain", gallery.most_uncertain(judged), coin),
+        ("Drawn by lot", gallery.drawn_by_lot(judged, seed), by_lot),
+    )
     return {
         "groups": [
-            {
-                "title": title,
-                "note": note,
-                "cards": [
-                    gallery.tile_card(judged, place, prepared, finished.fold_of[str(ids[place])])
-                    for place in places.tolist()
-                ],
-            }
-            for title, (places, note) in groups.items()
+            {"title": title, "note": note, "cards": [gallery.tile_card(finished, place) for place in places.tolist()]}
+            for title, places, note in groups
         ]
     }
 
@@ -186,42 +228,25 @@ def tiles(finished: FinishedRun) -> Part:
 def rules(finished: FinishedRun) -> Part:
     """What post-processing changed, and on what evidence."""
     if finished.experiment.postprocessing.rules == "none":
-        return Absent("Masks stay as predicted: postprocessing.rules is none.")
+        return "Masks stay as predicted: postprocessing.rules is none."
     if finished.mosaics is None or not finished.mosaics.count:
-        return Absent("No tile found a neighbour: there is no mosaic to correct.")
+        return "No tile found a neighbour: there is no mosaic to correct."
     evidence = finished.scores["rules"]
     folder = finished.run.postprocessing
     changes = load_columns(folder / "changes.csv", {"id": str, "rule": str, "added": int, "removed": int})
-    before = evidence.get("test", {}).get("before")
-    each = evidence.get("test_of_each", {})
-    rows = []
-    for name in RULES:
-        changed = changes[changes["rule"] == name]
-        rows.append(
-            {
-                "name": name,
-                "text": RULE_TEXTS[name],
-                "kept": name in evidence["kept"],
-                "hidden": in_words(name, evidence),
-                "test": each[name] - before if name in each else None,
-                "tiles": changed["id"].nunique(),
-                "added": int(changed["added"].sum()),
-                "removed": int(changed["removed"].sum()),
-            }
-        )
-    marker = load_fields(folder / "done.json", folder, "failed")
-    models, decision = list(finished.models.values()), finished.decision
-    survey_ids = finished.prepared.survey.ids
-    cards = [
-        gallery.mosaic_card(number, finished.mosaics, finished.prepared, models, decision, finished.corrections)
-        for number in gallery.changed_mosaics(finished.mosaics, finished.corrections, survey_ids)
+    sums = {"tiles": ("id", "nunique"), "added": ("added", "sum"), "removed": ("removed", "sum")}
+    changed = changes.groupby("rule").agg(**sums).reindex(list(RULES), fill_value=0)
+    rows = [
+        {"name": name, "text": RULE_TEXTS[name], "hidden": in_words(name, evidence)} | counts
+        for name, counts in changed.to_dict("index").items()
     ]
+    marker = load_fields(folder / "done.json", folder, "failed")
     return {
         "evidence": evidence,
         "method": method_text(evidence),
         "together": gain_text(evidence["together"]) if evidence["together"] else None,
         "rows": rows,
-        "cards": cards,
+        "cards": [gallery.mosaic_card(finished, number) for number in gallery.changed_mosaics(finished)],
         "count": finished.mosaics.count,
         "changed": len(finished.corrections.tiles),
         "failed": len(marker["failed"]),
@@ -231,31 +256,19 @@ def rules(finished: FinishedRun) -> Part:
 def search(finished: FinishedRun) -> Part:
     """What a search in the same run directory found."""
     if not (finished.run.study / "study.db").exists():
-        return Absent("No search lies in this run directory (launch.py tune makes one).")
+        return "No search lies in this run directory (launch.py tune makes one)."
     from salt_ray.report.figures import draw_study
+    from salt_ray.report.study import compared_settings
     from salt_ray.tuning.results import summarize
-    from salt_ray.tuning.space import BASELINE
     from salt_ray.tuning.study import load_study
 
     study = load_study(finished.run)
     summary = summarize(study)
-    drawn = {name: gallery.data_url(picture, "png") for name, picture in draw_study(study).items()}
-    own = study.get_trials(deepcopy=False)[BASELINE].params
-    rows = [
-        {
-            "name": name,
-            "own": short(value),
-            "best": short(summary.best.params[name]) if summary.best else "",
-            "share": summary.importances.get(name),
-        }
-        for name, value in own.items()
-    ]
     pictures = [
-        {"source": drawn[name], "alt": _study_alt(name, summary), "caption": caption}
-        for name, caption in STUDY_CAPTIONS.items()
-        if name in drawn
+        {"source": gallery.data_url(picture, "png"), "alt": _study_alt(name, summary), "caption": STUDY_CAPTIONS[name]}
+        for name, picture in draw_study(study).items()
     ]
-    return {"summary": summary, "rows": rows, "pictures": pictures}
+    return {"summary": summary, "rows": compared_settings(study, summary), "pictures": pictures}
 
 
 STUDY_CAPTIONS = {

@@ -196,7 +196,6 @@ def _prediction(run: RunDirectory, experiment: Experiment, training: Training, f
     return _step(name, "begun", f"{there} of {chunks} chunks", folder)
 
 
-
 def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> str:
     unfinished = [step.name for step in steps if step.state in ("running", "begun", "waiting")]
     if in_use:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -43,8 +42,7 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     pictures = draw_study(study)
     for name, picture in pictures.items():
         write_atomically(run.study / f"{name}.png", picture)
-    baseline = study.get_trials(deepcopy=False)[BASELINE].params
-    terminal.table(summary_table(summary, baseline))
+    terminal.table(summary_table(study, summary))
     for line in [*_remarks(summary), *_failures(study)]:
         terminal.say(line)
     if best is not None:
@@ -73,16 +71,21 @@ def best_experiment(run: RunDirectory, number: int) -> Experiment:
     return effective.replace(name=f"{effective.name.removesuffix('-best')[:55]}-best")
 
 
-def summary_table(summary: Summary, baseline: dict[str, Any]) -> Table:
+def compared_settings(study: optuna.Study, summary: Summary) -> list[tuple[str, str, str, float | None]]:
+    """What was searched: name, the experiment's own value, the best trial's ("" without one), and its importance."""
+    own = study.get_trials(deepcopy=False)[BASELINE].params
+    best = {name: short(value) for name, value in summary.best.params.items()} if summary.best else {}
+    return [(name, short(value), best.get(name, ""), summary.importances.get(name)) for name, value in own.items()]
+
+
+def summary_table(study: optuna.Study, summary: Summary) -> Table:
     """The best trial beside the experiment's own settings."""
     best = summary.best
     table = Table("", "own settings", f"best: {trial_name(best.number)}" if best else "best", "importance")
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, own in baseline.items():
-        share = summary.importances.get(name)
-        found = short(best.params[name]) if best else ""
-        table.add_row(name, short(own), found, "" if share is None else f"{share:.0%}")
+    for name, own, found, share in compared_settings(study, summary):
+        table.add_row(name, own, found, "" if share is None else f"{share:.0%}")
     table.add_section()
     own_score = "not complete" if summary.baseline is None else f"{summary.baseline:.4f}"
     table.add_row("score", own_score, f"{best.value:.4f}" if best else "none", "", style="bold")

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from salt_ray.config import FullTiles
 from salt_ray.inference.scores import Spread
 from salt_ray.report.trials import TrialView, clock
-from salt_ray.report.verdicts import gain_text, in_words
+from salt_ray.report.verdicts import SCORE_TITLES, gain_text, in_words
 from salt_ray.storage import StoragePath
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.progress import Progress as FoldProgress
@@ -109,7 +109,8 @@ class Terminal:
                 last = progress.epoch == progress.epochs
                 if last or time.monotonic() - spoken.get(name, 0) >= PLAIN_SECONDS:
                     spoken[name] = time.monotonic()
-                    self.say(name + "  " + "  ".join(f"{k} {v}" for k, v in _cells(progress).items()))
+                    cells = (f"{heading} {cell(progress)}" for heading, cell in FOLD_CELLS.items())
+                    self.say("  ".join([name, *cells]))
 
             yield speak
             return
@@ -186,10 +187,10 @@ class Terminal:
         table.columns[1].justify = "right"
         for name, value in scores["folds"].items():
             table.add_row(f"fold {name}", f"{value:.4f}")
-        for name, title in (("oof", "out of fold"), ("holdout", "hold-out"), ("test", "test truth")):
+        for name, title in SCORE_TITLES.items():
             if name in scores:
                 table.add_row(f"{title} ({scores[name + '_tiles']:,})", f"{scores[name]:.4f}", style="bold")
-        where = "test truth" if "test" in scores else "out of fold"
+        where = SCORE_TITLES["test" if "test" in scores else "oof"]
         table.add_section()
         for name, title in (("all_empty", "all empty"), ("best_constant", "best constant mask")):
             value = scores["trivial"][name]
@@ -203,11 +204,10 @@ class Terminal:
         """The scores over several seeds."""
         table = Table("tiles judged", "mean ± sd", "each", title=f"scores over {count} seeds")
         table.columns[1].justify = "right"
-        titles = {"oof": "out of fold", "holdout": "hold-out", "test": "test truth"}
         for name, spread in spreads.items():
             each = "  ".join(f"{value:.4f}" for value in spread.each)
-            style = "bold" if name in titles else ""
-            table.add_row(titles.get(name, name), f"{spread.mean:.4f} ± {spread.sd:.4f}", each, style=style)
+            style = "bold" if name in SCORE_TITLES else ""
+            table.add_row(SCORE_TITLES.get(name, name), f"{spread.mean:.4f} ± {spread.sd:.4f}", each, style=style)
         self.table(table)
 
 
@@ -215,41 +215,35 @@ def _rule_table(rules: Mapping[str, Any]) -> Table:
     """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
     names = Column("mosaic rule", no_wrap=True)
     table = Table(names, "hidden labels", "p", "kept", title="what each rule alone adds to the score")
-    before, each = rules.get("test", {}).get("before"), rules.get("test_of_each", {})
+    each = rules.get("test_of_each", {})
     if each:
         table.add_column("test truth")
     for name in rules["alone"] or each:
         words = in_words(name, rules)
-        cells = [words.gain, words.chance, words.kept]
-        if each:
-            cells.append(f"{each[name] - before:+.4f}")
-        table.add_row(name, *cells)
-    together = rules["together"]
-    cells = [gain_text(together) if together else "", "", ""]
-    if each:
-        cells.append(f"{rules['test']['after'] - before:+.4f}")
+        table.add_row(name, words.gain, words.chance, words.kept, *([words.test] if each else []))
     table.add_section()
-    table.add_row("kept ones together", *cells, style="bold")
+    together = gain_text(rules["together"]) if rules["together"] else ""
+    test = [f"{rules['test']['after'] - rules['test']['before']:+.4f}"] if each else []
+    table.add_row("kept ones together", together, "", "", *test, style="bold")
     return table
 
 
-def _cells(progress: FoldProgress) -> dict[str, str]:
-    return {
-        "stage": progress.stage,
-        "epoch": f"{progress.epoch}/{progress.epochs}",
-        "loss": f"{progress.loss:.4f}",
-        "score": f"{progress.score:.4f}",
-        "best": f"{progress.best_score:.4f}",
-        "lr": f"{progress.lr:.2e}",
-        "tiles/s": "?" if math.isnan(progress.tiles_per_second) else f"{progress.tiles_per_second:.0f}",
-        "left": clock(progress.seconds_left),
-    }
+#: What is shown of a fold, by its heading.
+FOLD_CELLS: Mapping[str, Callable[[FoldProgress], str]] = {
+    "stage": lambda now: now.stage,
+    "epoch": lambda now: f"{now.epoch}/{now.epochs}",
+    "loss": lambda now: f"{now.loss:.4f}",
+    "score": lambda now: f"{now.score:.4f}",
+    "best": lambda now: f"{now.best_score:.4f}",
+    "lr": lambda now: f"{now.lr:.2e}",
+    "tiles/s": lambda now: "?" if math.isnan(now.tiles_per_second) else f"{now.tiles_per_second:.0f}",
+    "left": lambda now: clock(now.seconds_left),
+}
 
 
 def _fold_table(names: Sequence[str], newest: Mapping[str, FoldProgress]) -> Table:
-    headings = ["fold", "stage", "epoch", "loss", "score", "best", "lr", "tiles/s", "left"]
-    table = Table(*headings, box=None)
+    table = Table("fold", *FOLD_CELLS, box=None)
     for name in names:
-        cells = _cells(newest[name]).values() if name in newest else ["waiting"]
+        cells = [cell(newest[name]) for cell in FOLD_CELLS.values()] if name in newest else ["waiting"]
         table.add_row(name, *cells)
     return table

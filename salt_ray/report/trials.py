@@ -12,10 +12,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from salt_ray.tuning.trial import Step, trial_name
+from salt_ray.tuning.trial import STATES, Step, trial_name
 
 SHOWN = 24  # ended trials in the table; the best one and the first one always
-STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STYLES = {"running": "cyan", "pruned": "dim", "failed": "red"}
 
 

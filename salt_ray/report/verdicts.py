@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+#: What people call the scores of ``scores.json``, beside those of the folds.
+SCORE_TITLES = {"oof": "out of fold", "holdout": "hold-out", "test": "test truth"}
+
 
 def gain_text(evidence: Mapping[str, Any]) -> str:
     """The gain on hidden labels with its 95 % interval, or with its spread."""
@@ -19,32 +22,36 @@ def gain_text(evidence: Mapping[str, Any]) -> str:
 
 
 class RuleInWords(NamedTuple):
-    """What hidden labels say of a rule; a dash for what was not measured.
+    """What is known of a rule alone; a dash for what was not measured.
 
     Attributes:
-        gain: as ``gain_text``.
+        gain: on hidden labels, as ``gain_text``.
         chance: of such a gain where a rule gains nothing.
         changed: hidden tiles that it changed, and their mosaics.
         kept: "yes", or why not.
+        test: its gain on a known test truth, which chose nothing.
     """
 
     gain: str
     chance: str
     changed: str
     kept: str
+    test: str
 
 
 def in_words(name: str, rules: Mapping[str, Any]) -> RuleInWords:
     """One rule of ``rules.json``."""
-    evidence = rules["alone"].get(name)
+    evidence, after = rules["alone"].get(name), rules.get("test_of_each", {}).get(name)
+    test = "–" if after is None else f"{after - rules['test']['before']:+.4f}"
     if evidence is None:
-        return RuleInWords("not tried", "–", "–", "yes" if name in rules["kept"] else "no")
+        return RuleInWords("not tried", "–", "–", "yes" if name in rules["kept"] else "no", test)
     chance = evidence.get("p")
     return RuleInWords(
         gain_text(evidence),
         "–" if chance is None else "< 0.001" if chance < 0.001 else f"{chance:.3f}",
         f"{evidence['tiles']:,} in {evidence['mosaics']:,}" if "tiles" in evidence else "–",
         "yes" if evidence["kept"] else evidence.get("reason", "no"),
+        test,
     )
 
 

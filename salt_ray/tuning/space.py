@@ -1,4 +1,7 @@
-"""What a search varies: parameters of an experiment as Optuna's suggestions, and samples as experiments."""
+"""What a search varies: parameters of an experiment as Optuna's suggestions, and samples as experiments.
+
+And what it depends on: what all its trials have in common, and what another search would have otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
+from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Choice, Experiment, FloatRange, IntRange, Parameter
 from salt_ray.experiment_file import assign, values_at
 from salt_ray.section import ExperimentError
 
 BASELINE = 0  # the number of the trial with the experiment's own values
+#: What may differ when a search goes on: it can be made longer, or wider.
+CHANGEABLE = {"trials", "trials_per_gpu", "max_concurrent", "kept_checkpoints"}
 
 
 class Space:
@@ -115,6 +121,17 @@ def shared(experiment: Experiment) -> dict[str, Any]:
             for training in experiment.trainings
         ]
     }
+
+
+def study_folder(experiment: Experiment, run: RunDirectory, inputs: dict[str, Any]) -> Folder:
+    """The folder of an experiment's search.
+
+    Args:
+        inputs: what trials depend on beside the experiment: tiles, folds, first weights.
+    """
+    chosen = {"seed", "geometry", "augmentation", "network", "precision", "trainings"}
+    tune = experiment.tune and experiment.tune.model_dump(mode="json", exclude=CHANGEABLE)
+    return Folder(run.study, {"experiment": experiment.model_dump(mode="json", include=chosen), "tune": tune, **inputs})
 
 
 def _extremes(parameter: Parameter) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import contextlib
 import shlex
 import sqlite3
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -41,7 +42,7 @@ class Study:
 
     Args:
         experiment: with a ``tune`` section.
-        folder: ``folder.study_folder``.
+        folder: ``space.study_folder``.
 
     Raises:
         ExperimentError: the search space cannot be used.
@@ -55,12 +56,10 @@ class Study:
         ends = fold_ends(experiment)
         self._last_step = ends[-1]
         folder.open()
-        self._file = StudyFile(folder.path / "study.db")
-        self._errors = StorageErrors(self._file)
-        with self._errors:
-            self.storage = StudyStorage(self._file)
+        self._storage = StudyStorage(folder.path / "study.db")
+        with self._storage.errors():
             self.optuna = optuna.create_study(
-                storage=self.storage,
+                storage=self._storage,
                 study_name=STUDY_NAME,
                 direction="maximize",
                 pruner=build_pruner(self._tune, ends[0]),
@@ -68,7 +67,7 @@ class Study:
             )
             if not self.optuna.get_trials(deepcopy=False):
                 self.optuna.enqueue_trial(self.space.baseline)
-            self._file.keep()
+            self._storage.keep()
             self._interrupted = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._live: dict[int, Trial] = {}
         self._swept: set[int] = set()
@@ -96,7 +95,7 @@ class Study:
 
     def ask(self) -> Trial | None:
         """The next trial with its sample: an interrupted one, a new one, or None when there are enough."""
-        with self._errors:
+        with self._storage.errors():
             if self._interrupted:
                 frozen = self._interrupted.pop(0)
                 self.optuna.sampler = self._sampler(frozen.number)
@@ -109,7 +108,7 @@ class Study:
                 trial = self.optuna.ask()
             self._live[trial.number] = trial
             self.space(trial)  # at once: the next trial has another sampler
-            self._file.keep()
+            self._storage.keep()
             return trial
 
     def begin(self, trial: Trial) -> Experiment:
@@ -129,11 +128,11 @@ class Study:
         """
         if not step.judged:
             return False
-        with self._errors:
+        with self._storage.errors():
             trial = self._live[number]
             if step.step not in self.frozen(number).intermediate_values:  # a resumed trial says its last epoch again
                 trial.report(step.value, step.step)
-                self._file.keep()
+                self._storage.keep()
             return trial.should_prune() and step.step < self._last_step and number != BASELINE
 
     def complete(self, number: int) -> None:
@@ -146,7 +145,7 @@ class Study:
 
     def fail(self, number: int, reason: str) -> None:
         """A trial has no value."""
-        with self._errors:
+        with self._storage.errors():
             self._live[number].set_user_attr("reason", reason)
         self._end(number, TrialState.FAIL)
 
@@ -171,9 +170,9 @@ class Study:
                 self._swept.add(number)
 
     def _end(self, number: int, state: TrialState, value: float | None = None) -> None:
-        with self._errors:
+        with self._storage.errors():
             self.optuna.tell(self._live[number], value, state)
-            self._file.keep()
+            self._storage.keep()
         del self._live[number]
         self.sweep(number)
 
@@ -196,21 +195,24 @@ class Study:
                 return RandomSampler(seed=seed)
 
 
-class StudyFile:
-    """The SQLite file of a study, where SQLite can work on it.
+class StudyStorage(RDBStorage):
+    """Optuna's storage in the SQLite file of a study, where SQLite can work on it.
 
-    On a disk that is its own place. Of an object store it is a working copy, which is uploaded after every change.
+    On a disk that is its own place. Of an object store it is a working copy, which is uploaded after every change and
+    stays as long as the storage does.
 
     Attributes:
         path: where the study lies.
         here: the file to work on.
 
     Raises:
-        RunError: the file is empty, though trials lie beside it, or the object store cannot be reached.
+        RunError: the file cannot be read, or is empty though trials lie beside it; or the object store cannot be
+            reached.
         OSError: the working copy cannot be written.
     """
 
     def __init__(self, path: StoragePath) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.path = path
         self.here = path if isinstance(path, Path) else self._copy(path)
         trials = path.parent / "trials"
@@ -219,6 +221,8 @@ class StudyFile:
                 f"{path} is empty, and would begin a new search beside the trials of an old one in {trials}: "
                 f"restore it, or delete {path.parent}"
             )
+        with self.errors():
+            super().__init__(storage_url(self.here), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
 
     def _copy(self, path: ObjectPath) -> Path:
         self._folder = TemporaryDirectory(prefix="salt-ray-")
@@ -241,14 +245,21 @@ class StudyFile:
             with contextlib.closing(sqlite3.connect(self.here)) as connection:
                 self.path.write_bytes(connection.serialize())
 
-
-class StudyStorage(RDBStorage):
-    """Optuna's storage in a SQLite file, which stays as long as the storage does."""
-
-    def __init__(self, file: StudyFile) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.file = file
-        super().__init__(storage_url(file.here), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns what SQLite cannot do into a RunError with the remedy."""
+        try:
+            yield
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+            cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+            if self.here == self.path:
+                subject, remedy = self.path, "make room, end what else uses it, or restore it"
+            else:
+                subject = f"{self.here}, this machine's copy of {self.path},"
+                remedy = f"make room in {self.here.parent.parent}, set TMPDIR to another folder, or restore {self.path}"
+            raise RunError(
+                f"{subject} cannot be read or written ({cause}): {remedy}, then run the same command again"
+            ) from error
 
 
 def storage_url(path: Path) -> str:
@@ -265,33 +276,12 @@ def load_study(run: RunDirectory) -> optuna.Study:
     path, again = run.study / "study.db", f"run {PROGRAM} tune --run-dir {shlex.quote(str(run.path))} first"
     if not path.exists():
         raise RunError(f"{run.path} holds no study: {again}")
-    file = StudyFile(path)
-    with StorageErrors(file):
+    storage = StudyStorage(path)
+    with storage.errors():
         try:
-            study = optuna.load_study(study_name=STUDY_NAME, storage=StudyStorage(file))
+            study = optuna.load_study(study_name=STUDY_NAME, storage=storage)
         except KeyError as error:
             raise RunError(f"the study in {run.path} was interrupted before its first trial: {again}") from error
         if not study.get_trials(deepcopy=False):
             raise RunError(f"the study in {run.path} has no trial yet: {again}")
         return study
-
-
-class StorageErrors(contextlib.AbstractContextManager):
-    """Turns what SQLite cannot do into a RunError with the remedy; can be entered again and again."""
-
-    def __init__(self, file: StudyFile) -> None:
-        self._file = file
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, optuna.exceptions.StorageInternalError | SQLAlchemyError | sqlite3.Error):
-            return
-        cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
-        path, here = self._file.path, self._file.here
-        if here == path:
-            subject, remedy = path, "make room, end what else uses it, or restore it"
-        else:
-            subject = f"{here}, this machine's copy of {path},"
-            remedy = f"make room in {here.parent.parent}, set TMPDIR to another folder, or restore {path}"
-        raise RunError(
-            f"{subject} cannot be read or written ({cause}): {remedy}, then run the same command again"
-        ) from error

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Training
 from salt_ray.section import ExperimentError
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.models import Choice, fold_models, trained_stages
+from salt_ray.training.models import fold_models, trained_stages
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
 
@@ -35,6 +38,16 @@ class Step:
     judged: bool
     #: The epoch that ended; None at the end of a fold.
     progress: Progress | None
+
+
+#: What people and files call a trial's state.
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 
 def trial_name(number: int) -> str:
@@ -62,11 +75,8 @@ def folds_of(experiment: Experiment) -> list[tuple[Training, int]]:
 
 def fold_ends(experiment: Experiment) -> list[int]:
     """The step at which each fold of a trial ends."""
-    ends, step = [], 0
-    for training, _ in folds_of(experiment):
-        step += sum(stage.epochs for stage in training.stages)
-        ends.append(step)
-    return ends
+    epochs = (sum(stage.epochs for stage in training.stages) for training, _ in folds_of(experiment))
+    return list(accumulate(epochs))
 
 
 def run_trial(
@@ -94,29 +104,20 @@ def run_trial(
 
     scores: list[float] = []
     ends = fold_ends(tasks[0].experiment)
-    for position, (task, end) in enumerate(zip(tasks, ends, strict=True)):
-        begin = ends[position - 1] if position else 0
-        choice = task.experiment.prediction.models
-        epochs_before, count = {}, 0
-        for stage in task.training.stages:
-            epochs_before[stage.name] = count
-            count += stage.epochs
+    for task, (begin, end) in zip(tasks, pairwise([0, *ends]), strict=True):
+        epochs = {stage.name: stage.epochs for stage in task.training.stages}
+        begins = dict(zip(epochs, accumulate(epochs.values(), initial=begin), strict=False))
 
-        def follow(
-            progress: Progress,
-            begin: int = begin,
-            before: dict[str, int] = epochs_before,
-            task: FoldTask = task,
-            choice: Choice = choice,
-        ) -> None:
-            step = begin + before[progress.stage] + progress.epoch
-            first = begin == 0 and step < ends[0]  # its last epoch is its end, reported below
-            stages = trained_stages(run, task.training, task.fold) if choice == "best" else []
-            value = max([*(stage.score for stage in stages), progress.best_score])
-            report(Step(step, fmean([*scores, value]), first, progress))
+        def follow(progress: Progress, begins: dict[str, int] = begins, task: FoldTask = task) -> None:
+            step = begins[progress.stage] + progress.epoch
+            takes_best = task.experiment.prediction.models == "best"
+            trained = trained_stages(run, task.training, task.fold) if takes_best else []
+            value = max([*(stage.score for stage in trained), progress.best_score])
+            judged = step < ends[0]  # the last epoch of the first fold is its end, reported below
+            report(Step(step, fmean([*scores, value]), judged, progress))
 
         train_fold(task, tiles, run, device, follow, say)
-        (model,) = fold_models(run, task.training, task.fold, choice)
+        (model,) = fold_models(run, task.training, task.fold, task.experiment.prediction.models)
         scores.append(model.score)
         report(Step(end, fmean(scores), True, None))
     return fmean(scores)

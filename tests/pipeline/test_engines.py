@@ -27,7 +27,7 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
 
 ONE_CORE = Resources(cpus_per_fold=1)

@@ -39,7 +39,7 @@ from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.loop import train_fold
 from salt_ray.training.task import FoldTask
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]

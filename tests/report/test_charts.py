@@ -6,28 +6,32 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from salt_ray.report import charts
-from salt_ray.report.charts import Chart, FoldCurve
+from salt_ray.report.charts import Chart
 from salt_ray.report.findings import Calibration, Group
+
+
+def curve(fold: str, values: dict[str, np.ndarray], stages: list[str]) -> pd.DataFrame:
+    """How a fold learned, with the stage of each of its epochs."""
+    return pd.DataFrame({"fold": fold, "stage": stages, "epoch": np.arange(len(stages)) + 1} | values)
 
 
 def draw_all() -> list[Chart]:
     ramp = np.linspace(0.1, 0.9, 7)
     values = {"score": ramp, "loss": 1 - ramp, "validation_loss": ramp[::-1], "lr": np.geomspace(0.1, 0.001, 7)}
-    curves = [FoldCurve(f"fold {k}", values, [("plateau", 4), ("cosine", 7)]) for k in range(2)]
+    table = pd.concat(curve(f"fold {k}", values, ["plateau"] * 4 + ["cosine"] * 3) for k in range(2))
     found = [Group("no salt", 9, 0.9, 0.1, 0.25), Group("0 to 10%", 1, 0.1, float("nan"), 0.75)]
-    calibration = Calibration(
-        np.array([3, 5]), np.array([0.1, 0.8]), np.array([0.0, 1.0]), np.array([0.0, 0.4]), np.array([0.3, 1.0]), 0.1,
-        0.1, 0.2,
-    )  # fmt: skip
+    bins = {"tiles": [3, 5], "predicted": [0.1, 0.8], "observed": [0.0, 1.0], "low": [0.0, 0.4], "high": [0.3, 1.0]}
+    calibration = Calibration(pd.DataFrame(bins), 0.1, 0.1, 0.2)
     return [
-        *charts.learning_curves("random", curves),
+        *charts.learning_curves("random", table),
         charts.group_bars("coverage", "Score by share of salt", found, 0.8, "Slivers are hard."),
         charts.mosaic_dots(found, 0.8),
         *charts.reliability(calibration),
-        charts.threshold_curve("mask-threshold", "mask threshold", ramp, 1 - (ramp - 0.5) ** 2, 0.4, 0.99),
+        charts.threshold_curve("mask threshold", ramp, 1 - (ramp - 0.5) ** 2, 0.4, 0.99),
     ]
 
 
@@ -69,8 +73,8 @@ def test_a_chart_says_what_it_shows(drawn: list[Chart]) -> None:
 def test_every_stage_is_seen_even_one_of_one_epoch() -> None:
     values = {name: np.array([0.5, 0.25, 0.375]) for name in ("score", "loss", "validation_loss", "lr")}
     charts_of = [
-        charts.learning_curves("t", [FoldCurve("fold 0", values, ends)])[0].svg
-        for ends in ([("all", 3)], [("first", 2), ("last", 3)])
+        charts.learning_curves("t", curve("fold 0", values, stages))[0].svg
+        for stages in (["all"] * 3, ["first", "first", "last"])
     ]
     whole, divided = (len(re.findall(r"stroke: var\(--blue\)", svg)) for svg in charts_of)
     assert divided > whole  # the dot of the last stage, which has no line

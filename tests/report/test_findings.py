@@ -117,13 +117,13 @@ def test_calibration_agrees_with_a_loop(judged: Judged) -> None:
     for salt, has in zip(judged.salt.tolist(), judged.has_salt.tolist(), strict=True):
         bins.setdefault(min(int(salt * 10), 9), []).append((salt, has))
     rows = [bins[key] for key in sorted(bins)]
-    assert found.tiles.tolist() == [len(row) for row in rows]
-    assert found.predicted == pytest.approx([np.mean([salt for salt, _ in row]) for row in rows])
-    assert found.observed == pytest.approx([np.mean([has for _, has in row]) for row in rows])
+    assert found.bins["tiles"].tolist() == [len(row) for row in rows]
+    assert found.bins["predicted"].tolist() == pytest.approx([np.mean([salt for salt, _ in row]) for row in rows])
+    assert found.bins["observed"].tolist() == pytest.approx([np.mean([has for _, has in row]) for row in rows])
     assert found.brier == pytest.approx(np.mean([(salt - has) ** 2 for row in rows for salt, has in row]))
     gaps = [abs(np.mean([salt - has for salt, has in row])) * len(row) for row in rows]
     assert found.error == pytest.approx(sum(gaps) / len(judged.tiles))
-    assert (found.low <= found.observed).all() and (found.observed <= found.high).all()
+    assert (found.bins["low"] <= found.bins["observed"]).all() and (found.bins["observed"] <= found.bins["high"]).all()
 
 
 def test_wilsons_interval_of_a_known_case() -> None:
@@ -131,7 +131,7 @@ def test_wilsons_interval_of_a_known_case() -> None:
     truth = np.zeros((10, 2, 2), bool)
     truth[:2] = True
     found = findings.calibration(with_scores(truth, np.full(10, 0.25)))
-    assert (found.low[0], found.high[0]) == pytest.approx((0.0567, 0.5098), abs=1e-4)
+    assert found.bins[["low", "high"]].iloc[0].tolist() == pytest.approx([0.0567, 0.5098], abs=1e-4)
     sure = findings.calibration(with_scores(truth, truth.any(axis=(1, 2)).astype(float)))
     assert sure.error == sure.brier == 0 and sure.base_brier == pytest.approx(0.16)
 

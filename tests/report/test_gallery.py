@@ -43,9 +43,9 @@ def test_a_card_shows_what_is_missed_and_what_is_too_much(made_run: FinishedRun)
     judged, prepared = made_run.judged, made_run.prepared
     both = (judged.truth & ~judged.masks).any(axis=(1, 2)) & (judged.masks & ~judged.truth).any(axis=(1, 2))
     place = int(np.flatnonzero(both)[0])
-    card = gallery.tile_card(judged, place, prepared, "1")
+    card = gallery.tile_card(made_run, place)
     truth, mask = judged.truth[place], judged.masks[place]
-    image, label, prediction, difference = (pixels(picture).astype(int) for picture in card.pictures)
+    image, label, prediction, difference = (pixels(picture).astype(int) for picture in card["pictures"])
     grey = prepared.survey.images[judged.tiles[place]]
     assert np.array_equal(image, np.repeat(grey[..., None], 3, axis=2))
     assert (label[truth][:, 1] > label[truth][:, 0]).all()  # green
@@ -54,13 +54,13 @@ def test_a_card_shows_what_is_missed_and_what_is_too_much(made_run: FinishedRun)
     missed, false = truth & ~mask, mask & ~truth
     assert (difference[missed][:, :2].min(axis=1) > difference[missed][:, 2]).all()  # yellow
     assert (difference[false][:, [0, 2]].min(axis=1) > difference[false][:, 1]).all()  # violet
-    assert f"{missed.mean():.0%} missed, {false.mean():.0%} too much" in card.note
-    assert card.score == judged.scores[place] and card.tile in card.pictures[0].alt
+    assert f"{missed.mean():.0%} missed, {false.mean():.0%} too much" in card["note"]
+    assert card["score"] == judged.scores[place] and card["tile"] in card["pictures"][0].alt
 
 
 def test_changed_mosaics_come_first_then_large_ones(made_run: FinishedRun) -> None:
     table, survey_ids = made_run.mosaics, made_run.prepared.survey.ids
-    shown = gallery.changed_mosaics(table, made_run.corrections, survey_ids)
+    shown = gallery.changed_mosaics(made_run)
     corrected = survey_ids[made_run.corrections.tiles]
     changes = [int(np.isin(table.ids[table.mosaics == n], corrected).sum()) for n in range(table.count)]
     assert [changes[n] for n in shown] == sorted(changes, reverse=True)[: len(shown)]
@@ -72,11 +72,9 @@ def test_a_mosaic_is_shown_before_and_after_within_bounds(
     made_run: FinishedRun, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gallery, "MOSAIC_PX", longest)
-    number = gallery.changed_mosaics(made_run.mosaics, made_run.corrections, made_run.prepared.survey.ids)[0]
-    models, settings = list(made_run.models.values()), made_run.decision
-    card = gallery.mosaic_card(number, made_run.mosaics, made_run.prepared, models, settings, made_run.corrections)
-    before, after = map(pixels, card.pictures)
+    card = gallery.mosaic_card(made_run, gallery.changed_mosaics(made_run)[0])
+    before, after = map(pixels, card["pictures"])
     edge = made_run.prepared.survey.tile_px
     assert before.shape == after.shape and max(before.shape) == min(longest, 4 * edge)  # two rows of four tiles
     assert not np.array_equal(before, after)
-    assert "8 tiles" in card.note and "px added" in card.pictures[1].alt
+    assert "8 tiles" in card["note"] and "px added" in card["pictures"][1].alt

@@ -20,7 +20,6 @@ from salt_ray.inference.scores import run_scores
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.rules import RULES
 from salt_ray.report import parts
-from salt_ray.report.answer import answer
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.page import PARTS, render, write_report
 from salt_ray.report.parts import RULE_TEXTS
@@ -239,7 +238,7 @@ def test_a_hold_out_stands_beside_the_other_scores(elsewhere: FinishedRun) -> No
     prepared = dataclasses.replace(elsewhere.prepared, held_out=held_out)
     scores = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.decision, None)
     run = dataclasses.replace(elsewhere, prepared=prepared, scores=scores)
-    out_of_fold, hold_out = answer(run)["columns"]
+    out_of_fold, hold_out = parts.answer(run)["columns"]
     truth = prepared.survey.masks
     assert hold_out["score"] == scores["holdout"] and hold_out["tiles"] == held_out.sum()
     assert out_of_fold["before"] is None and hold_out["before"] == scores["rules"]["holdout"]["before"]

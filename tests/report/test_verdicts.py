@@ -57,14 +57,16 @@ OLD = {
 
 
 def test_a_rule_is_shown_with_what_was_measured() -> None:
-    assert in_words("copy_down", TODAY) == ("+0.0200 (+0.0100 … +0.0300)", "< 0.001", "50 in 40", "yes")
-    assert in_words("copy_up", TODAY) == ("+0.0010 (+0.0000 … +0.0020)", "–", "3 in 3", "too little evidence")
-    assert in_words("fill_holes", {"alone": {}, "kept": ["fill_holes"]}) == ("not tried", "–", "–", "yes")
+    assert in_words("copy_down", TODAY) == ("+0.0200 (+0.0100 … +0.0300)", "< 0.001", "50 in 40", "yes", "–")
+    assert in_words("copy_up", TODAY) == ("+0.0010 (+0.0000 … +0.0020)", "–", "3 in 3", "too little evidence", "–")
+    assert in_words("fill_holes", {"alone": {}, "kept": ["fill_holes"]}) == ("not tried", "–", "–", "yes", "–")
+    tested = TODAY | {"test": {"before": 0.5, "after": 0.52}, "test_of_each": {"copy_down": 0.52, "fill_holes": 0.49}}
+    assert in_words("copy_down", tested).test == "+0.0200" and in_words("fill_holes", tested).test == "-0.0100"
 
 
 def test_a_run_of_an_older_version_is_shown_with_its_spread() -> None:
-    assert in_words("copy_up", OLD) == ("+0.0003 ± 0.0004", "–", "–", "no")
-    assert in_words("empty_below_closed", OLD) == ("+0.0103 ± 0.0058", "–", "–", "yes")
+    assert in_words("copy_up", OLD) == ("+0.0003 ± 0.0004", "–", "–", "no", "–")
+    assert in_words("empty_below_closed", OLD) == ("+0.0103 ± 0.0058", "–", "–", "yes", "–")
     assert gain_text(OLD["together"]) == "+0.0103 ± 0.0058"
     assert "146 labels" in method_text(OLD) and "10 times over" in method_text(OLD)
     stream = io.StringIO()

@@ -16,7 +16,7 @@ from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.storage import StoragePath, storage_path, write_atomically
-from salt_ray.tuning.folder import study_folder
+from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study, load_study
 from salt_ray.tuning.trial import Step
 
