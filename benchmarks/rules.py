@@ -111,9 +111,9 @@ def _load(root: Path) -> Work:
 def _correct_and_draw(root: Path, folder: Path, first: int, step: int) -> list[CorrectedMosaic]:
     """Every ``step``-th mosaic."""
     experiment, prepared, table, models = _load(root)
-    members, found = list(table.members()), []
+    found = []
     for number in range(first, table.count, step):
-        tiles = MosaicTiles.gather(number, members[number], table, prepared)
+        tiles = MosaicTiles.gather(number, table, prepared)
         corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), _decision(experiment))
         picture = draw_mosaic(tiles, corrected.before, corrected.after)
         write_png(folder / "pictures" / f"mosaic-{number:04d}.png", picture)

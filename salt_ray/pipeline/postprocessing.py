@@ -84,7 +84,6 @@ class Postprocessing:
     ) -> None:
         self._experiment, self._prepared, self._table = experiment, prepared, table
         self._models, self._decision, self._folder = models, decision, folder
-        self._members = list(table.members())
         tiles = positions(table.ids, prepared.survey.ids)
         self._mosaic_of = np.full(len(missing), -1)
         self._mosaic_of[tiles] = table.mosaics
@@ -154,7 +153,7 @@ class Postprocessing:
 
     def _task(self, number: int) -> Callable[[], HiddenScores | CorrectedMosaic]:
         """What is to be done with a complete mosaic. While rules are tried no mosaic waits for anything else."""
-        tiles = MosaicTiles.gather(number, self._members[number], self._table, self._prepared)
+        tiles = MosaicTiles.gather(number, self._table, self._prepared)
         models = [model.part(tiles.tiles) for model in self._models]
         if self._rules is None:
             groups = self._groups[tiles.tiles]

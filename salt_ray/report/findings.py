@@ -122,7 +122,7 @@ def by_mosaic(judged: Judged, ids: np.ndarray, table: MosaicTable) -> tuple[list
 def divided_mosaics(table: MosaicTable, folds: FoldTable) -> tuple[int, int]:
     """How many mosaics have tiles in several folds, and how many have two or more tiles that are in any."""
     fold_of = dict(zip(folds.ids.tolist(), folds.folds.tolist(), strict=True))
-    members = ([fold_of[tile] for tile in table.ids[rows].tolist() if tile in fold_of] for rows in table.members())
+    members = ([fold_of[tile] for tile in table.ids[rows].tolist() if tile in fold_of] for rows in table.members)
     several = [set(found) for found in members if len(found) > 1]
     return sum(len(found) > 1 for found in several), len(several)
 

@@ -114,8 +114,7 @@ def mosaic_card(
     corrections: Corrections,
 ) -> MosaicCard:
     """A mosaic before and after."""
-    members = list(table.members())[number]
-    tiles = MosaicTiles.gather(number, members, table, prepared)
+    tiles = MosaicTiles.gather(number, table, prepared)
     before = final_view(PredictedMosaic.gather(tiles, models), decision).masks
     after = corrections.apply(tiles.tiles, before)
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
