@@ -11,8 +11,9 @@ from itertools import pairwise, takewhile
 
 import numpy as np
 
-from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical, runs
+from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical
 from salt_ray.postprocessing.seen import Correction, SeenMosaic
+from salt_ray.survey.rle import runs
 
 TERMINAL_SHARE = 0.05  # a terminal tile with no more salt than this does not make its row a terminal row
 

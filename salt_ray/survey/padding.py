@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _REACH_PX = 2
 #: Known pixels on both sides of a tile, and two between them.
 _SMALLEST_TILE_PX = 2 * _REACH_PX + 2
+#: A filled pixel of a mask is salt above this (method section 2).
+_SALT = 0.7
 #: Increased whenever padded tiles change.
 _FORMAT = 1
 #: Largest pair of matrices that is made (62 MiB at 128 px): beyond, solving costs about as little as the product.
@@ -80,13 +82,8 @@ class Frame:
 
     @property
     def before(self) -> int:
-        """Pixels added above, and left of, the tile (23 for 101 in 148)."""
+        """Pixels added above, and left of, the tile (23 for 101 in 148; below and right of it are 24)."""
         return (self.padded_px - self.tile_px) // 2
-
-    @property
-    def after(self) -> int:
-        """Pixels added below, and right of, the tile (24 for 101 in 148)."""
-        return self.padded_px - self.tile_px - self.before
 
     @property
     def crop_offset(self) -> int:
@@ -161,27 +158,24 @@ class PaddingOperator:
             TypeError: ``tiles`` is not uint8.
             ValueError: ``tiles`` is not (N, S, S).
         """
-        return self._padded(tiles, np.uint8, None)
+        return self._padded(tiles, np.uint8)
 
-    def masks(self, masks: np.ndarray, threshold: float = 0.7) -> np.ndarray:
-        """Padded masks: salt where the fill of 0 and 1 exceeds ``threshold`` (0.7: method section 2).
+    def masks(self, masks: np.ndarray) -> np.ndarray:
+        """Padded masks: salt where the fill of 0 and 1 exceeds 0.7.
 
         Args:
             masks: bool (N, S, S).
-            threshold: at least 0 and below 1.
 
         Returns:
             bool (N, P, P); an empty mask stays empty.
 
         Raises:
             TypeError: ``masks`` is not bool.
-            ValueError: ``masks`` is not (N, S, S), or the threshold is out of range.
+            ValueError: ``masks`` is not (N, S, S).
         """
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold = {threshold}: choose one from 0 up to, but not including, 1")
-        return self._padded(masks, np.bool_, threshold)
+        return self._padded(masks, np.bool_)
 
-    def _padded(self, tiles: np.ndarray, dtype: type, threshold: float | None) -> np.ndarray:
+    def _padded(self, tiles: np.ndarray, dtype: type) -> np.ndarray:
         side = self.tile_px
         if tiles.dtype != dtype:
             raise TypeError(f"expected {np.dtype(dtype)} tiles, not {tiles.dtype}")
@@ -189,23 +183,18 @@ class PaddingOperator:
             raise ValueError(f"expected tiles (N, {side}, {side}), not {tiles.shape}")
         if self.fill is None:
             return np.array(tiles)
+        flat = np.ascontiguousarray(tiles).reshape(-1, side * side).view(np.uint8)
         padded = np.empty((len(tiles), self.padded_px**2), dtype=np.uint8)
-        for first in range(0, len(tiles), self.fill.block):
-            flat = np.ascontiguousarray(tiles[first : first + self.fill.block]).reshape(-1, side * side).view(np.uint8)
-            _fill_block(self.fill, flat, threshold, padded[first : first + self.fill.block])
+        start = 0
+        for filled in self.fill(flat):
+            few = slice(start, start := start + len(filled))
+            known = flat[few]
+            np.clip(filled, known.min(axis=1, keepdims=True), known.max(axis=1, keepdims=True), out=filled)
+            values = filled > _SALT if dtype is np.bool_ else np.rint(filled, out=filled).astype(np.uint8)
+            parts = np.concatenate((known, values.view(np.uint8)), axis=1)
+            # "clip": no buffer; all places are inside
+            np.take(parts, self.fill.source, axis=1, out=padded[few], mode="clip")
         return padded.view(dtype).reshape(-1, self.padded_px, self.padded_px)
-
-
-def _fill_block(fill: _Equations | _Matrices, flat: np.ndarray, threshold: float | None, padded: np.ndarray) -> None:
-    """Write the padded tiles, uint8 (n, P * P), of uint8 (n, S * S); rounded, or above ``threshold``."""
-    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    start = 0
-    for filled in fill(flat):
-        few = slice(start, start := start + len(filled))
-        np.clip(filled, low[few], high[few], out=filled)
-        values = np.rint(filled, out=filled).astype(np.uint8) if threshold is None else filled > threshold
-        parts = np.concatenate((flat[few], values.view(np.uint8)), axis=1)
-        np.take(parts, fill.source, axis=1, out=padded[few], mode="clip")  # "clip": no buffer; all places are inside
 
 
 def operator_name(tile_px: int, padded_px: int) -> str:
@@ -246,7 +235,6 @@ class _Equations:
     Attributes:
         source: int (P * P): for every pixel of the padded tile its place in (tile, filled pixels), both in row-major
             order.
-        block: tiles that are solved for at a time.
     """
 
     def __init__(self, tile_px: int, padded_px: int) -> None:
@@ -263,11 +251,11 @@ class _Equations:
         self.source = np.empty(padded_px**2, dtype=np.intp)
         self.source[places] = np.arange(len(places))
         self.source[outside.reshape(-1)] = np.arange(len(places), padded_px**2)
-        self.block = _TILES_SOLVED
 
     def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
-        """Filled values of tiles, uint8 (n, S * S), all at once: float64 (n, F)."""
-        yield self.solve(flat[:, self._known].astype(np.float64))
+        """Filled values of tiles, uint8 (N, S * S), a few tiles at a time: float64 (n, F)."""
+        for start in range(0, len(flat), _TILES_SOLVED):
+            yield self.solve(flat[start : start + _TILES_SOLVED, self._known].astype(np.float64))
 
     def solve(self, known: np.ndarray) -> np.ndarray:
         """Filled values, float64 (n, F), of known pixels near the edge, float64 (n, K)."""
@@ -285,7 +273,6 @@ class _Matrices:
 
     Attributes:
         source: int (P * P): for every pixel of the padded tile its place in (tile, filled triangle, mirrored triangle).
-        block: tiles that are multiplied at a time.
     """
 
     def __init__(self, equations: _Equations, tile_px: int, padded_px: int) -> None:
@@ -293,13 +280,13 @@ class _Matrices:
         self._known, self._mirrored = _triangle(near)
         filled, mirrored = _triangle(outside)
         self.even, self.odd = (np.empty((len(self._known), len(filled))) for _ in range(2))
-        self.block = max(1, _BLOCK_VALUES // len(filled))
+        self._block = max(1, _BLOCK_VALUES // len(filled))
         places = np.searchsorted(np.flatnonzero(near), self._known)
         direct, transposed = (np.searchsorted(np.flatnonzero(outside), pixels) for pixels in (filled, mirrored))
         # A pixel on the diagonal is its own mirror image and comes twice in the sum.
         share = np.where(self._known == self._mirrored, 0.25, 0.5)[:, None]
-        for start in range(0, len(places), equations.block):
-            few = slice(start, start + equations.block)
+        for start in range(0, len(places), _TILES_SOLVED):
+            few = slice(start, start + _TILES_SOLVED)
             impulses = np.zeros((len(places[few]), np.count_nonzero(near)))
             impulses[np.arange(len(impulses)), places[few]] = 1
             answers = equations.solve(impulses)
@@ -317,12 +304,14 @@ class _Matrices:
         return 2 * 8 * known * filled
 
     def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
-        """Filled values of tiles, uint8 (n, S * S), a few tiles at a time: float64 (few, 2 * f)."""
-        upper, lower = flat[:, self._known].astype(np.float64), flat[:, self._mirrored].astype(np.float64)
-        sums, differences = (upper + lower) @ self.even, (upper - lower) @ self.odd
-        for start in range(0, len(flat), _TILES_IN_CACHE):
-            few = slice(start, start + _TILES_IN_CACHE)
-            yield np.concatenate((sums[few] + differences[few], sums[few] - differences[few]), axis=1)
+        """Filled values of tiles, uint8 (N, S * S), a few tiles at a time: float64 (n, 2 * f)."""
+        for first in range(0, len(flat), self._block):
+            block = flat[first : first + self._block]
+            upper, lower = block[:, self._known].astype(np.float64), block[:, self._mirrored].astype(np.float64)
+            sums, differences = (upper + lower) @ self.even, (upper - lower) @ self.odd
+            for start in range(0, len(block), _TILES_IN_CACHE):
+                few = slice(start, start + _TILES_IN_CACHE)
+                yield np.concatenate((sums[few] + differences[few], sums[few] - differences[few]), axis=1)
 
 
 def _biharmonic(outside: np.ndarray) -> sparse.csr_array:
