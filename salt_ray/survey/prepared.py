@@ -140,12 +140,11 @@ def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], 
     with contextlib.suppress(*unreadable):
         return _mapped(survey, frame, folder)
     with only_one(folder):
+        with contextlib.suppress(*unreadable):
+            return _mapped(survey, frame, folder)  # another process was first
         if folder.exists():
-            try:
-                return _mapped(survey, frame, folder)  # another process was first
-            except unreadable:
-                report(f"{folder} is damaged: padding anew")
-                discard(folder)
+            report(f"{folder} is damaged: padding anew")
+            discard(folder)
         _pad(survey, frame, folder, report)
         try:
             return _mapped(survey, frame, folder)
