@@ -141,8 +141,7 @@ def _cut(array: Pixels, offset: int, side: int) -> Pixels:
 class PaddingOperator:
     """The biharmonic fill of one geometry; made by ``operator``. ``fill`` is None where padding adds no pixel."""
 
-    tile_px: int
-    padded_px: int
+    frame: Frame
     fill: _Equations | _Matrices | None
 
     def images(self, tiles: np.ndarray) -> np.ndarray:
@@ -176,7 +175,7 @@ class PaddingOperator:
         return self._padded(masks, np.bool_)
 
     def _padded(self, tiles: np.ndarray, dtype: type) -> np.ndarray:
-        side = self.tile_px
+        side, padded_px = self.frame.tile_px, self.frame.padded_px
         if tiles.dtype != dtype:
             raise TypeError(f"expected {np.dtype(dtype)} tiles, not {tiles.dtype}")
         if tiles.ndim != 3 or tiles.shape[1:] != (side, side):
@@ -184,7 +183,7 @@ class PaddingOperator:
         if self.fill is None:
             return np.array(tiles)
         flat = np.ascontiguousarray(tiles).reshape(-1, side * side).view(np.uint8)
-        padded = np.empty((len(tiles), self.padded_px**2), dtype=np.uint8)
+        padded = np.empty((len(tiles), padded_px**2), dtype=np.uint8)
         start = 0
         for filled in self.fill(flat):
             few = slice(start, start := start + len(filled))
@@ -194,39 +193,33 @@ class PaddingOperator:
             parts = np.concatenate((known, values.view(np.uint8)), axis=1)
             # "clip": no buffer; all places are inside
             np.take(parts, self.fill.source, axis=1, out=padded[few], mode="clip")
-        return padded.view(dtype).reshape(-1, self.padded_px, self.padded_px)
+        return padded.view(dtype).reshape(-1, padded_px, padded_px)
 
 
-def operator_name(tile_px: int, padded_px: int) -> str:
+def operator_name(frame: Frame) -> str:
     """The name under which what an operator has padded is cached: whatever changes its values is in it."""
-    return f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}"
+    return f"biharmonic-{frame.tile_px}-{frame.padded_px}-v{_FORMAT}"
 
 
-def operator(tile_px: int, padded_px: int) -> PaddingOperator:
+def operator(frame: Frame) -> PaddingOperator:
     """The padding operator of a geometry; it takes a second to make.
 
-    Args:
-        tile_px: S, at least 6.
-        padded_px: P, at least S.
-
     Raises:
-        GeometryError: a side is too small.
+        GeometryError: the tile has fewer than 6 px.
         NotEnoughMemory: for its equations or matrices.
     """
-    if tile_px < _SMALLEST_TILE_PX:
-        raise GeometryError(f"tile_px = {tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
-    if padded_px < tile_px:
-        raise GeometryError(f"padded_px = {padded_px} is below the tile's {tile_px} px: set geometry.padded_px higher")
-    if padded_px == tile_px:
-        return PaddingOperator(tile_px, padded_px, None)
-    filled = padded_px**2 - tile_px**2
-    matrices = _Matrices.size(tile_px, padded_px)
+    if frame.tile_px < _SMALLEST_TILE_PX:
+        raise GeometryError(f"tile_px = {frame.tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
+    if frame.padded_px == frame.tile_px:
+        return PaddingOperator(frame, None)
+    filled = frame.padded_px**2 - frame.tile_px**2
+    matrices = _Matrices.size(frame)
     needed = filled * _BYTES_PER_FILLED + (matrices if matrices <= _MATRIX_BYTES else 0)
-    with room(f"padding tiles from {tile_px} to {padded_px} px", needed):
-        fill = _Equations(tile_px, padded_px)
+    with room(f"padding tiles from {frame.tile_px} to {frame.padded_px} px", needed):
+        fill = _Equations(frame)
         if matrices <= _MATRIX_BYTES:
-            fill = _Matrices(fill, tile_px, padded_px)
-        return PaddingOperator(tile_px, padded_px, fill)
+            fill = _Matrices(fill, frame)
+        return PaddingOperator(frame, fill)
 
 
 class _Equations:
@@ -237,20 +230,20 @@ class _Equations:
             order.
     """
 
-    def __init__(self, tile_px: int, padded_px: int) -> None:
+    def __init__(self, frame: Frame) -> None:
         from scipy.sparse.linalg import splu  # here and below: most commands pad nothing
 
-        outside = _outside(tile_px, padded_px)
+        outside = _outside(frame)
         rows = _biharmonic(outside)
         places = np.flatnonzero(~outside)  # of the tile's pixels in the padded tile
-        self._known = np.flatnonzero(_near_edge(tile_px))
+        self._known = np.flatnonzero(_near_edge(frame))
         self._influence = -rows[:, places[self._known]]
         # Symmetric and positive definite: no pivots, and the ordering that fills least.
         square = rows[:, np.flatnonzero(outside)].tocsc()
         self._factors = splu(square, "MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
-        self.source = np.empty(padded_px**2, dtype=np.intp)
+        self.source = np.empty(outside.size, dtype=np.intp)
         self.source[places] = np.arange(len(places))
-        self.source[outside.reshape(-1)] = np.arange(len(places), padded_px**2)
+        self.source[outside.reshape(-1)] = np.arange(len(places), outside.size)
 
     def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
         """Filled values of tiles, uint8 (N, S * S), a few tiles at a time: float64 (n, F)."""
@@ -275,8 +268,8 @@ class _Matrices:
         source: int (P * P): for every pixel of the padded tile its place in (tile, filled triangle, mirrored triangle).
     """
 
-    def __init__(self, equations: _Equations, tile_px: int, padded_px: int) -> None:
-        near, outside = _near_edge(tile_px), _outside(tile_px, padded_px)
+    def __init__(self, equations: _Equations, frame: Frame) -> None:
+        near, outside = _near_edge(frame), _outside(frame)
         self._known, self._mirrored = _triangle(near)
         filled, mirrored = _triangle(outside)
         self.even, self.odd = (np.empty((len(self._known), len(filled))) for _ in range(2))
@@ -293,14 +286,14 @@ class _Matrices:
             self.even[few] = (answers[:, direct] + answers[:, transposed]) * share[few]
             self.odd[few] = (answers[:, direct] - answers[:, transposed]) * share[few]
         self.source = equations.source.copy()
-        self.source[filled] = tile_px**2 + np.arange(len(filled))
+        self.source[filled] = near.size + np.arange(len(filled))
         below = filled != mirrored
-        self.source[mirrored[below]] = tile_px**2 + len(filled) + np.flatnonzero(below)
+        self.source[mirrored[below]] = near.size + len(filled) + np.flatnonzero(below)
 
     @staticmethod
-    def size(tile_px: int, padded_px: int) -> int:
+    def size(frame: Frame) -> int:
         """Bytes of ``even`` and ``odd``."""
-        known, filled = (len(_triangle(where)[0]) for where in (_near_edge(tile_px), _outside(tile_px, padded_px)))
+        known, filled = (len(_triangle(where)[0]) for where in (_near_edge(frame), _outside(frame)))
         return 2 * 8 * known * filled
 
     def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
@@ -337,18 +330,17 @@ def _biharmonic(outside: np.ndarray) -> sparse.csr_array:
     return laplacian[np.flatnonzero(outside)] @ laplacian
 
 
-def _near_edge(tile_px: int) -> np.ndarray:
+def _near_edge(frame: Frame) -> np.ndarray:
     """Where a tile's pixels lie within the stencil's reach of its edge: bool (S, S)."""
-    near = np.ones((tile_px, tile_px), dtype=bool)
+    near = np.ones((frame.tile_px, frame.tile_px), dtype=bool)
     near[_REACH_PX:-_REACH_PX, _REACH_PX:-_REACH_PX] = False
     return near
 
 
-def _outside(tile_px: int, padded_px: int) -> np.ndarray:
+def _outside(frame: Frame) -> np.ndarray:
     """Where the padded tile's pixels lie outside the tile: bool (P, P)."""
-    before = (padded_px - tile_px) // 2
-    outside = np.ones((padded_px, padded_px), dtype=bool)
-    outside[before : before + tile_px, before : before + tile_px] = False
+    outside = np.ones((frame.padded_px, frame.padded_px), dtype=bool)
+    centre(outside, frame)[:] = False
     return outside
 
 
