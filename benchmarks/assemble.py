@@ -16,7 +16,7 @@ from benchmarks.harness import alternate, row, survey
 from salt_ray.config import Mosaics
 from salt_ray.mosaic.assemble import assemble
 from salt_ray.mosaic.edges import Neighbours, Side, edge_vectors, find_neighbours
-from salt_ray.mosaic.histogram import histograms, matching_tables
+from salt_ray.mosaic.histogram import matching_tables
 from salt_ray.survey.tiles import load_survey
 
 _TILES = 21_490  # the TGS tiles that are not constant
@@ -28,7 +28,7 @@ def measure() -> Iterator[dict]:
     """Seconds for all four sides, and for everything."""
     images, ids, constant = _tiles()
     varied = images[~constant]
-    vectors = edge_vectors(varied, matching_tables(histograms(varied)))
+    vectors = edge_vectors(varied, matching_tables(varied))
     # A flat edge is a vector of zeros, and at no distance from others like it: the peer would find those first.
     vectors = np.ascontiguousarray(vectors[:, np.abs(vectors).max(axis=2).all(axis=0)])
     name = f"nearest edges, {vectors.shape[1]:,} tiles (peer: scikit-learn, brute force)"

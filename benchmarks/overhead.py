@@ -75,7 +75,7 @@ def demo_folds(count: int, tiles: int, epochs: int) -> tuple[list[FoldTask], Tra
     experiment = experiment.replace(trainings=(training,))
     images, masks = survey(tiles)
     frame = frame_for(101, experiment.geometry)
-    padding = operator(frame.tile_px, frame.padded_px)
+    padding = operator(frame)
     ids = np.array([f"{i:06d}" for i in range(tiles)])
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
     folds = random_folds(ids, np.arange(tiles), max(2, count))

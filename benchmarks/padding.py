@@ -27,7 +27,7 @@ def measure() -> list[dict]:
 
 def _padding(images: np.ndarray, peer_tiles: int, compared: int) -> dict:
     frame = padding.frame_for(images.shape[-1], Geometry())
-    operator = padding.operator(frame.tile_px, frame.padded_px)
+    operator = padding.operator(frame)
     equal = np.array_equal(operator.images(images[:compared]), _one_by_one(images[:compared], frame))
     ours, peer = alternate(lambda: operator.images(images), lambda: _one_by_one(images[:peer_tiles], frame))
     name = f"padding {frame.tile_px} -> {frame.padded_px}"

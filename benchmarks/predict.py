@@ -36,7 +36,7 @@ def _row(
     name: str, experiment: Experiment, tiles: int, runs: int, device: torch.device, peer_tiles: int | None = None
 ) -> dict:
     frame = frame_for(101, Geometry())
-    padded = operator(frame.tile_px, frame.padded_px).images(survey(tiles)[0])
+    padded = operator(frame).images(survey(tiles)[0])
     experiment = experiment.replace(network=experiment.network.replace(pretrained=False))
     torch.manual_seed(0)
     network = build_network(experiment.network)

@@ -39,7 +39,7 @@ def measure_on(device: torch.device) -> list[dict]:
         decision = Decision.of(experiment.prediction)
         predictor = Predictor(experiment, checkpoints, decision, frame.tile_px, None, device)
         models = [Model(experiment, checkpoint, frame, device) for checkpoint in checkpoints]
-        padding = operator(frame.tile_px, frame.padded_px)
+        padding = operator(frame)
 
         def ours() -> np.ndarray:
             return np.stack([predictor.predict(tile).probabilities for tile in images])

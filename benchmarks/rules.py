@@ -31,11 +31,12 @@ from salt_ray.inference.scores import read_test_truth
 from salt_ray.inference.stored import StoredPrediction, write_chunk
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.postprocessing import Postprocessing
-from salt_ray.postprocessing.corrections import CorrectedMosaic, Corrections, correct, gather
-from salt_ray.postprocessing.draw import draw_mosaic, write_png
+from salt_ray.postprocessing.corrections import CorrectedMosaic, Corrections, correct
+from salt_ray.postprocessing.draw import draw_mosaic, encode_png
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.postprocessing.rules import RULES
 from salt_ray.report.sheets import write_sheets
+from salt_ray.storage import write_atomically
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import load_survey
@@ -89,7 +90,7 @@ def _in_processes(count: int, work: Work, root: Path, folder: Path) -> tuple[flo
         parts = pool.starmap(_correct_and_draw, [(root, folder, first, count) for first in range(count)], chunksize=1)
         mosaics = sorted((mosaic for part in parts for mosaic in part), key=lambda mosaic: mosaic.tiles.number)
         write_sheets(folder, mosaics, work[1].survey.ids)
-        corrections = gather(mosaics, tile_px)
+        corrections = Corrections.join((mosaic.corrections for mosaic in mosaics), tile_px)
         corrections.save(folder)
         seconds = time.perf_counter() - started
     return seconds, corrections
@@ -111,12 +112,12 @@ def _load(root: Path) -> Work:
 def _correct_and_draw(root: Path, folder: Path, first: int, step: int) -> list[CorrectedMosaic]:
     """Every ``step``-th mosaic."""
     experiment, prepared, table, models = _load(root)
-    members, found = list(table.members()), []
+    found = []
     for number in range(first, table.count, step):
-        tiles = MosaicTiles.gather(number, members[number], table, prepared)
+        tiles = MosaicTiles.gather(number, table, prepared)
         corrected = correct(PredictedMosaic.gather(tiles, models), tuple(RULES), _decision(experiment))
         picture = draw_mosaic(tiles, corrected.before, corrected.after)
-        write_png(folder / "pictures" / f"mosaic-{number:04d}.png", picture)
+        write_atomically(folder / "pictures" / f"mosaic-{number:04d}.png", encode_png(picture))
         found.append(corrected)
     return found
 

@@ -64,7 +64,7 @@ def measure_on(device: torch.device) -> Iterator[dict]:
     )
     images, masks = survey(tiles)
     frame = frame_for(101, experiment.geometry)
-    padding = operator(frame.tile_px, frame.padded_px)
+    padding = operator(frame)
     ids = np.array([f"{i:06d}" for i in range(tiles)])
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
     task = FoldTask(experiment, experiment.trainings[0], 0, random_folds(ids, np.arange(tiles), 2))

@@ -117,7 +117,7 @@ def tiny_tiles(tiny: Experiment, own_cache: Path) -> TrainingTiles:
     masks[::4] = False
     images = np.clip(90 + 90 * masks + random.normal(0, 20, masks.shape), 0, 255).astype(np.uint8)
     frame = frame_for(33, tiny.geometry)
-    padding = operator(frame.tile_px, frame.padded_px)
+    padding = operator(frame)
     ids = np.array([f"tile{i:02d}" for i in range(len(masks))])
     return TrainingTiles("key", ids, padding.images(images), padding.masks(masks), frame)
 

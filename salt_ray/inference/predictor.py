@@ -148,7 +148,7 @@ class Predictor:
         if edge not in self._ready:
             frame = frame_for(edge, self._experiment.geometry)
             models = Models(self._experiment, frame, self._device)
-            self._ready[edge] = operator(frame.tile_px, frame.padded_px), models
+            self._ready[edge] = operator(frame), models
         padding, models = self._ready[edge]
         padded, everything = padding.images(images), np.arange(len(images))
         return [

@@ -8,15 +8,14 @@ Legend: N tiles, n of them not constant, S tile edge px.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from salt_ray.config import Mosaics
-from salt_ray.mosaic.confidence import arbitrary_correlations, confidences, pair_doubts
-from salt_ray.mosaic.edges import Side, edge_vectors, find_neighbours, turned
-from salt_ray.mosaic.histogram import histograms, matching_tables
+from salt_ray.mosaic.confidence import confidences
+from salt_ray.mosaic.edges import Neighbours, edge_vectors, find_neighbours, turned
+from salt_ray.mosaic.histogram import matching_tables
 from salt_ray.mosaic.pairs import Pairs, mutual_pairs, probabilities
 from salt_ray.mosaic.places import Grid, Patchwork
 from salt_ray.mosaic.table import MosaicError, MosaicTable
@@ -60,40 +59,41 @@ def assemble(
     order = np.argsort(ids)
     order = order[~np.asarray(constant)[order]]
     tiles = np.asarray(ids)[order].astype(str)
-    if len(tiles) < 2:
-        return _table([], tiles, [])
+    if len(tiles) < SMALLEST_SECTION:
+        return _table([], tiles, np.empty(0))
     varied = images[order]
-    vectors = edge_vectors(varied, matching_tables(histograms(varied)))
+    vectors = edge_vectors(varied, matching_tables(varied))
     parts = [np.arange(len(tiles))]
     if sections is not None:
         parts = [np.flatnonzero(sections[order] == section) for section in np.unique(sections[order])]
-    pairs = _pairs_within(parts, vectors, settings, device)
     # Chance is measured in all sections together: of a small one too few pairs would tell.
-    chance = _pairs_within(parts, turned(vectors), settings, device)
+    pairs, chance = (
+        mutual_pairs(_neighbours(edges, parts, device), settings.min_correlation, settings.loop_compatibility)
+        for edges in (vectors, turned(vectors))
+    )
     likelihood = probabilities(pairs.gaps, chance.gaps)
     closed = int((pairs.loops > 0).sum())
     report(f"{len(tiles):,} tiles: {len(pairs.first):,} pairs of nearest edges, {closed:,} of them in closed loops")
     grids = place(vectors, pairs, likelihood, settings)
-    doubts, arbitrary = pair_doubts(pairs, likelihood), arbitrary_correlations(vectors)
-    table = _table(grids, tiles, [confidences(grid, vectors, doubts, arbitrary) for grid in grids])
+    table = _table(grids, tiles, confidences(grids, vectors, pairs, likelihood))
     largest = max(map(len, grids), default=0)
     report(f"{len(table.ids):,} tiles placed in {table.count:,} mosaics, {largest:,} in the largest")
     return table
 
 
-def _pairs_within(parts: list[np.ndarray], vectors: np.ndarray, settings: Mosaics, device: str) -> Pairs:
-    """Pairs of tiles of the same part (n,) int64; those of all parts together."""
-    found = []
+def _neighbours(vectors: np.ndarray, parts: list[np.ndarray], device: str) -> Neighbours:
+    """The neighbours of each tile among those of its own part, (k,) int64 tiles each; the parts hold every tile once.
+
+    In a part that is too small no edge is like another.
+    """
+    count = vectors.shape[1]
+    neighbours = Neighbours(np.zeros((4, count, 2), np.int64), np.full((4, count, 2), -1, np.float32))
     for part in parts:
-        if len(parts) > 1 and len(part) < SMALLEST_SECTION:
-            continue
-        own = vectors if len(parts) == 1 else np.ascontiguousarray(vectors[:, part])
-        pairs = mutual_pairs(find_neighbours(own, device), settings.min_correlation, settings.loop_compatibility)
-        found.append(dataclasses.replace(pairs, first=part[pairs.first], second=part[pairs.second]))
-    if not found:
-        return Pairs(*(np.empty(0, np.int64),) * 3, *(np.empty(0, np.float32),) * 2, np.empty(0, np.int64))
-    names = [field.name for field in dataclasses.fields(Pairs)]
-    return Pairs(*(np.concatenate([getattr(pairs, name) for pairs in found]) for name in names))
+        if len(part) >= SMALLEST_SECTION:
+            own = find_neighbours(np.ascontiguousarray(vectors[:, part]), device)
+            neighbours.tiles[:, part] = part[own.tiles]
+            neighbours.correlations[:, part] = own.correlations
+    return neighbours
 
 
 def place(vectors: np.ndarray, pairs: Pairs, likelihood: np.ndarray, settings: Mosaics) -> list[Grid]:
@@ -112,29 +112,29 @@ def place(vectors: np.ndarray, pairs: Pairs, likelihood: np.ndarray, settings: M
         Grids of two tiles and more, the largest first, of equal ones that with the smallest tile.
     """
     work = Patchwork(vectors, settings.min_correlation)
-    joins = list(zip(pairs.first.tolist(), pairs.second.tolist(), map(Side, pairs.sides.tolist()), strict=True))
+    contacts = pairs.contacts
     in_loop = pairs.loops > 0
     best_first = np.lexsort((pairs.sides, pairs.first, -pairs.gaps, ~in_loop))
     is_strong = in_loop | (likelihood > _LIKELY)
     for pair in best_first[is_strong[best_first]]:
-        work.join(*joins[pair])
-    weak = [joins[pair] for pair in best_first[~is_strong[best_first]]]
-    # Each join may bring edges together that support another one.
-    while any([not work.is_joined(*join[:2]) and work.join(*join, supported=True) for join in weak]):
-        pass
+        work.join(*contacts[pair])
+    weak = [contacts[pair] for pair in best_first[~is_strong[best_first]]]
+    before = None
+    while len(weak) != before:  # each join may bring edges together that support another one
+        before = len(weak)
+        weak = [contact for contact in weak if not work.join(*contact, supported=True)]
     for pair in best_first[(pairs.compatibilities > settings.compatibility)[best_first]]:
-        first, second, side = joins[pair]
-        if work.is_alone(first) and work.is_alone(second):
-            work.join(first, second, side)
+        tile, side, other = contacts[pair]
+        if work.is_alone(tile) and work.is_alone(other):
+            work.join(tile, side, other)
     return sorted(work.grids(), key=lambda grid: (-len(grid), min(grid.values())))
 
 
-def _table(grids: list[Grid], tiles: np.ndarray, confidence: list[dict[int, float]]) -> MosaicTable:
+def _table(grids: list[Grid], tiles: np.ndarray, confidence: np.ndarray) -> MosaicTable:
     """Mosaics as a table: rows and columns from 0, in the order of the grids."""
-    rows = []
-    for mosaic, (grid, support) in enumerate(zip(grids, confidence, strict=True)):
+    places = []
+    for mosaic, grid in enumerate(grids):
         top, left = min(row for row, _ in grid), min(column for _, column in grid)
-        rows += sorted((mosaic, row - top, column - left, tile, support[tile]) for (row, column), tile in grid.items())
-    columns = np.array(rows, np.float64).reshape(-1, 5).T
-    mosaics, rows_, cols, numbers = columns[:4].astype(np.int64)
-    return MosaicTable(tiles[numbers], mosaics, rows_, cols, columns[4])
+        places += sorted((mosaic, row - top, column - left, tile) for (row, column), tile in grid.items())
+    mosaics, rows, cols, numbers = np.array(places, np.int64).reshape(-1, 4).T
+    return MosaicTable(tiles[numbers], mosaics, rows, cols, confidence[numbers])

@@ -12,51 +12,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from salt_ray.mosaic.edges import Side
+from salt_ray.mosaic.edges import Contact, Side
 from salt_ray.mosaic.pairs import AXES, Pairs
-from salt_ray.mosaic.places import Contact, Grid, beside, correlations
+from salt_ray.mosaic.places import Grid, beside, correlations
 
 
-def confidences(
-    grid: Grid, vectors: np.ndarray, doubts: dict[Contact, float], arbitrary: np.ndarray
-) -> dict[int, float]:
-    """Confidence 0 … 1 of each tile of a mosaic.
+def confidences(grids: list[Grid], vectors: np.ndarray, pairs: Pairs, likelihood: np.ndarray) -> np.ndarray:
+    """Confidence in the place of each tile, (n,) float64 in 0 … 1; 0 where a tile has none.
 
     Args:
-        grid: the mosaic.
+        grids: the mosaics.
         vectors: (4, n, S) float32 edges.
-        doubts: of the pairs that were found, from ``pair_doubts``; other edges that touch have a doubt of 1.
-        arbitrary: sorted correlations of edges that have nothing to do with each other, from
-            ``arbitrary_correlations``.
+        pairs: m of them, those that the search found; other edges that touch have a doubt of 1.
+        likelihood: (m,) that each is more than chance.
     """
-    contacts = [
-        (tile, side, grid[beside(place, side)])
-        for place, tile in grid.items()
-        for side in AXES
-        if beside(place, side) in grid
-    ]
-    agreement = dict(zip(contacts, correlations(vectors, contacts).tolist(), strict=True))
-    least = {contact: doubts.get(contact, 1.0) for contact in contacts}
-    for square in _squares(grid):
-        weakest = min(agreement[contact] for contact in square)
-        passing = len(arbitrary) - np.searchsorted(arbitrary, weakest)
-        doubt = (passing + 1) / (len(arbitrary) + 1)
-        for contact in square:
-            least[contact] = min(least[contact], doubt)
-    remaining = dict.fromkeys(grid.values(), 1.0)
-    for (tile, _, other), doubt in least.items():
-        remaining[tile] *= doubt
-        remaining[other] *= doubt
-    return {tile: 1 - doubt for tile, doubt in remaining.items()}
+    doubts = dict(zip(pairs.contacts, (1 - likelihood).tolist(), strict=True))
+    arbitrary = _arbitrary_correlations(vectors)
+    remaining = np.ones(vectors.shape[1])
+    for grid in grids:
+        contacts = [
+            (tile, side, grid[beside(place, side)])
+            for place, tile in grid.items()
+            for side in AXES
+            if beside(place, side) in grid
+        ]
+        agreement = dict(zip(contacts, correlations(vectors, contacts).tolist(), strict=True))
+        least = {contact: doubts.get(contact, 1.0) for contact in contacts}
+        for square in _squares(grid):
+            weakest = min(agreement[contact] for contact in square)
+            passing = len(arbitrary) - np.searchsorted(arbitrary, weakest)
+            doubt = (passing + 1) / (len(arbitrary) + 1)
+            for contact in square:
+                least[contact] = min(least[contact], doubt)
+        for (tile, _, other), doubt in least.items():
+            remaining[tile] *= doubt
+            remaining[other] *= doubt
+    return 1 - remaining
 
 
-def pair_doubts(pairs: Pairs, probabilities: np.ndarray) -> dict[Contact, float]:
-    """Doubt of each pair that was found: 1 - its probability (m,)."""
-    contacts = zip(pairs.first.tolist(), map(Side, pairs.sides.tolist()), pairs.second.tolist(), strict=True)
-    return dict(zip(contacts, (1 - probabilities).tolist(), strict=True))
-
-
-def arbitrary_correlations(vectors: np.ndarray) -> np.ndarray:
+def _arbitrary_correlations(vectors: np.ndarray) -> np.ndarray:
     """Sorted correlations (2n,) of the edges of each tile with the facing ones of a tile half the survey away."""
     others = np.roll(np.arange(vectors.shape[1]), vectors.shape[1] // 2)
     return np.sort(np.concatenate([np.einsum("ns,ns->n", vectors[s], vectors[s.opposite][others]) for s in AXES]))

@@ -51,6 +51,10 @@ class Side(IntEnum):
         return ((0, -1), (0, 1), (-1, 0), (1, 0))[self]
 
 
+#: A tile, its side, and the tile that faces it there.
+Contact = tuple[int, Side, int]
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """The two tiles that fit each side of each tile best, the better one first; a tile is never its own neighbour.
@@ -195,5 +199,4 @@ def _search_groups(edges: torch.Tensor, others: torch.Tensor, maxima: torch.Tens
         correlations[searching], places = products.topk(2)
         tiles[searching] = numbers[places]
     best, places = correlations.view(n, 4).topk(2)
-    # Of fewer than three tiles there is no second one: its correlation is minus infinity.
-    return tiles.view(n, 4).gather(1, places).clamp_(max=n - 1), best
+    return tiles.view(n, 4).gather(1, places), best

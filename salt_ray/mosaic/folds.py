@@ -72,12 +72,8 @@ def mosaic_folds(
 
 def labelled_mosaics(ids: np.ndarray, table: MosaicTable) -> np.ndarray:
     """(L,) int64: which mosaic each tile shares with another of ``ids``, numbered as they appear there; -1: none."""
-    mosaics = pd.Series(table.mosaics, index=table.ids).reindex(ids).fillna(-1).to_numpy(np.int64)
-    _, number, tiles = np.unique(mosaics, return_inverse=True, return_counts=True)
-    shared = (mosaics >= 0) & (tiles[number] >= 2)
-    groups = np.full(len(ids), -1, np.int64)
-    groups[shared], _ = pd.factorize(mosaics[shared])
-    return groups
+    mosaics = pd.Series(table.mosaics, index=table.ids).reindex(ids)
+    return pd.factorize(mosaics.where(mosaics.duplicated(keep=False)))[0]
 
 
 def pack(weights: np.ndarray, count: int) -> np.ndarray:

@@ -14,35 +14,21 @@ import numpy as np
 GREYS = 256
 
 
-def histograms(images: np.ndarray) -> np.ndarray:
-    """Pixels of each grey value.
-
-    Args:
-        images: (n, S, S) uint8.
-
-    Returns:
-        (n, 256) float32, whole numbers.
-    """
-    counts = np.empty((len(images), GREYS), np.float32)
-    for image, row in zip(images, counts, strict=True):
-        row[:] = cv2.calcHist([image], [0], None, [GREYS], [0, GREYS]).ravel()
-    return counts
-
-
-def matching_tables(counts: np.ndarray) -> np.ndarray:
+def matching_tables(images: np.ndarray) -> np.ndarray:
     """Look-up tables that give every tile the mean histogram of all of them.
 
     A grey value becomes the one at which the mean's cumulative distribution is as high, on the straight line between
     two grey values where it lies between them.
 
     Args:
-        counts: (n, 256), from ``histograms``, of tiles of one size. Leave constant tiles out: they would add peaks
-            that no rock has.
+        images: (n, S, S) uint8. Leave constant tiles out: they would add peaks that no rock has.
 
     Returns:
         (n, 256) float32 grey values, rising along each row.
     """
-    counts = counts.astype(np.float64)
+    counts = np.empty((len(images), GREYS))
+    for image, row in zip(images, counts, strict=True):
+        row[:] = cv2.calcHist([image], [0], None, [GREYS], [0, GREYS]).ravel()
     mean = counts.sum(axis=0)
     present = np.flatnonzero(mean)
     levels = np.cumsum(mean[present]) / mean.sum()

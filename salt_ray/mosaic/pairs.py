@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from salt_ray.mosaic.edges import Neighbours, Side
+from salt_ray.mosaic.edges import Contact, Neighbours, Side
 
 #: The two sides that every pair is seen from once: ``second`` lies at the right of ``first``, or below it.
 AXES = (Side.RIGHT, Side.BOTTOM)
@@ -40,6 +40,11 @@ class Pairs:
     gaps: np.ndarray
     compatibilities: np.ndarray
     loops: np.ndarray
+
+    @property
+    def contacts(self) -> list[Contact]:
+        """Each pair as the contact of its two edges."""
+        return list(zip(self.first.tolist(), map(Side, self.sides.tolist()), self.second.tolist(), strict=True))
 
 
 def mutual_pairs(neighbours: Neighbours, min_correlation: float, compatibility: float) -> Pairs:

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from salt_ray.mosaic.edges import Side
+from salt_ray.mosaic.edges import Contact, Side
 
 Place = tuple[int, int]
 Grid = dict[Place, int]
-#: A tile, its side, and the tile that faces it there.
-Contact = tuple[int, Side, int]
 
 #: Edges that correlate less contradict each other: 99.9 % of the touching edges of the published TGS mosaics are above.
 _CONTRADICTION = 0.2
@@ -38,8 +36,8 @@ class Patchwork:
         self._components = list(tiles)
         self._grids: dict[int, Grid] = {tile: {(0, 0): tile} for tile in tiles}
 
-    def join(self, first: int, second: int, side: Side, *, supported: bool = False) -> bool:
-        """Put ``second`` at a side of ``first``, each with its whole component.
+    def join(self, tile: int, side: Side, other: int, *, supported: bool = False) -> bool:
+        """Put another tile at a side of a tile, each with its whole component.
 
         Args:
             supported: join only if two pairs of edges or more come to touch, each at ``min_correlation`` or better.
@@ -48,15 +46,15 @@ class Patchwork:
             Whether they now lie so (or did already); False, and nothing is changed, where a place is taken, edges
             disagree or support is missing.
         """
-        row, column = beside(self._places[first], side)
-        shift = row - self._places[second][0], column - self._places[second][1]
-        stays, moves = self._components[first], self._components[second]
+        row, column = beside(self._places[tile], side)
+        shift = row - self._places[other][0], column - self._places[other][1]
+        stays, moves = self._components[tile], self._components[other]
         if stays == moves:
             return shift == (0, 0)
         if len(self._grids[moves]) > len(self._grids[stays]):
             stays, moves, shift = moves, stays, (-shift[0], -shift[1])
         grid = self._grids[stays]
-        moved = {(r + shift[0], c + shift[1]): tile for (r, c), tile in self._grids[moves].items()}
+        moved = {(r + shift[0], c + shift[1]): mover for (r, c), mover in self._grids[moves].items()}
         if not grid.keys().isdisjoint(moved):
             return False
         touching = list(_contacts(moved, grid))
@@ -67,15 +65,11 @@ class Patchwork:
         if agreement.min() < lowest or agreement.mean() < self._min_correlation:
             return False
         grid.update(moved)
-        for place, tile in moved.items():
-            self._places[tile] = place
-            self._components[tile] = stays
+        for place, mover in moved.items():
+            self._places[mover] = place
+            self._components[mover] = stays
         del self._grids[moves]
         return True
-
-    def is_joined(self, first: int, second: int) -> bool:
-        """Whether two tiles are in one component."""
-        return self._components[first] == self._components[second]
 
     def is_alone(self, tile: int) -> bool:
         """Whether a tile is a component of its own."""

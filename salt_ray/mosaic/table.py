@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -64,10 +64,11 @@ class MosaicTable:
         """SHA-256 (hex) of the table's content."""
         return hashlib.sha256(self._csv().encode()).hexdigest()
 
-    def members(self) -> Iterator[slice]:
+    @cached_property
+    def members(self) -> list[slice]:
         """The rows of each mosaic in turn."""
-        edges = np.searchsorted(self.mosaics, np.arange(self.count + 1))
-        return (slice(int(first), int(end)) for first, end in itertools.pairwise(edges))
+        edges = np.searchsorted(self.mosaics, np.arange(self.count + 1)).tolist()
+        return [slice(first, end) for first, end in itertools.pairwise(edges)]
 
     def save(self, path: StoragePath) -> None:
         """Write ``id,mosaic_id,row,col,confidence`` rows, whole or not at all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from salt_ray.errors import SaltRayError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.pipeline.engine import Engine, Failed
-from salt_ray.postprocessing.corrections import CorrectedMosaic, correct, gather, save_changes
-from salt_ray.postprocessing.draw import draw_mosaic, write_png
+from salt_ray.postprocessing.corrections import CorrectedMosaic, Corrections, correct, save_changes
+from salt_ray.postprocessing.draw import draw_mosaic, encode_png
 from salt_ray.postprocessing.evidence import Evidence, choose, report, settle, weigh
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, positions
 from salt_ray.postprocessing.rules import MIN_TILES, RULES
@@ -54,7 +54,7 @@ def correct_mosaic(
 ) -> CorrectedMosaic:
     """``correct`` on what is stored of a mosaic, which is drawn as well."""
     corrected = correct(PredictedMosaic.gather(tiles, models), rules, decision)
-    write_png(picture, draw_mosaic(tiles, corrected.before, corrected.after))
+    write_atomically(picture, encode_png(draw_mosaic(tiles, corrected.before, corrected.after)))
     return corrected
 
 
@@ -84,7 +84,6 @@ class Postprocessing:
     ) -> None:
         self._experiment, self._prepared, self._table = experiment, prepared, table
         self._models, self._decision, self._folder = models, decision, folder
-        self._members = list(table.members())
         tiles = positions(table.ids, prepared.survey.ids)
         self._mosaic_of = np.full(len(missing), -1)
         self._mosaic_of[tiles] = table.mosaics
@@ -100,8 +99,7 @@ class Postprocessing:
         self._alone: dict[RuleName, Evidence] = {}
         self._together: Evidence | None = None
         self._scores: dict[int, HiddenScores] = {}
-        self._held: list[int] = []  # complete, but the rules are not known yet
-        self._untried: set[int] = set()
+        self._untried: set[int] = set()  # whose hidden tiles have yet to be scored before the rules are known
         self._rules: tuple[RuleName, ...] | None = {"seed": tuple(RULES), "none": (), "evidence": None}.get(
             settings.rules, settings.rules
         )
@@ -110,17 +108,14 @@ class Postprocessing:
             self._candidates: list[tuple[RuleName, ...]] = [(name,) for name in RULES]
             if not self._untried:
                 self._rules = ()
-        for number in np.flatnonzero(self._missing == 0).tolist():
-            self._begin(number)
+        self._begin(range(table.count))
 
     def arrived(self, tiles: np.ndarray) -> None:
         """One model has predicted the tiles at these positions."""
         mosaics = self._mosaic_of[tiles]
         mosaics = mosaics[mosaics >= 0]
         self._missing -= np.bincount(mosaics, minlength=self._table.count)
-        for number in np.unique(mosaics).tolist():
-            if self._missing[number] == 0:
-                self._begin(number)
+        self._begin(np.unique(mosaics).tolist())
         self._collect(wait=False)
 
     def finish(self) -> dict[str, Any]:
@@ -135,7 +130,7 @@ class Postprocessing:
             self._collect(wait=True)
         mosaics = [self._corrected[number] for number in sorted(self._corrected)]
         path = self._folder.path
-        gather(mosaics, self._prepared.frame.tile_px).save(path)
+        Corrections.join((mosaic.corrections for mosaic in mosaics), self._prepared.frame.tile_px).save(path)
         save_changes(path / "changes.csv", mosaics, self._prepared.survey.ids)
         rules = report(
             self._alone, self._together, self._rules, self._experiment.postprocessing, list(self._scores.values())
@@ -145,16 +140,16 @@ class Postprocessing:
         self._folder.finish(failed={str(number): reason for number, reason in sorted(self._failures.items())})
         return rules
 
-    def _begin(self, number: int) -> None:
-        """Give a complete mosaic its next task."""
-        if self._rules is not None or number in self._untried:
-            self._tasks.add(number)
-        else:
-            self._held.append(number)
+    def _begin(self, numbers: Iterable[int]) -> None:
+        """Give those of the mosaics that are complete their next task, where they have one by now."""
+        for number in numbers:
+            is_next = self._rules is not None or number in self._untried
+            if is_next and self._missing[number] == 0 and number not in self._failures:
+                self._tasks.add(number)
 
     def _task(self, number: int) -> Callable[[], HiddenScores | CorrectedMosaic]:
         """What is to be done with a complete mosaic. While rules are tried no mosaic waits for anything else."""
-        tiles = MosaicTiles.gather(number, self._members[number], self._table, self._prepared)
+        tiles = MosaicTiles.gather(number, self._table, self._prepared)
         models = [model.part(tiles.tiles) for model in self._models]
         if self._rules is None:
             groups = self._groups[tiles.tiles]
@@ -169,7 +164,6 @@ class Postprocessing:
                 self._failures[number] = answer.reason
             elif isinstance(answer, HiddenScores):
                 self._scores[number] = answer
-                self._held.append(number)
             else:
                 self._corrected[number] = answer
             if self._rules is None:
@@ -193,6 +187,4 @@ class Postprocessing:
         else:
             (together,) = evidence
             self._rules, self._together = settle(self._alone, together)
-        held, self._held = self._held, []
-        for number in held:
-            self._begin(number)
+        self._begin(range(self._table.count))

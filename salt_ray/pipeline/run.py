@@ -22,7 +22,7 @@ from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.model.weights import weights_digest
 from salt_ray.mosaic.folds import mosaic_folds
-from salt_ray.mosaic.histogram import histograms, match, matching_tables
+from salt_ray.mosaic.histogram import match, matching_tables
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.engine import Predicting
 from salt_ray.pipeline.prediction import PredictionTask
@@ -173,7 +173,7 @@ class Run:
         trainable, survey = prepared.trainable, prepared.survey
         if folds.checkpoint is None:
             varied = np.flatnonzero(~survey.constant)
-            tables = matching_tables(histograms(survey.images[varied]))
+            tables = matching_tables(survey.images[varied])
             embeddings = image_embeddings(match(tables[np.searchsorted(varied, trainable)], survey.images[trainable]))
         else:
             crops = prepared.images[trainable]

@@ -253,8 +253,8 @@ def _test_of_each_rule(run: Run, truth: np.ndarray) -> dict[str, float]:
     models = list(run.predictions.values())
     masks = survey_masks(prepared, models, prepared.unlabelled, decision)
     mosaics = (
-        PredictedMosaic.gather(MosaicTiles.gather(number, members, run.mosaics, prepared), models)
-        for number, members in enumerate(run.mosaics.members())
+        PredictedMosaic.gather(MosaicTiles.gather(number, run.mosaics, prepared), models)
+        for number in range(run.mosaics.count)
     )
     alone = correct_with_each(mosaics, decision, prepared.frame.tile_px)
     return {name: mean_score(truth, each.apply(prepared.unlabelled, masks)) for name, each in alone.items()}

@@ -7,12 +7,14 @@ the mosaic as it was before the rule.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise, takewhile
 
 import numpy as np
 
-from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical, runs
+from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical
 from salt_ray.postprocessing.seen import Correction, SeenMosaic
+from salt_ray.survey.rle import runs
 
 TERMINAL_SHARE = 0.05  # a terminal tile with no more salt than this does not make its row a terminal row
 
@@ -32,12 +34,7 @@ def join_labels(mosaic: SeenMosaic) -> list[Correction]:
 
 def copy_down(mosaic: SeenMosaic) -> list[Correction]:
     """Rule 3: a vertical label down its column, until a tile that is labelled or already corrected."""
-    copies = []
-    for column in mosaic.columns:
-        for position, tile in enumerate(column):
-            if mosaic.labelled[tile] and is_vertical(mosaic.masks[tile]):
-                copies += _copies(mosaic, tile, column[position + 1 :])
-    return copies
+    return [copy for tile, _, below in _vertical_labels(mosaic) for copy in _copies(mosaic, tile, below)]
 
 
 def copy_up(mosaic: SeenMosaic) -> list[Correction]:
@@ -48,14 +45,10 @@ def copy_up(mosaic: SeenMosaic) -> list[Correction]:
     """
     copies = []
     top = _topmost_terminal_row(mosaic)
-    for column in mosaic.columns:
-        for position, tile in enumerate(column):
-            if not (mosaic.labelled[tile] and is_vertical(mosaic.masks[tile])):
-                continue
-            above = column[:position][::-1]
-            level = next((mosaic.rows[other] for other in above if is_terminal(mosaic.masks[other])), top)
-            if level is not None:
-                copies += _copies(mosaic, tile, [other for other in above if mosaic.rows[other] > level])
+    for tile, above, _ in _vertical_labels(mosaic):
+        level = next((mosaic.rows[other] for other in above if is_terminal(mosaic.masks[other])), top)
+        if level is not None:
+            copies += _copies(mosaic, tile, [other for other in above if mosaic.rows[other] > level])
     return copies
 
 
@@ -101,6 +94,14 @@ def _join(mosaic: SeenMosaic, upper: int, lower: int, between: list[int]) -> lis
     band = bands(above, below, int(mosaic.rows[lower] - first_row) * size, size)
     lines = {tile: int(mosaic.rows[tile] - first_row) * size for tile in between}
     return [Correction(tile, band[line : line + size], (upper, lower)) for tile, line in lines.items()]
+
+
+def _vertical_labels(mosaic: SeenMosaic) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Every vertical label, the tiles above it in its column, and those below, the nearest first."""
+    for column in mosaic.columns:
+        for position, tile in enumerate(column):
+            if mosaic.labelled[tile] and is_vertical(mosaic.masks[tile]):
+                yield tile, column[:position][::-1], column[position + 1 :]
 
 
 def _copies(mosaic: SeenMosaic, source: int, onward: list[int]) -> list[Correction]:

@@ -120,11 +120,6 @@ def _apply(tiles: MosaicTiles, seen: SeenMosaic, rules: Sequence[RuleName]) -> C
     return CorrectedMosaic(tiles, seen.masks, masks, tuple(changes))
 
 
-def gather(mosaics: Iterable[CorrectedMosaic], tile_px: int) -> Corrections:
-    """The changed tiles of many mosaics."""
-    return Corrections.join((mosaic.corrections for mosaic in mosaics), tile_px)
-
-
 def save_changes(path: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
     """Write ``changes.csv``: id, rule, pixels added and removed, and the ids of the tiles they came from.
 

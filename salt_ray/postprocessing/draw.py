@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from salt_ray.postprocessing.predicted import MosaicTiles
-from salt_ray.storage import StoragePath, write_atomically
 
 
 class Kind(IntEnum):
@@ -81,11 +80,6 @@ def encode_png(picture: np.ndarray) -> bytes:
     written, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert written, picture.shape
     return encoded.tobytes()
-
-
-def write_png(path: StoragePath, picture: np.ndarray) -> None:
-    """Write a picture as PNG, whole or not at all."""
-    write_atomically(path, encode_png(picture))
 
 
 def _kinds(labelled: np.ndarray | bool, before: np.ndarray, after: np.ndarray) -> np.ndarray:

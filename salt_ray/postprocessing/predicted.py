@@ -39,8 +39,9 @@ class MosaicTiles:
     labels: np.ndarray
 
     @classmethod
-    def gather(cls, number: int, members: slice, table: MosaicTable, prepared: PreparedSurvey) -> MosaicTiles:
-        """The tiles in these rows of the table."""
+    def gather(cls, number: int, table: MosaicTable, prepared: PreparedSurvey) -> MosaicTiles:
+        """The tiles of the mosaic with this number."""
+        members = table.members[number]
         tiles = positions(table.ids[members], prepared.survey.ids)
         usable = np.append(~prepared.held_out, np.zeros(prepared.survey.unlabelled, bool))
         labelled = usable[tiles]

@@ -85,11 +85,12 @@ def apply_rules(mosaic: SeenMosaic, names: Sequence[RuleName]) -> tuple[np.ndarr
             # Settled from other tiles, even where the prediction already was what they say.
             corrected[tile] |= bool(sources)
     is_empty = mosaic.full_tiles == "empty"
-    for tile in {change.tile for change in changes if is_empty and masks[change.tile].all()}:
-        masks[tile] = False
-        *others, last = [change for change in changes if change.tile == tile]
-        for change in others:
-            changes.remove(change)
-        emptied = last._replace(added=0, removed=int(np.count_nonzero(mosaic.masks[tile])))
-        changes[changes.index(last) : changes.index(last) + 1] = [emptied] if emptied.removed else []
-    return masks, changes
+    last = {change.tile: change for change in changes if is_empty and masks[change.tile].all()}
+    masks[list(last)] = False
+    kept = []
+    for change in changes:
+        if change.tile not in last:
+            kept.append(change)
+        elif change is last[change.tile] and mosaic.salt_px[change.tile]:
+            kept.append(change._replace(added=0, removed=int(mosaic.salt_px[change.tile])))
+    return masks, kept

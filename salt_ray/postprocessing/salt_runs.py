@@ -1,4 +1,4 @@
-"""Runs of salt along a tile's edge, what they say about the tile, and bands between two edges (method section 6).
+"""What the salt on a tile's edges says about the tile, and bands between the runs of two edges (method section 6).
 
 Legend: S tile edge in px; k runs on a line; a mask is (S, S) bool, its row 0 is the top edge, its last row the bottom.
 """
@@ -6,19 +6,6 @@ Legend: S tile edge in px; k runs on a line; a mask is (S, S) bool, its row 0 is
 from __future__ import annotations
 
 import numpy as np
-
-
-def runs(line: np.ndarray) -> np.ndarray:
-    """The runs of salt on a line of pixels, in order.
-
-    Args:
-        line: (S,) bool.
-
-    Returns:
-        (k, 2) int64: first pixel of each run and the one after its last.
-    """
-    fenced = np.concatenate(([False], line, [False]))
-    return np.flatnonzero(fenced[1:] != fenced[:-1]).reshape(-1, 2)
 
 
 def is_vertical(mask: np.ndarray) -> bool:

@@ -66,7 +66,7 @@ class HiddenScores:
 
 
 def try_rules(
-    mosaic: PredictedMosaic, groups: np.ndarray, candidates: Sequence[Sequence[RuleName]], settings: Decision
+    mosaic: PredictedMosaic, groups: np.ndarray, candidates: Sequence[Sequence[RuleName]], decision: Decision
 ) -> HiddenScores:
     """Score a mosaic's hidden tiles without rules and after each candidate.
 
@@ -84,7 +84,7 @@ def try_rules(
     for number, (_, *models) in enumerate(passes):
         now = np.zeros(len(groups), bool)
         now[hidden[pass_of.reshape(-1) == number]] = True
-        seen = _without_labels(mosaic, now, np.array(models, bool), settings)
+        seen = _without_labels(mosaic, now, np.array(models, bool), decision)
         truth = mosaic.tiles.labels[now]
         before += tile_scores(truth, seen.masks[now]).sum()
         for candidate, rules in enumerate(candidates):
@@ -94,13 +94,13 @@ def try_rules(
     return HiddenScores(len(hidden), float(before), after, changed)
 
 
-def _without_labels(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, settings: Decision) -> SeenMosaic:
+def _without_labels(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> SeenMosaic:
     """``view``, of which nothing may change when the hidden labels are inverted."""
-    seen = view(mosaic, hidden, models, settings)
+    seen = view(mosaic, hidden, models, decision)
     labels = mosaic.tiles.labels.copy()
     labels[hidden] = ~labels[hidden]
     inverted = dataclasses.replace(mosaic, tiles=dataclasses.replace(mosaic.tiles, labels=labels))
-    other = view(inverted, hidden, models, settings)
+    other = view(inverted, hidden, models, decision)
     if not np.array_equal(seen.masks, other.masks) or (seen.labelled & hidden).any():
         raise LeakError(f"mosaic {mosaic.tiles.number}: a hidden label shows in what the rules are given")
     return seen

@@ -81,10 +81,8 @@ def changed_mosaics(finished: FinishedRun) -> list[int]:
 
 def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:
     """One mosaic as predicted and after the rules."""
-    members = list(finished.mosaics.members())[number]
-    tiles = MosaicTiles.gather(number, members, finished.mosaics, finished.prepared)
-    predicted = PredictedMosaic.gather(tiles, list(finished.models.values()))
-    before = final_view(predicted, finished.decision).masks
+    tiles = MosaicTiles.gather(number, finished.mosaics, finished.prepared)
+    before = final_view(PredictedMosaic.gather(tiles, list(finished.models.values())), finished.decision).masks
     after = finished.corrections.apply(tiles.tiles, before)
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
     changed = int((after != before).any(axis=(1, 2)).sum())

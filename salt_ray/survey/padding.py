@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _REACH_PX = 2
 #: Known pixels on both sides of a tile, and two between them.
 _SMALLEST_TILE_PX = 2 * _REACH_PX + 2
+#: A filled pixel of a mask is salt above this (method section 2).
+_SALT = 0.7
 #: Increased whenever padded tiles change.
 _FORMAT = 1
 #: Largest pair of matrices that is made (62 MiB at 128 px): beyond, solving costs about as little as the product.
@@ -80,13 +82,8 @@ class Frame:
 
     @property
     def before(self) -> int:
-        """Pixels added above, and left of, the tile (23 for 101 in 148)."""
+        """Pixels added above, and left of, the tile (23 for 101 in 148; below and right of it are 24)."""
         return (self.padded_px - self.tile_px) // 2
-
-    @property
-    def after(self) -> int:
-        """Pixels added below, and right of, the tile (24 for 101 in 148)."""
-        return self.padded_px - self.tile_px - self.before
 
     @property
     def crop_offset(self) -> int:
@@ -144,8 +141,7 @@ def _cut(array: Pixels, offset: int, side: int) -> Pixels:
 class PaddingOperator:
     """The biharmonic fill of one geometry; made by ``operator``. ``fill`` is None where padding adds no pixel."""
 
-    tile_px: int
-    padded_px: int
+    frame: Frame
     fill: _Equations | _Matrices | None
 
     def images(self, tiles: np.ndarray) -> np.ndarray:
@@ -161,83 +157,69 @@ class PaddingOperator:
             TypeError: ``tiles`` is not uint8.
             ValueError: ``tiles`` is not (N, S, S).
         """
-        return self._padded(tiles, np.uint8, None)
+        return self._padded(tiles, np.uint8)
 
-    def masks(self, masks: np.ndarray, threshold: float = 0.7) -> np.ndarray:
-        """Padded masks: salt where the fill of 0 and 1 exceeds ``threshold`` (0.7: method section 2).
+    def masks(self, masks: np.ndarray) -> np.ndarray:
+        """Padded masks: salt where the fill of 0 and 1 exceeds 0.7.
 
         Args:
             masks: bool (N, S, S).
-            threshold: at least 0 and below 1.
 
         Returns:
             bool (N, P, P); an empty mask stays empty.
 
         Raises:
             TypeError: ``masks`` is not bool.
-            ValueError: ``masks`` is not (N, S, S), or the threshold is out of range.
+            ValueError: ``masks`` is not (N, S, S).
         """
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold = {threshold}: choose one from 0 up to, but not including, 1")
-        return self._padded(masks, np.bool_, threshold)
+        return self._padded(masks, np.bool_)
 
-    def _padded(self, tiles: np.ndarray, dtype: type, threshold: float | None) -> np.ndarray:
-        side = self.tile_px
+    def _padded(self, tiles: np.ndarray, dtype: type) -> np.ndarray:
+        side, padded_px = self.frame.tile_px, self.frame.padded_px
         if tiles.dtype != dtype:
             raise TypeError(f"expected {np.dtype(dtype)} tiles, not {tiles.dtype}")
         if tiles.ndim != 3 or tiles.shape[1:] != (side, side):
             raise ValueError(f"expected tiles (N, {side}, {side}), not {tiles.shape}")
         if self.fill is None:
             return np.array(tiles)
-        padded = np.empty((len(tiles), self.padded_px**2), dtype=np.uint8)
-        for first in range(0, len(tiles), self.fill.block):
-            flat = np.ascontiguousarray(tiles[first : first + self.fill.block]).reshape(-1, side * side).view(np.uint8)
-            _fill_block(self.fill, flat, threshold, padded[first : first + self.fill.block])
-        return padded.view(dtype).reshape(-1, self.padded_px, self.padded_px)
+        flat = np.ascontiguousarray(tiles).reshape(-1, side * side).view(np.uint8)
+        padded = np.empty((len(tiles), padded_px**2), dtype=np.uint8)
+        start = 0
+        for filled in self.fill(flat):
+            few = slice(start, start := start + len(filled))
+            known = flat[few]
+            np.clip(filled, known.min(axis=1, keepdims=True), known.max(axis=1, keepdims=True), out=filled)
+            values = filled > _SALT if dtype is np.bool_ else np.rint(filled, out=filled).astype(np.uint8)
+            parts = np.concatenate((known, values.view(np.uint8)), axis=1)
+            # "clip": no buffer; all places are inside
+            np.take(parts, self.fill.source, axis=1, out=padded[few], mode="clip")
+        return padded.view(dtype).reshape(-1, padded_px, padded_px)
 
 
-def _fill_block(fill: _Equations | _Matrices, flat: np.ndarray, threshold: float | None, padded: np.ndarray) -> None:
-    """Write the padded tiles, uint8 (n, P * P), of uint8 (n, S * S); rounded, or above ``threshold``."""
-    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    start = 0
-    for filled in fill(flat):
-        few = slice(start, start := start + len(filled))
-        np.clip(filled, low[few], high[few], out=filled)
-        values = np.rint(filled, out=filled).astype(np.uint8) if threshold is None else filled > threshold
-        parts = np.concatenate((flat[few], values.view(np.uint8)), axis=1)
-        np.take(parts, fill.source, axis=1, out=padded[few], mode="clip")  # "clip": no buffer; all places are inside
-
-
-def operator_name(tile_px: int, padded_px: int) -> str:
+def operator_name(frame: Frame) -> str:
     """The name under which what an operator has padded is cached: whatever changes its values is in it."""
-    return f"biharmonic-{tile_px}-{padded_px}-v{_FORMAT}"
+    return f"biharmonic-{frame.tile_px}-{frame.padded_px}-v{_FORMAT}"
 
 
-def operator(tile_px: int, padded_px: int) -> PaddingOperator:
+def operator(frame: Frame) -> PaddingOperator:
     """The padding operator of a geometry; it takes a second to make.
 
-    Args:
-        tile_px: S, at least 6.
-        padded_px: P, at least S.
-
     Raises:
-        GeometryError: a side is too small.
+        GeometryError: the tile has fewer than 6 px.
         NotEnoughMemory: for its equations or matrices.
     """
-    if tile_px < _SMALLEST_TILE_PX:
-        raise GeometryError(f"tile_px = {tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
-    if padded_px < tile_px:
-        raise GeometryError(f"padded_px = {padded_px} is below the tile's {tile_px} px: set geometry.padded_px higher")
-    if padded_px == tile_px:
-        return PaddingOperator(tile_px, padded_px, None)
-    filled = padded_px**2 - tile_px**2
-    matrices = _Matrices.size(tile_px, padded_px)
+    if frame.tile_px < _SMALLEST_TILE_PX:
+        raise GeometryError(f"tile_px = {frame.tile_px}: tiles of at least {_SMALLEST_TILE_PX} px can be padded")
+    if frame.padded_px == frame.tile_px:
+        return PaddingOperator(frame, None)
+    filled = frame.padded_px**2 - frame.tile_px**2
+    matrices = _Matrices.size(frame)
     needed = filled * _BYTES_PER_FILLED + (matrices if matrices <= _MATRIX_BYTES else 0)
-    with room(f"padding tiles from {tile_px} to {padded_px} px", needed):
-        fill = _Equations(tile_px, padded_px)
+    with room(f"padding tiles from {frame.tile_px} to {frame.padded_px} px", needed):
+        fill = _Equations(frame)
         if matrices <= _MATRIX_BYTES:
-            fill = _Matrices(fill, tile_px, padded_px)
-        return PaddingOperator(tile_px, padded_px, fill)
+            fill = _Matrices(fill, frame)
+        return PaddingOperator(frame, fill)
 
 
 class _Equations:
@@ -246,28 +228,27 @@ class _Equations:
     Attributes:
         source: int (P * P): for every pixel of the padded tile its place in (tile, filled pixels), both in row-major
             order.
-        block: tiles that are solved for at a time.
     """
 
-    def __init__(self, tile_px: int, padded_px: int) -> None:
+    def __init__(self, frame: Frame) -> None:
         from scipy.sparse.linalg import splu  # here and below: most commands pad nothing
 
-        outside = _outside(tile_px, padded_px)
+        outside = _outside(frame)
         rows = _biharmonic(outside)
         places = np.flatnonzero(~outside)  # of the tile's pixels in the padded tile
-        self._known = np.flatnonzero(_near_edge(tile_px))
+        self._known = np.flatnonzero(_near_edge(frame))
         self._influence = -rows[:, places[self._known]]
         # Symmetric and positive definite: no pivots, and the ordering that fills least.
         square = rows[:, np.flatnonzero(outside)].tocsc()
         self._factors = splu(square, "MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
-        self.source = np.empty(padded_px**2, dtype=np.intp)
+        self.source = np.empty(outside.size, dtype=np.intp)
         self.source[places] = np.arange(len(places))
-        self.source[outside.reshape(-1)] = np.arange(len(places), padded_px**2)
-        self.block = _TILES_SOLVED
+        self.source[outside.reshape(-1)] = np.arange(len(places), outside.size)
 
     def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
-        """Filled values of tiles, uint8 (n, S * S), all at once: float64 (n, F)."""
-        yield self.solve(flat[:, self._known].astype(np.float64))
+        """Filled values of tiles, uint8 (N, S * S), a few tiles at a time: float64 (n, F)."""
+        for start in range(0, len(flat), _TILES_SOLVED):
+            yield self.solve(flat[start : start + _TILES_SOLVED, self._known].astype(np.float64))
 
     def solve(self, known: np.ndarray) -> np.ndarray:
         """Filled values, float64 (n, F), of known pixels near the edge, float64 (n, K)."""
@@ -285,44 +266,45 @@ class _Matrices:
 
     Attributes:
         source: int (P * P): for every pixel of the padded tile its place in (tile, filled triangle, mirrored triangle).
-        block: tiles that are multiplied at a time.
     """
 
-    def __init__(self, equations: _Equations, tile_px: int, padded_px: int) -> None:
-        near, outside = _near_edge(tile_px), _outside(tile_px, padded_px)
+    def __init__(self, equations: _Equations, frame: Frame) -> None:
+        near, outside = _near_edge(frame), _outside(frame)
         self._known, self._mirrored = _triangle(near)
         filled, mirrored = _triangle(outside)
         self.even, self.odd = (np.empty((len(self._known), len(filled))) for _ in range(2))
-        self.block = max(1, _BLOCK_VALUES // len(filled))
+        self._block = max(1, _BLOCK_VALUES // len(filled))
         places = np.searchsorted(np.flatnonzero(near), self._known)
         direct, transposed = (np.searchsorted(np.flatnonzero(outside), pixels) for pixels in (filled, mirrored))
         # A pixel on the diagonal is its own mirror image and comes twice in the sum.
         share = np.where(self._known == self._mirrored, 0.25, 0.5)[:, None]
-        for start in range(0, len(places), equations.block):
-            few = slice(start, start + equations.block)
+        for start in range(0, len(places), _TILES_SOLVED):
+            few = slice(start, start + _TILES_SOLVED)
             impulses = np.zeros((len(places[few]), np.count_nonzero(near)))
             impulses[np.arange(len(impulses)), places[few]] = 1
             answers = equations.solve(impulses)
             self.even[few] = (answers[:, direct] + answers[:, transposed]) * share[few]
             self.odd[few] = (answers[:, direct] - answers[:, transposed]) * share[few]
         self.source = equations.source.copy()
-        self.source[filled] = tile_px**2 + np.arange(len(filled))
+        self.source[filled] = near.size + np.arange(len(filled))
         below = filled != mirrored
-        self.source[mirrored[below]] = tile_px**2 + len(filled) + np.flatnonzero(below)
+        self.source[mirrored[below]] = near.size + len(filled) + np.flatnonzero(below)
 
     @staticmethod
-    def size(tile_px: int, padded_px: int) -> int:
+    def size(frame: Frame) -> int:
         """Bytes of ``even`` and ``odd``."""
-        known, filled = (len(_triangle(where)[0]) for where in (_near_edge(tile_px), _outside(tile_px, padded_px)))
+        known, filled = (len(_triangle(where)[0]) for where in (_near_edge(frame), _outside(frame)))
         return 2 * 8 * known * filled
 
     def __call__(self, flat: np.ndarray) -> Iterator[np.ndarray]:
-        """Filled values of tiles, uint8 (n, S * S), a few tiles at a time: float64 (few, 2 * f)."""
-        upper, lower = flat[:, self._known].astype(np.float64), flat[:, self._mirrored].astype(np.float64)
-        sums, differences = (upper + lower) @ self.even, (upper - lower) @ self.odd
-        for start in range(0, len(flat), _TILES_IN_CACHE):
-            few = slice(start, start + _TILES_IN_CACHE)
-            yield np.concatenate((sums[few] + differences[few], sums[few] - differences[few]), axis=1)
+        """Filled values of tiles, uint8 (N, S * S), a few tiles at a time: float64 (n, 2 * f)."""
+        for first in range(0, len(flat), self._block):
+            block = flat[first : first + self._block]
+            upper, lower = block[:, self._known].astype(np.float64), block[:, self._mirrored].astype(np.float64)
+            sums, differences = (upper + lower) @ self.even, (upper - lower) @ self.odd
+            for start in range(0, len(block), _TILES_IN_CACHE):
+                few = slice(start, start + _TILES_IN_CACHE)
+                yield np.concatenate((sums[few] + differences[few], sums[few] - differences[few]), axis=1)
 
 
 def _biharmonic(outside: np.ndarray) -> sparse.csr_array:
@@ -348,18 +330,17 @@ def _biharmonic(outside: np.ndarray) -> sparse.csr_array:
     return laplacian[np.flatnonzero(outside)] @ laplacian
 
 
-def _near_edge(tile_px: int) -> np.ndarray:
+def _near_edge(frame: Frame) -> np.ndarray:
     """Where a tile's pixels lie within the stencil's reach of its edge: bool (S, S)."""
-    near = np.ones((tile_px, tile_px), dtype=bool)
+    near = np.ones((frame.tile_px, frame.tile_px), dtype=bool)
     near[_REACH_PX:-_REACH_PX, _REACH_PX:-_REACH_PX] = False
     return near
 
 
-def _outside(tile_px: int, padded_px: int) -> np.ndarray:
+def _outside(frame: Frame) -> np.ndarray:
     """Where the padded tile's pixels lie outside the tile: bool (P, P)."""
-    before = (padded_px - tile_px) // 2
-    outside = np.ones((padded_px, padded_px), dtype=bool)
-    outside[before : before + tile_px, before : before + tile_px] = False
+    outside = np.ones((frame.padded_px, frame.padded_px), dtype=bool)
+    centre(outside, frame)[:] = False
     return outside
 
 

@@ -129,7 +129,7 @@ def prepare_survey(
         NotEnoughMemory: to pad tiles of this size.
     """
     frame = frame_for(survey.tile_px, experiment.geometry)
-    folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame.tile_px, frame.padded_px)}"
+    folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame)}"
     images, masks = _padded(survey, frame, folder, report)
     return PreparedSurvey(survey, frame, images, masks, held_out(survey, experiment.holdout))
 
@@ -140,12 +140,11 @@ def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], 
     with contextlib.suppress(*unreadable):
         return _mapped(survey, frame, folder)
     with only_one(folder):
+        with contextlib.suppress(*unreadable):
+            return _mapped(survey, frame, folder)  # another process was first
         if folder.exists():
-            try:
-                return _mapped(survey, frame, folder)  # another process was first
-            except unreadable:
-                report(f"{folder} is damaged: padding anew")
-                discard(folder)
+            report(f"{folder} is damaged: padding anew")
+            discard(folder)
         _pad(survey, frame, folder, report)
         try:
             return _mapped(survey, frame, folder)
@@ -164,7 +163,7 @@ def _mapped(survey: Survey, frame: Frame, folder: Path) -> tuple[np.ndarray, np.
 
 def _pad(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> None:
     report(f"padding {len(survey.ids):,} tiles from {frame.tile_px} to {frame.padded_px} px")
-    padding = operator(frame.tile_px, frame.padded_px)
+    padding = operator(frame)
     with room("padding the tiles"), atomic_folder(folder) as temporary:
         _save(temporary / "images.npy", survey.images, padding.images, frame.padded_px)
         _save(temporary / "masks.npy", survey.masks, padding.masks, frame.padded_px)

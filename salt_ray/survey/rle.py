@@ -68,12 +68,25 @@ def decode(texts: Sequence[str | float | None], height: int, width: int) -> np.n
     return masks
 
 
+def runs(line: np.ndarray) -> np.ndarray:
+    """The runs of salt on a line of pixels, in order.
+
+    Args:
+        line: (S,) bool.
+
+    Returns:
+        (k, 2) int64: first pixel of each run and the one after its last, numbered from 0.
+    """
+    pixels = np.zeros(len(line) + 2, dtype=bool)  # one more before and one behind, so that every run has two ends
+    pixels[1:-1] = line
+    return np.flatnonzero(pixels[1:] != pixels[:-1]).reshape(-1, 2)
+
+
 def _text(mask: np.ndarray) -> str:
-    pixels = np.zeros(mask.size + 2, dtype=bool)  # one more before and one behind, so that every run has two ends
-    pixels[1:-1] = mask.T.reshape(-1)
-    numbers = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1  # where a run starts, and the pixel behind it, in turn
-    numbers[1::2] -= numbers[0::2]
-    return " ".join(map(str, numbers.tolist()))
+    numbers = runs(mask.T.reshape(-1))
+    numbers[:, 1] -= numbers[:, 0]
+    numbers[:, 0] += 1
+    return " ".join(map(str, numbers.ravel().tolist()))
 
 
 def _numbers(text: str | float | None, index: int) -> np.ndarray:

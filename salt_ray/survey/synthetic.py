@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -107,8 +107,7 @@ def _write_files(
     table = tile_table(np.random.default_rng([seed, 1]), plans, test_fraction)
     for folder in ("train/images", "train/masks", "test/images", "truth/masks"):
         (root / folder).mkdir(parents=True)
-    masks_of_train = np.zeros((int((~table["test"]).sum()), tile_px, tile_px), bool)
-    train_ids: list[str] = []
+    run_lengths: dict[str, str] = {}
     for number, (plan, (_, rows)) in enumerate(zip(plans, table.groupby("section", sort=True), strict=True)):
         amplitude, label = draw_section(np.random.default_rng([seed, 2, number]), plan, tile_px)
         for place in rows.itertuples():
@@ -119,17 +118,17 @@ def _write_files(
             _write_png(root / images / f"{place.id}.png", cv2.merge([image] * 3))
             _write_png(root / masks / f"{place.id}.png", mask * np.uint8(255))
             if not place.test:
-                masks_of_train[len(train_ids)] = mask
-                train_ids.append(place.id)
+                (run_lengths[place.id],) = rle.encode(mask[None])
         report(f"section {number + 1} of {len(plans)}: {plan.rows} x {plan.cols} tiles, {len(plan.cells)} written")
-    # Sorted by id in every file: the order of rows must not tell the place of a tile.
-    train = pd.DataFrame({"id": train_ids, "rle_mask": rle.encode(masks_of_train)}).sort_values("id")
-    table = table.sort_values("id")
-    submission = table.loc[table["test"], ["id"]].assign(rle_mask="1 1")
-    train.to_csv(root / "train.csv", index=False, lineterminator="\n")
-    submission.to_csv(root / "sample_submission.csv", index=False, lineterminator="\n")
-    table[["id", "z"]].to_csv(root / "depths.csv", index=False, lineterminator="\n")
-    table[["id", "section", "row", "col"]].to_csv(root / "truth" / "places.csv", index=False, lineterminator="\n")
+    files = {
+        "train.csv": pd.DataFrame(run_lengths.items(), columns=["id", "rle_mask"]),
+        "sample_submission.csv": table.loc[table["test"], ["id"]].assign(rle_mask="1 1"),
+        "depths.csv": table[["id", "z"]],
+        "truth/places.csv": table[["id", "section", "row", "col"]],
+    }
+    for name, rows in files.items():
+        # Sorted by id: the order of rows must not tell the place of a tile.
+        rows.sort_values("id").to_csv(root / name, index=False, lineterminator="\n")
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
@@ -149,13 +148,13 @@ def plan_sections(rng: np.random.Generator, tiles: int) -> list[SectionPlan]:
         dead_rows, dead_cols = [(1, 2), (2, 1), (1, 3), (2, 2)][int(rng.integers(4))]
         if dead_so_far >= CONSTANT_SHARE * (cells_so_far + 1):
             dead_rows = dead_cols = 0
-        grid = SectionPlan(rows, cols, (), dead_rows, dead_cols, bool(rng.random() < 0.6))
+        plan = SectionPlan(rows, cols, (), dead_rows, dead_cols, bool(rng.random() < 0.6))
         kept = rng.random((cols, rows)) >= MISSING_SHARE
-        cells = [(r, c) for c in range(cols) for r in range(rows) if kept[c, r] or grid.is_dead(r, c)]
+        cells = [(r, c) for c in range(cols) for r in range(rows) if kept[c, r] or plan.is_dead(r, c)]
         cells = cells[: tiles - cells_so_far]
-        plans.append(SectionPlan(rows, cols, tuple(cells), dead_rows, dead_cols, grid.dead_at_bottom))
+        plans.append(replace(plan, cells=tuple(cells)))
         cells_so_far += len(cells)
-        dead_so_far += sum(grid.is_dead(r, c) for r, c in cells)
+        dead_so_far += sum(plan.is_dead(r, c) for r, c in cells)
     return plans
 
 

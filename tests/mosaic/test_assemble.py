@@ -52,7 +52,7 @@ def test_places_are_found(made: tuple[Survey, pd.DataFrame]) -> None:
     precision, recall = shares(table, survey, places, np.ones(len(survey.ids), bool))
     assert precision >= 0.995 and recall >= 0.95
     assert not set(table.ids) & set(survey.ids[survey.constant])
-    sizes = [len(table.ids[member]) for member in table.members()]
+    sizes = [len(table.ids[member]) for member in table.members]
     assert sizes == sorted(sizes, reverse=True) and min(sizes) >= 2
     assert f"{len(table.ids):,} tiles placed in {table.count:,} mosaics" in lines[-1]
 
@@ -63,11 +63,9 @@ def test_no_mosaic_has_tiles_of_two_sections(made: tuple[Survey, pd.DataFrame]) 
     places = places.set_index("id").loc[survey.ids].reset_index()
     halves = places["section"].astype(str) + np.where(places["col"] % 8 < 4, "-left", "-right")
     lines: list[str] = []
-    table = assemble(
-        survey.images, survey.ids, survey.constant, Mosaics(), lines.append, sections=halves.to_numpy(str)
-    )
+    table = assemble(survey.images, survey.ids, survey.constant, Mosaics(), lines.append, sections=halves.to_numpy(str))
     half_of = dict(zip(survey.ids.tolist(), halves, strict=True))
-    assert all(len({half_of[tile] for tile in table.ids[member]}) == 1 for member in table.members())
+    assert all(len({half_of[tile] for tile in table.ids[member]}) == 1 for member in table.members)
     sizes = np.bincount(table.mosaics).tolist()
     assert sizes == sorted(sizes, reverse=True)
     varied = places[~survey.constant].assign(section=halves[~survey.constant])

@@ -6,7 +6,7 @@ import torch
 
 from salt_ray.mosaic import edges
 from salt_ray.mosaic.edges import Side, edge_vectors, find_neighbours, turned
-from salt_ray.mosaic.histogram import histograms, matching_tables
+from salt_ray.mosaic.histogram import matching_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,7 +68,7 @@ def test_tiles_cut_from_one_picture_find_each_other() -> None:
     grid = picture.astype(np.uint8).reshape(6, size, 8, size).swapaxes(1, 2)
     images = grid.reshape(48, size, size)
     numbers = np.arange(48).reshape(6, 8)
-    found = find_neighbours(edge_vectors(images, matching_tables(histograms(images))))
+    found = find_neighbours(edge_vectors(images, matching_tables(images)))
     assert (found.tiles[Side.RIGHT, numbers[:, :-1], 0] == numbers[:, 1:]).mean() > 0.95
     assert (found.tiles[Side.TOP, numbers[1:], 0] == numbers[:-1]).mean() > 0.95
 
@@ -77,7 +77,7 @@ def test_vectors_have_length_one_and_flat_edges_none() -> None:
     images = np.random.default_rng(3).integers(0, 256, (30, 20, 20)).astype(np.uint8)
     images[4, :, :2] = 7
     images[9, -2:] = 200
-    vectors = edge_vectors(images, matching_tables(histograms(images)))
+    vectors = edge_vectors(images, matching_tables(images))
     is_flat = np.zeros((4, 30), bool)
     is_flat[Side.LEFT, 4] = is_flat[Side.BOTTOM, 9] = True
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=2), ~is_flat, atol=1e-5)

@@ -67,7 +67,7 @@ def test_no_mosaic_is_split_and_every_tile_has_one_fold_of_the_right_size(survey
     assert table.ids.tolist() == sorted(survey.ids)
     fold_of = dict(zip(table.ids, table.folds, strict=True))
     in_mosaics = set()
-    for members in survey.table.members():
+    for members in survey.table.members:
         mates = [tile for tile in survey.table.ids[members] if tile in fold_of]
         assert len({fold_of[tile] for tile in mates}) == 1
         in_mosaics |= set(mates) if len(mates) > 1 else set()

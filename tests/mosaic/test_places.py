@@ -19,38 +19,37 @@ def patchwork(n: int, disagreeing: tuple[tuple[int, Side, int], ...] = ()) -> Pa
 
 def test_components_keep_their_shape_when_they_join() -> None:
     work = patchwork(6)
-    assert work.join(0, 1, Side.RIGHT) and work.join(2, 3, Side.BOTTOM) and work.join(3, 4, Side.RIGHT)
-    assert work.join(1, 2, Side.BOTTOM)
+    assert work.join(0, Side.RIGHT, 1) and work.join(2, Side.BOTTOM, 3) and work.join(3, Side.RIGHT, 4)
+    assert work.join(1, Side.BOTTOM, 2)
     (grid,) = work.grids()
     places = {tile: place for place, tile in grid.items()}
     origin = np.array(places[0])
     relative = {tile: tuple((np.array(place) - origin).tolist()) for tile, place in places.items()}
     assert relative == {0: (0, 0), 1: (0, 1), 2: (1, 1), 3: (2, 1), 4: (2, 2)}
     assert work.is_alone(5) and not work.is_alone(4)
-    assert work.is_joined(0, 4) and not work.is_joined(0, 5)
 
 
 def test_a_place_is_taken_once_only() -> None:
     work = patchwork(4)
-    assert work.join(0, 1, Side.RIGHT)
-    assert not work.join(0, 2, Side.RIGHT)
-    assert work.join(0, 1, Side.RIGHT) and not work.join(0, 1, Side.BOTTOM)
+    assert work.join(0, Side.RIGHT, 1)
+    assert not work.join(0, Side.RIGHT, 2)
+    assert work.join(0, Side.RIGHT, 1) and not work.join(0, Side.BOTTOM, 1)
     assert work.is_alone(2)
 
 
 def test_a_join_that_brings_disagreeing_edges_together_is_refused() -> None:
     # 3 would close the square at the right of 2 and below 1; its top edge does not fit 1.
     work = patchwork(4, disagreeing=((1, Side.BOTTOM, 3),))
-    assert work.join(0, 1, Side.RIGHT) and work.join(0, 2, Side.BOTTOM)
-    assert not work.join(2, 3, Side.RIGHT)
+    assert work.join(0, Side.RIGHT, 1) and work.join(0, Side.BOTTOM, 2)
+    assert not work.join(2, Side.RIGHT, 3)
     assert work.is_alone(3)
 
 
 def test_support_is_two_edges_that_fit() -> None:
     work = patchwork(4)
-    assert not work.join(0, 1, Side.RIGHT, supported=True)
-    assert work.join(0, 1, Side.RIGHT) and work.join(0, 2, Side.BOTTOM)
-    assert work.join(1, 3, Side.BOTTOM, supported=True)
+    assert not work.join(0, Side.RIGHT, 1, supported=True)
+    assert work.join(0, Side.RIGHT, 1) and work.join(0, Side.BOTTOM, 2)
+    assert work.join(1, Side.BOTTOM, 3, supported=True)
     (grid,) = work.grids()
     assert len(grid) == 4
 

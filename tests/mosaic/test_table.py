@@ -33,13 +33,13 @@ def test_it_comes_back_from_its_file(table: MosaicTable, tmp_path: Path) -> None
 
 
 def test_members_are_the_rows_of_each_mosaic(table: MosaicTable) -> None:
-    assert [list(table.ids[members]) for members in table.members()] == [["c", "a", "b"], ["e", "d"]]
+    assert [list(table.ids[members]) for members in table.members] == [["c", "a", "b"], ["e", "d"]]
     assert table.count == 2
 
 
 def test_an_empty_table_has_no_mosaics(tmp_path: Path) -> None:
     empty = table_of("", [], [], [])
-    assert empty.count == 0 and list(empty.members()) == []
+    assert empty.count == 0 and empty.members == []
     empty.save(tmp_path / "mosaics.csv")
     assert load_mosaics(tmp_path / "mosaics.csv").count == 0
 

@@ -134,7 +134,7 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
         RunDirectory(tmp_path),
         LocalEngine(),
     )
-    first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members())
+    first, *rest = (np.flatnonzero(np.isin(prepared.survey.ids, table.ids[members])) for members in table.members)
     pictures = tmp_path / "out" / "pictures"
     for model in models:
         work.arrived(np.intersect1d(model.tiles, first))
@@ -249,7 +249,7 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
     tiles = positions(table.ids, prepared.survey.ids)
     mixed = [
         number
-        for number, members in enumerate(table.members())
+        for number, members in enumerate(table.members)
         if 0 < np.count_nonzero(tiles[members] >= labelled) < len(tiles[members])
     ]
     mosaic = tiles[table.mosaics == mixed[0]]

@@ -228,7 +228,7 @@ def test_the_seeds_whole_recipe(road: Road, survey: Path, tiny: Experiment, tmp_
     assert scores["rules"]["kept"] == list(RULES) and not scores["rules"]["alone"]
     table = load_mosaics(tmp_path / "mosaics" / "mosaics.csv")
     folds = pd.read_csv(tmp_path / "folds" / "mosaic" / "folds.csv", dtype={"id": str}).set_index("id")["fold"]
-    for members in table.members():
+    for members in table.members:
         assert folds.reindex(table.ids[members]).dropna().nunique() <= 1  # no mosaic is split
     submission = pd.read_csv(tmp_path / "submission.csv", keep_default_na=False)
     assert submission["id"].tolist() == pd.read_csv(survey / "sample_submission.csv")["id"].tolist()

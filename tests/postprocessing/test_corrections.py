@@ -11,7 +11,7 @@ from sketch import by_lot
 
 from salt_ray.config import Prediction
 from salt_ray.decision import Decision
-from salt_ray.postprocessing.corrections import Corrections, correct, correct_with_each, gather
+from salt_ray.postprocessing.corrections import Corrections, correct, correct_with_each
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.postprocessing.rules import RULES
 
@@ -50,7 +50,7 @@ def test_each_rule_of_many_does_what_it_does_alone(seed: int, count: int) -> Non
         after = in_survey_order(mosaics, [one.after for one in alone])
         assert np.array_equal(corrections.apply(np.arange(len(before)), before), after)
         assert np.array_equal(corrections.tiles, np.flatnonzero((before != after).any(axis=(1, 2))))  # and no other
-        gathered = gather(alone, SIDE)
+        gathered = Corrections.join((one.corrections for one in alone), SIDE)
         assert np.array_equal(gathered.tiles, corrections.tiles) and np.array_equal(gathered.masks, corrections.masks)
         assert corrections.masks.shape[1:] == (SIDE, SIDE) and corrections.masks.dtype == bool
 

@@ -57,7 +57,7 @@ def table(prepared: PreparedSurvey) -> MosaicTable:
 
 @pytest.fixture
 def mosaic(table: MosaicTable, prepared: PreparedSurvey, models: list[ModelPrediction]) -> PredictedMosaic:
-    return PredictedMosaic.gather(MosaicTiles.gather(0, next(table.members()), table, prepared), models)
+    return PredictedMosaic.gather(MosaicTiles.gather(0, table, prepared), models)
 
 
 def test_every_tile_brings_what_is_known_of_it(

@@ -1,4 +1,4 @@
-"""Runs on edges, the three terms built on them, and the bands between two edges."""
+"""The three terms about a tile's edges, and the bands between two edges."""
 
 import numpy as np
 import pytest
@@ -6,19 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sketch import mask, text
 
-from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical, runs
-
-LINES = st.lists(st.booleans(), min_size=1, max_size=40).map(np.array)
-
-
-@given(LINES)
-def test_runs_paint_the_line_again_and_do_not_touch(line: np.ndarray) -> None:
-    painted = np.zeros_like(line)
-    for start, end in runs(line):
-        assert start < end
-        painted[start:end] = True
-    assert np.array_equal(painted, line)
-    assert (runs(line)[1:, 0] > runs(line)[:-1, 1]).all()
+from salt_ray.postprocessing.salt_runs import bands, is_closed_below, is_terminal, is_vertical
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ def test_encode_agrees_with_a_loop_over_pixels_and_decode_undoes_it(masks):
     assert np.array_equal(decoded, masks)
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=40).map(np.array))
+def test_runs_paint_the_line_again_and_do_not_touch(line):
+    painted = np.zeros_like(line)
+    for start, end in rle.runs(line):
+        assert start < end
+        painted[start:end] = True
+    assert np.array_equal(painted, line)
+    assert (rle.runs(line)[1:, 0] > rle.runs(line)[:-1, 1]).all()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98, 1.0])
 def test_a_survey_of_several_blocks_comes_back(share):
     masks = np.random.default_rng(1).random((450, 101, 101)) < share
