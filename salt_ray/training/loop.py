@@ -40,7 +40,7 @@ from salt_ray.model.acceleration import (
     wants_compilation,
 )
 from salt_ray.model.network import SaltNet, build_network
-from salt_ray.model.views import logits_of_views, mean_probabilities, transforms
+from salt_ray.model.views import logits_of_views, mean_probabilities, views_of
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
@@ -301,7 +301,7 @@ def validate(
     """
     network.eval()
     losses, predicted = [], []
-    views = transforms(decision.flip)
+    views = views_of(decision.flip)
     for start in range(0, len(positions), at_once):
         batch = samples.centred(positions[start : start + at_once])
         logits = logits_of_views(network, batch.images, views, amp)
