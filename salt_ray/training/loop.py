@@ -154,23 +154,22 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
     parts = work.micro_batch.parts("training", batch_size)
     at_once = work.micro_batch.at_once("training", batch_size)
     validated_at_once = work.micro_batch.at_once("validation", validation_batch)
-    state = checkpoints.newest(work.say)
-    network = new_network(task, device, first_start=state is None and starting_point is None)
-    if state is None and starting_point is not None:
-        network.load_state_dict(read_checkpoint(starting_point)["network"])
+    begun = checkpoints.newest(work.say) or {}
+    network = new_network(task, device, first_start=not begun and starting_point is None)
     optimizer = torch.optim.SGD(
         network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
     )
-    schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
-    history: list[dict[str, float]] = []
-    if state is not None:
-        if folder.differences(state.get("inputs", {})):
+    if begun:
+        if folder.differences(begun.get("inputs", {})):
             raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.restore(state["schedule"])
-        stopping.restore(state["stopping"])
-        history = state["history"]
+        network.load_state_dict(begun["network"])
+        optimizer.load_state_dict(begun["optimizer"])
+    elif starting_point is not None:
+        network.load_state_dict(read_checkpoint(starting_point)["network"])
+    schedule = build_schedule(stage, begun.get("schedule"))
+    stopping = Stopping(**begun.get("stopping", {"patience": stage.early_stopping}))
+    history: list[dict[str, float]] = begun.get("history", [])
+    del begun  # as large as what was loaded from it
     times = kept_times(folder.path, len(history))
     samples = samples_for(work.tiles, task.experiment.augmentation, device, work.say)
     amp = mixed_precision(task.experiment, device)
