@@ -156,9 +156,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
     validated_at_once = work.micro_batch.at_once("validation", validation_batch)
     begun = checkpoints.newest(work.say) or {}
     network = new_network(task, device, first_start=not begun and starting_point is None)
-    optimizer = torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
-    )
+    optimizer = new_optimizer(network, stage, device)
     if begun:
         if folder.differences(begun.get("inputs", {})):
             raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
@@ -195,7 +193,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                     losses.append(torch.zeros((), device=device))
                     for batch in samples.random(positions).split(parts):
                         logits = logits_of(network, batch.images, amp)
-                        loss = combined_loss(*logits, batch.masks, stage) * (len(batch.masks) / len(positions))
+                        loss = combined_loss(logits, batch.masks, stage) * (len(batch.masks) / len(positions))
                         loss.backward()
                         losses[-1] += loss.detach()
                     optimizer.step()
@@ -276,6 +274,13 @@ def new_network(task: FoldTask, device: torch.device, first_start: bool) -> Salt
     return build_network(config).to(device, memory_format=torch.channels_last)
 
 
+def new_optimizer(network: SaltNet, stage: Stage, device: torch.device) -> torch.optim.Optimizer:
+    """What takes a stage's steps, before its first one."""
+    return torch.optim.SGD(
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
+    )
+
+
 def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     """Shuffled batches of ``size``; the incomplete last one is left out (another epoch has its tiles elsewhere)."""
     size = min(size, len(positions))
@@ -304,7 +309,7 @@ def validate(
     for start in range(0, len(positions), at_once):
         batch = samples.centred(positions[start : start + at_once])
         logits = logits_of_views(network, batch.images, views, amp)
-        losses.append(combined_loss(*logits[0], batch.masks, stage).double() * len(batch.masks))
+        losses.append(combined_loss(logits[0], batch.masks, stage).double() * len(batch.masks))
         masks, salt = mean_probabilities(logits, views)
         predicted.append(decision.masks(centre(masks, samples.frame), salt))
     total = torch.stack(losses).sum().item()
