@@ -60,28 +60,18 @@ MORE_MEMORY = (
 )
 
 
-@dataclass(frozen=True)
-class StageWork:
-    """One stage of a fold: where it is kept, on what it is trained, and who hears of it."""
+@dataclass
+class FoldWork:
+    """What all stages of a fold have in common: on what they are trained, who may write them, and who hears of it."""
 
     task: FoldTask
-    index: int
-    folder: Folder
-    ownership: Ownership
-    micro_batch: MicroBatch
     tiles: TrainingTiles
     device: torch.device
-    may_compile: bool
     report: Callable[[Progress], None]
     say: Callable[[str], None]
-
-    @property
-    def stage(self) -> Stage:
-        return self.task.training.stages[self.index]
-
-    @property
-    def checkpoints(self) -> CheckpointFolder:
-        return CheckpointFolder(self.folder.path, self.ownership)
+    ownership: Ownership
+    micro_batch: MicroBatch
+    may_compile: bool = True
 
 
 def train_fold(
@@ -109,9 +99,9 @@ def train_fold(
         RunError: the run directory holds this fold with other settings.
     """
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
-    fold_folder = folders[0].path.parent
+    fold_folder, starting_point = folders[0].path.parent, None
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
-    may_compile, starting_point = True, None
+    work = FoldWork(task, tiles, device, report, say, ownership, micro_batch)
     tune_for_fixed_shapes(device)
     for index, folder in enumerate(folders):
         folder.open()
@@ -121,12 +111,11 @@ def train_fold(
             if (line := micro_batch.remembered()) is not None:
                 say(line)
         while folder.done is None:
-            work = StageWork(task, index, folder, ownership, micro_batch, tiles, device, may_compile, report, say)
             try:
-                train_stage(work, starting_point)
+                train_stage(work, index, folder, starting_point)
             except CompilationFailed as error:
                 say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
-                may_compile = False
+                work.may_compile = False
             except OutOfMemory as error:
                 if not micro_batch.can_shrink(error):
                     cause = str(error.__cause__).partition("\n")[0]
@@ -141,14 +130,18 @@ def train_fold(
     return folder.done
 
 
-def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
-    """Train one stage from a checkpoint's weights (None: the encoder's first ones) and write its marker.
+def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: StoragePath | None) -> None:
+    """Train one stage and write its marker.
+
+    Args:
+        starting_point: the checkpoint whose weights it begins with; None: the encoder's first ones.
 
     Raises:
         OutOfMemory, CompilationFailed: the same call begins the epoch again; with smaller parts, or without the
             compiler, it may succeed.
     """
-    task, stage, device, folder, checkpoints = work.task, work.stage, work.device, work.folder, work.checkpoints
+    task, device, checkpoints = work.task, work.device, CheckpointFolder(folder.path, work.ownership)
+    stage = task.training.stages[index]
     training, validation = task.folds.split(task.fold, work.tiles.ids)
     batch_size, validation_batch = min(stage.batch_size, len(training)), min(forward_batch(device), len(validation))
     parts = work.micro_batch.parts("training", batch_size)
@@ -174,12 +167,12 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
     compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
     logits_of = compiled(forward, graphs=device.type == "cuda") if compiling else forward
     if history:  # whoever wrote this checkpoint may have died before its report
-        work.report(epoch_progress(work, history[-1], stopping.best_score, math.nan, math.nan))
+        work.report(epoch_progress(task, stage, history[-1], stopping.best_score, math.nan, math.nan))
 
     with Saver(checkpoints, device) as saver:
-        while stopping.epoch < stage.epochs and not stopping.stop:
+        while not stopping.ended(stage.epochs):
             epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
-            seed = task.seed(work.index, epoch)
+            seed = task.seed(index, epoch)
             torch.manual_seed(seed)
             samples.seed(seed)
             for group in optimizer.param_groups:
@@ -216,8 +209,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                 | ({"micro_batch": at_once} if parts > 1 else {})
             )
             times.append({"epoch": epoch, "ended": time.time(), "seconds": time.monotonic() - started})
-            last = epoch == stage.epochs or stopping.stop
-            if better or last or epoch % task.experiment.resources.checkpoint_epochs == 0:
+            if better or stopping.ended(stage.epochs) or epoch % task.experiment.resources.checkpoint_epochs == 0:
                 state = {
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
@@ -231,12 +223,12 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                 saver.save(epoch, state, best=better)
             now = time.monotonic()
             speed = len(losses) * batch_size / (trained - started)
-            seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(work.index))
-            work.report(epoch_progress(work, history[-1], stopping.best_score, speed, seconds_left))
+            seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(index))
+            work.report(epoch_progress(task, stage, history[-1], stopping.best_score, speed, seconds_left))
 
     work.ownership.hold()
     write_atomically(folder.path / "history.csv", history_table(history).to_csv(index=False))
-    if work.index == len(task.training.stages) - 1:
+    if index == len(task.training.stages) - 1:
         work.ownership.release()
     marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
     reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
@@ -250,15 +242,20 @@ def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
 
 
 def epoch_progress(
-    work: StageWork, epoch: dict[str, float], best_score: float, tiles_per_second: float, seconds_left: float
+    task: FoldTask,
+    stage: Stage,
+    epoch: dict[str, float],
+    best_score: float,
+    tiles_per_second: float,
+    seconds_left: float,
 ) -> Progress:
     """What is reported of an epoch of the history."""
     shown = {name: value for name, value in epoch.items() if name != "micro_batch"}
     return Progress(
-        training=work.task.training.name,
-        fold=work.task.fold,
-        stage=work.stage.name,
-        epochs=work.stage.epochs,
+        training=task.training.name,
+        fold=task.fold,
+        stage=stage.name,
+        epochs=stage.epochs,
         best_score=best_score,
         tiles_per_second=tiles_per_second,
         seconds_left=seconds_left,

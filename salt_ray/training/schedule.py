@@ -67,7 +67,7 @@ def build_schedule(stage: Stage, state: dict | None = None) -> PlateauSchedule |
 
 @dataclass
 class Stopping:
-    """Remembers the best epoch, and says when ``patience`` epochs brought nothing better (never when it is None)."""
+    """Remembers the best epoch, and says when ``patience`` epochs brought nothing better (None: never)."""
 
     patience: int | None
     best_score: float = -math.inf
@@ -82,9 +82,9 @@ class Stopping:
             self.best_score, self.best_epoch = score, self.epoch
         return better
 
-    @property
-    def stop(self) -> bool:
-        return self.patience is not None and self.epoch - self.best_epoch >= self.patience
+    def ended(self, epochs: int) -> bool:
+        """Whether a stage of at most so many epochs is over."""
+        return self.epoch >= epochs or (self.patience is not None and self.epoch - self.best_epoch >= self.patience)
 
     def state(self) -> dict:
         return asdict(self)

@@ -59,10 +59,10 @@ def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine) -> None:
 def test_stopping_counts_epochs_since_the_best() -> None:
     stopping = Stopping(patience=2)
     assert [stopping.step(value) for value in (0.1, 0.3, 0.3, 0.2)] == [True, True, False, False]
-    assert (stopping.best_epoch, stopping.best_score, stopping.stop) == (2, 0.3, True)
+    assert (stopping.best_epoch, stopping.best_score, stopping.ended(100)) == (2, 0.3, True)
     endless = Stopping(patience=None)
     endless.step(-math.inf)
     for _ in range(50):
         endless.step(0.0)
-    assert not endless.stop
+    assert not endless.ended(52) and endless.ended(51)
     assert Stopping(**stopping.state()) == stopping
