@@ -117,7 +117,7 @@ def train_fold(
                 say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
                 work.may_compile = False
             except OutOfMemory as error:
-                if not micro_batch.can_shrink(error):
+                if not micro_batch.can_shrink(error.phase, error.batch):
                     cause = str(error.__cause__).partition("\n")[0]
                     raise TrainingFailed(
                         f"{task.name}: {error} ({cause}), and fewer are not possible: {MORE_MEMORY}"
