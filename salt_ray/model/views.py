@@ -39,7 +39,7 @@ def logits_of_views(network: SaltNet, images: Tensor, views: Sequence[View], amp
     if not images.is_cuda:  # one larger batch does not help a CPU
         return [forward(network, view(images), amp) for view in views]
     together = forward(network, torch.cat([view(images) for view in views]), amp)
-    return [Logits(*parts) for parts in zip(*(part.chunk(len(views)) for part in together), strict=True)]
+    return list(map(Logits, together.mask_logits.chunk(len(views)), together.salt_logit.chunk(len(views))))
 
 
 def mean_probabilities(logits: Sequence[Logits], views: Sequence[View]) -> tuple[Tensor, Tensor]:
