@@ -39,7 +39,7 @@ from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
 from salt_ray.training.checkpoint import CheckpointFolder, Saver
-from salt_ray.training.loop import new_network, train_fold, validate
+from salt_ray.training.loop import new_network, new_optimizer, train_fold, validate
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.samples import Batch, Samples, samples_for
 from salt_ray.training.task import FoldTask
@@ -77,9 +77,9 @@ def measure_on(device: torch.device) -> Iterator[dict]:
         ours += _ours(task, data, device, epochs)
         peer += _peer(experiment, data, device, epochs)
         other += _ours(other_task, data, device, epochs)
-    logits, salt_logit = torch.randn(24, 128, 128, device=device), torch.randn(24, device=device)
-    truth = logits + torch.randn_like(logits) > 1
-    loss, peers_loss = (loss_of(logits, salt_logit, truth, stage) for loss_of in (combined_loss, _plain_loss))
+    logits = Logits(torch.randn(24, 128, 128, device=device), torch.randn(24, device=device))
+    truth = logits.mask_logits + torch.randn_like(logits.mask_logits) > 1
+    loss, peers_loss = (loss_of(logits, truth, stage) for loss_of in (combined_loss, _plain_loss))
     equal = torch.allclose(loss, peers_loss, rtol=1e-5)
     yield row(name, ours, peer, "ms/tile", equal)
     yield row(f"{name}, {'compiled' if compiling else 'not compiled'}", other, peer, "ms/tile", equal)
@@ -108,9 +108,7 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
     stage, amp = task.training.stages[0], mixed_precision(task.experiment, device)
     samples: Samples = samples_for(data, task.experiment.augmentation, device, print)
     network = new_network(task, device, first_start=True).train()
-    optimizer = torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
-    )
+    optimizer = new_optimizer(network, stage, device)
     training, validation = task.folds.split(task.fold, data.ids)
     positions, seconds = training[: stage.batch_size], {}
 
@@ -130,7 +128,7 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
         batch = clock("samples", samples.random, positions)
         optimizer.zero_grad(set_to_none=True)
         logits = clock("forward", forward, batch.images)
-        loss = clock("loss", combined_loss, *logits, batch.masks, stage)
+        loss = clock("loss", combined_loss, logits, batch.masks, stage)
         clock("backward", loss.backward)
         clock("optimizer", optimizer.step)
     whole = np.sum([np.median(times[PARTS_REPEATED // 4 :]) for times in seconds.values()])
@@ -139,7 +137,7 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
     if device.type == "cuda":
         yield figure(f"{name}: memory at its peak", [torch.cuda.max_memory_allocated() / 1e9], "GB")
     with FlopCounterMode(display=False) as counter:
-        combined_loss(*forward(batch.images), batch.masks, stage).backward()
+        combined_loss(forward(batch.images), batch.masks, stage).backward()
     possible = counter.get_total_flops() / _flops_per_second(device, amp)
     yield part(f"{name}: arithmetic at the speed of a large product", [possible], stage.batch_size, whole, "of a step")
 
@@ -149,7 +147,8 @@ def _parts(name: str, task: FoldTask, data: TrainingTiles, device: torch.device)
     truth = samples.truth(validation)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(5):
-            clock("validation", validate, network, samples, validation, stage, amp, forward_batch(device))
+            at_once = forward_batch(device)
+            clock("validation", validate, network, samples, validation, stage, task.decision, amp, at_once)
             clock("metric within it", score, truth, ~truth)
             with Saver(CheckpointFolder(Path(folder)), device) as saver:
                 clock("best checkpoint, until training goes on", saver.save, number, state, best=True)
@@ -206,10 +205,10 @@ class _Tiles(Dataset):
         return torch.from_numpy(image / np.float32(255)), torch.from_numpy(mask[0])
 
 
-def _plain_loss(mask_logits: torch.Tensor, salt_logit: torch.Tensor, masks: torch.Tensor, stage: Stage) -> torch.Tensor:
+def _plain_loss(logits: Logits, masks: torch.Tensor, stage: Stage) -> torch.Tensor:
     salt = masks.flatten(1).any(1).float()
-    bce = torch.nn.functional.binary_cross_entropy_with_logits(salt_logit, salt)
-    return stage.lovasz_weight * one_by_one(mask_logits, masks).mean() + stage.bce_weight * bce
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(logits.salt_logit, salt)
+    return stage.lovasz_weight * one_by_one(logits.mask_logits, masks).mean() + stage.bce_weight * bce
 
 
 def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device, epochs: int) -> list[float]:
@@ -233,7 +232,7 @@ def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device, epo
         for images, masks in loader:
             images, masks = images.to(device), masks.to(device)
             logits = network(images)
-            loss = _plain_loss(*logits, masks, stage)
+            loss = _plain_loss(logits, masks, stage)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -16,7 +16,7 @@ from salt_ray.cluster import private
 from salt_ray.cluster.private import DeathReason
 from salt_ray.cluster.restarts import Loss, Restarts
 from salt_ray.training.checkpoint import Superseded
-from salt_ray.training.micro_batch import SMALLEST, MicroBatch
+from salt_ray.training.micro_batch import MicroBatch
 from salt_ray.training.task import FoldTask
 
 # A node that is cut off is called dead after 65 s at most; until then its workers are only unavailable.
@@ -123,6 +123,4 @@ def halve(task: FoldTask, run: RunDirectory, reason: str) -> str | None:
     """Let a fold that was killed for memory go on with smaller batches; the line that says so, None if it cannot."""
     memory = MicroBatch(run.stage(task.training.name, task.fold, task.training.stages[0].name).parent)
     largest = max(stage.batch_size for stage in task.training.stages)
-    if memory.parts("training", largest) >= largest // SMALLEST["training"]:
-        return None
-    return memory.halve(reason)
+    return memory.halve(reason) if memory.can_shrink("training", largest) else None

@@ -69,9 +69,7 @@ def mean_blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterato
     Raises:
         ValueError: a tile was predicted by no model.
     """
-    order = _order_of_prediction(models, tiles)
-    for start in range(0, len(tiles), BLOCK):
-        block = order[start : start + BLOCK]
+    for block in _blocks(models, tiles):
         yield block, _mean(models, tiles[block])[0]
 
 
@@ -84,9 +82,7 @@ def spread_blocks(
         (b,) places in ``tiles``, the mean, the standard deviation over the models that predicted a tile (divided by
         their number; 0 where it is one), and their number (b,) int64.
     """
-    order = _order_of_prediction(models, tiles)
-    for start in range(0, len(tiles), BLOCK):
-        block = order[start : start + BLOCK]
+    for block in _blocks(models, tiles):
         mean, count = _mean(models, tiles[block])
         squares = Probabilities(np.zeros_like(mean.masks), np.zeros_like(mean.salt))
         for found, records in _records(models, tiles[block]):
@@ -128,13 +124,15 @@ def _divided(total: Probabilities, count: np.ndarray) -> Probabilities:
     return Probabilities(total.masks / count[:, None, None], total.salt / count)
 
 
-def _order_of_prediction(models: Sequence[ModelPrediction], tiles: np.ndarray) -> np.ndarray:
-    """(n,) int64: places in ``tiles``, first predicted first; where models differ, by the earliest."""
+def _blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterator[np.ndarray]:
+    """(b,) int64 each: places in ``tiles``, first predicted first; where models differ, by the earliest."""
     rank = np.full(len(tiles), np.inf)
     for model in models:
         found, rows = model.find(tiles)
         rank[found] = np.minimum(rank[found], rows / len(model.tiles))
-    return np.argsort(rank, kind="stable")
+    order = np.argsort(rank, kind="stable")
+    for start in range(0, len(tiles), BLOCK):
+        yield order[start : start + BLOCK]
 
 
 def decided_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, decision: Decision) -> np.ndarray:

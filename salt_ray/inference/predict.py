@@ -25,7 +25,7 @@ from salt_ray.model.acceleration import (
     wants_compilation,
 )
 from salt_ray.model.network import SaltNet, build_network
-from salt_ray.model.views import View, logits_of_views, mean_probabilities, transforms
+from salt_ray.model.views import View, logits_of_views, mean_probabilities, views_of
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame, centre, centre_crop
 from salt_ray.training.checkpoint import read_checkpoint
@@ -75,7 +75,7 @@ class Model:
         return Probabilities(masks, salt)
 
     def _mean(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        views = transforms(self.settings.flip)
+        views = views_of(self.settings.flip)
         # The last batch is smaller: not worth compiling for.
         if self._compiled is not None and len(images) == self._batch:
             try:

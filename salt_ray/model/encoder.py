@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from salt_ray import torchvision_schemas
+from salt_ray.errors import REPEATED
 from salt_ray.section import ExperimentError
 
 torchvision_schemas.declare()
@@ -23,20 +24,8 @@ torchvision_schemas.declare()
 import timm  # noqa: E402 (it imports torchvision, which needs the schemas)
 
 MAPS = 5
-#: How timm refuses features_only, and its networks of a fixed image size the dry run.
-UNSUITED = (AssertionError, AttributeError, IndexError, TypeError)
 #: What torch and safetensors raise for a file that is not theirs.
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    EOFError,
-    AssertionError,
-    AttributeError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
+UNREADABLE = (*REPEATED, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
 #: Side of the image of the dry run, px: two pixels at the deepest reduction in use (32), so that the ratios are exact.
 DRY_RUN_PX = 64
 
@@ -91,21 +80,19 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
     _check_name(name)
     try:
         body = timm.create_model(name, pretrained=pretrained is True, features_only=True)
-    except (OSError, RuntimeError) as error:
-        if pretrained is not True:
-            raise _unsuited(name, error) from error
-        raise ExperimentError(
-            f"network.pretrained = true: the weights of {name!r} cannot be had from timm ({error}); set "
-            "network.pretrained to false, or to a local file of the encoder's weights"
-        ) from error
-    except UNSUITED as error:
+    except (OSError, *REPEATED) as error:
+        if pretrained is True and isinstance(error, OSError | RuntimeError):
+            raise ExperimentError(
+                f"network.pretrained = true: the weights of {name!r} cannot be had from timm ({error}); set "
+                "network.pretrained to false, or to a local file of the encoder's weights"
+            ) from error
         raise _unsuited(name, error) from error
     if not isinstance(pretrained, bool):
         _load(body, name, Path(pretrained))
     _remove_max_pool(body)
     try:
         return Encoder(body, name)
-    except (RuntimeError, *UNSUITED) as error:
+    except REPEATED as error:
         raise _unsuited(name, error) from error
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from salt_ray import config
 from salt_ray.errors import REPEATED, SaltRayError
-from salt_ray.model.decoders.blocks import AlignedConv2d
-from salt_ray.model.decoders.decoder import Decoder, build_decoder
+from salt_ray.model.decoders.blocks import AlignedConv2d, UNetDecoder
+from salt_ray.model.decoders.decoder import build_decoder
 from salt_ray.model.encoder import Encoder, build_encoder
 from salt_ray.section import ExperimentError
 
@@ -30,7 +30,7 @@ class Logits(NamedTuple):
 class SaltNet(nn.Module):
     """A U-Net for the mask and an empty head on the encoder's deepest map."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, mask_head_width: int) -> None:
+    def __init__(self, encoder: Encoder, decoder: UNetDecoder, mask_head_width: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

@@ -190,7 +190,7 @@ class Saver:
             self._folder.save(epoch, state, best=best)
             return
         self.finish()
-        self._writing = self._thread.submit(self._folder.save, epoch, _on_host(state), best=best)
+        self._writing = self._thread.submit(self._folder.save, epoch, _changed(state, _on_host), best=best)
 
     def finish(self) -> None:
         """Wait until what was saved is on the disk."""
@@ -198,23 +198,12 @@ class Saver:
             self._writing.result()
 
 
-def _on_host(value: Any) -> Any:
-    """The same value with its tensors copied to the host."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _on_host(item) for key, item in value.items()}
-    return [_on_host(item) for item in value] if isinstance(value, list) else value
-
-
 def seal(state: dict[str, Any]) -> bytes:
     """Serialise a state of tensors and plain values and append its seal; equal states give equal bytes."""
     import torch
 
     buffer = io.BytesIO()
-    torch.save(_canonical(state), buffer)
+    torch.save(_changed(state, _interned), buffer)
     with buffer.getbuffer() as content:
         digest = hashlib.sha256(content).digest()
     buffer.seek(0, io.SEEK_END)
@@ -222,17 +211,27 @@ def seal(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _canonical(value: Any) -> Any:
-    """The same value in plain containers with every string interned.
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same value in plain containers, with what these hold, keys too, as ``change`` returns it."""
+    if isinstance(value, dict):
+        return {change(key): _changed(item, change) for key, item in value.items()}
+    return [_changed(item, change) for item in value] if isinstance(value, list) else change(value)
+
+
+def _interned(value: Any) -> Any:
+    """The same string for equal ones.
 
     Pickle writes a string that it has met before as a reference, and goes by identity, not by equality: a state that
     was loaded and one that never left memory would differ in their bytes.
     """
-    if isinstance(value, dict):
-        return {_canonical(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
     return sys.intern(value) if type(value) is str else value
+
+
+def _on_host(value: Any) -> Any:
+    """A copy of a tensor on the host."""
+    import torch
+
+    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
 
 
 def read_checkpoint(path: StoragePath) -> dict[str, Any]:

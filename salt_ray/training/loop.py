@@ -40,7 +40,7 @@ from salt_ray.model.acceleration import (
     wants_compilation,
 )
 from salt_ray.model.network import SaltNet, build_network
-from salt_ray.model.views import logits_of_views, mean_probabilities, transforms
+from salt_ray.model.views import logits_of_views, mean_probabilities, views_of
 from salt_ray.storage import StoragePath, write_atomically
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
@@ -60,28 +60,18 @@ MORE_MEMORY = (
 )
 
 
-@dataclass(frozen=True)
-class StageWork:
-    """One stage of a fold: where it is kept, on what it is trained, and who hears of it."""
+@dataclass
+class FoldWork:
+    """What all stages of a fold have in common: on what they are trained, who may write them, and who hears of it."""
 
     task: FoldTask
-    index: int
-    folder: Folder
-    ownership: Ownership
-    micro_batch: MicroBatch
     tiles: TrainingTiles
     device: torch.device
-    may_compile: bool
     report: Callable[[Progress], None]
     say: Callable[[str], None]
-
-    @property
-    def stage(self) -> Stage:
-        return self.task.training.stages[self.index]
-
-    @property
-    def checkpoints(self) -> CheckpointFolder:
-        return CheckpointFolder(self.folder.path, self.ownership)
+    ownership: Ownership
+    micro_batch: MicroBatch
+    may_compile: bool = True
 
 
 def train_fold(
@@ -109,9 +99,9 @@ def train_fold(
         RunError: the run directory holds this fold with other settings.
     """
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
-    fold_folder = folders[0].path.parent
+    fold_folder, starting_point = folders[0].path.parent, None
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
-    may_compile, starting_point = True, None
+    work = FoldWork(task, tiles, device, report, say, ownership, micro_batch)
     tune_for_fixed_shapes(device)
     for index, folder in enumerate(folders):
         folder.open()
@@ -121,14 +111,13 @@ def train_fold(
             if (line := micro_batch.remembered()) is not None:
                 say(line)
         while folder.done is None:
-            work = StageWork(task, index, folder, ownership, micro_batch, tiles, device, may_compile, report, say)
             try:
-                train_stage(work, starting_point)
+                train_stage(work, index, folder, starting_point)
             except CompilationFailed as error:
                 say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
-                may_compile = False
+                work.may_compile = False
             except OutOfMemory as error:
-                if not micro_batch.can_shrink(error):
+                if not micro_batch.can_shrink(error.phase, error.batch):
                     cause = str(error.__cause__).partition("\n")[0]
                     raise TrainingFailed(
                         f"{task.name}: {error} ({cause}), and fewer are not possible: {MORE_MEMORY}"
@@ -141,48 +130,49 @@ def train_fold(
     return folder.done
 
 
-def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
-    """Train one stage from a checkpoint's weights (None: the encoder's first ones) and write its marker.
+def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: StoragePath | None) -> None:
+    """Train one stage and write its marker.
+
+    Args:
+        starting_point: the checkpoint whose weights it begins with; None: the encoder's first ones.
 
     Raises:
         OutOfMemory, CompilationFailed: the same call begins the epoch again; with smaller parts, or without the
             compiler, it may succeed.
     """
-    task, stage, device, folder, checkpoints = work.task, work.stage, work.device, work.folder, work.checkpoints
+    task, device, checkpoints = work.task, work.device, CheckpointFolder(folder.path, work.ownership)
+    stage = task.training.stages[index]
     training, validation = task.folds.split(task.fold, work.tiles.ids)
     batch_size, validation_batch = min(stage.batch_size, len(training)), min(forward_batch(device), len(validation))
     parts = work.micro_batch.parts("training", batch_size)
     at_once = work.micro_batch.at_once("training", batch_size)
     validated_at_once = work.micro_batch.at_once("validation", validation_batch)
-    state = checkpoints.newest(work.say)
-    network = new_network(task, device, first_start=state is None and starting_point is None)
-    if state is None and starting_point is not None:
-        network.load_state_dict(read_checkpoint(starting_point)["network"])
-    optimizer = torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
-    )
-    schedule, stopping = build_schedule(stage), Stopping(stage.early_stopping)
-    history: list[dict[str, float]] = []
-    if state is not None:
-        if folder.differences(state.get("inputs", {})):
+    begun = checkpoints.newest(work.say) or {}
+    network = new_network(task, device, first_start=not begun and starting_point is None)
+    optimizer = new_optimizer(network, stage, device)
+    if begun:
+        if folder.differences(begun.get("inputs", {})):
             raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.restore(state["schedule"])
-        stopping.restore(state["stopping"])
-        history = state["history"]
+        network.load_state_dict(begun["network"])
+        optimizer.load_state_dict(begun["optimizer"])
+    elif starting_point is not None:
+        network.load_state_dict(read_checkpoint(starting_point)["network"])
+    schedule = build_schedule(stage, begun.get("schedule"))
+    stopping = Stopping(**begun.get("stopping", {"patience": stage.early_stopping}))
+    history: list[dict[str, float]] = begun.get("history", [])
+    del begun  # as large as what was loaded from it
     times = kept_times(folder.path, len(history))
     samples = samples_for(work.tiles, task.experiment.augmentation, device, work.say)
     amp = mixed_precision(task.experiment, device)
     compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
     logits_of = compiled(forward, graphs=device.type == "cuda") if compiling else forward
     if history:  # whoever wrote this checkpoint may have died before its report
-        work.report(epoch_progress(work, history[-1], stopping.best_score, math.nan, math.nan))
+        work.report(epoch_progress(task, stage, history[-1], stopping.best_score, math.nan, math.nan))
 
     with Saver(checkpoints, device) as saver:
-        while stopping.epoch < stage.epochs and not stopping.stop:
+        while not stopping.ended(stage.epochs):
             epoch, lr, started = stopping.epoch + 1, schedule.lr, time.monotonic()
-            seed = task.seed(work.index, epoch)
+            seed = task.seed(index, epoch)
             torch.manual_seed(seed)
             samples.seed(seed)
             for group in optimizer.param_groups:
@@ -196,7 +186,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                     losses.append(torch.zeros((), device=device))
                     for batch in samples.random(positions).split(parts):
                         logits = logits_of(network, batch.images, amp)
-                        loss = combined_loss(*logits, batch.masks, stage) * (len(batch.masks) / len(positions))
+                        loss = combined_loss(logits, batch.masks, stage) * (len(batch.masks) / len(positions))
                         loss.backward()
                         losses[-1] += loss.detach()
                     optimizer.step()
@@ -219,8 +209,7 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                 | ({"micro_batch": at_once} if parts > 1 else {})
             )
             times.append({"epoch": epoch, "ended": time.time(), "seconds": time.monotonic() - started})
-            last = epoch == stage.epochs or stopping.stop
-            if better or last or epoch % task.experiment.resources.checkpoint_epochs == 0:
+            if better or stopping.ended(stage.epochs) or epoch % task.experiment.resources.checkpoint_epochs == 0:
                 state = {
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
@@ -234,12 +223,12 @@ def train_stage(work: StageWork, starting_point: StoragePath | None) -> None:
                 saver.save(epoch, state, best=better)
             now = time.monotonic()
             speed = len(losses) * batch_size / (trained - started)
-            seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(work.index))
-            work.report(epoch_progress(work, history[-1], stopping.best_score, speed, seconds_left))
+            seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(index))
+            work.report(epoch_progress(task, stage, history[-1], stopping.best_score, speed, seconds_left))
 
     work.ownership.hold()
     write_atomically(folder.path / "history.csv", history_table(history).to_csv(index=False))
-    if work.index == len(task.training.stages) - 1:
+    if index == len(task.training.stages) - 1:
         work.ownership.release()
     marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
     reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
@@ -253,15 +242,20 @@ def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
 
 
 def epoch_progress(
-    work: StageWork, epoch: dict[str, float], best_score: float, tiles_per_second: float, seconds_left: float
+    task: FoldTask,
+    stage: Stage,
+    epoch: dict[str, float],
+    best_score: float,
+    tiles_per_second: float,
+    seconds_left: float,
 ) -> Progress:
     """What is reported of an epoch of the history."""
     shown = {name: value for name, value in epoch.items() if name != "micro_batch"}
     return Progress(
-        training=work.task.training.name,
-        fold=work.task.fold,
-        stage=work.stage.name,
-        epochs=work.stage.epochs,
+        training=task.training.name,
+        fold=task.fold,
+        stage=stage.name,
+        epochs=stage.epochs,
         best_score=best_score,
         tiles_per_second=tiles_per_second,
         seconds_left=seconds_left,
@@ -275,6 +269,13 @@ def new_network(task: FoldTask, device: torch.device, first_start: bool) -> Salt
     torch.manual_seed(task.seed())
     config = task.experiment.network if first_start else task.experiment.network.replace(pretrained=False)
     return build_network(config).to(device, memory_format=torch.channels_last)
+
+
+def new_optimizer(network: SaltNet, stage: Stage, device: torch.device) -> torch.optim.Optimizer:
+    """What takes a stage's steps, before its first one."""
+    return torch.optim.SGD(
+        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
+    )
 
 
 def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -301,11 +302,11 @@ def validate(
     """
     network.eval()
     losses, predicted = [], []
-    views = transforms(decision.flip)
+    views = views_of(decision.flip)
     for start in range(0, len(positions), at_once):
         batch = samples.centred(positions[start : start + at_once])
         logits = logits_of_views(network, batch.images, views, amp)
-        losses.append(combined_loss(*logits[0], batch.masks, stage).double() * len(batch.masks))
+        losses.append(combined_loss(logits[0], batch.masks, stage).double() * len(batch.masks))
         masks, salt = mean_probabilities(logits, views)
         predicted.append(decision.masks(centre(masks, samples.frame), salt))
     total = torch.stack(losses).sum().item()

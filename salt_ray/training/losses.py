@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salt_ray.config import Stage
+from salt_ray.model.network import Logits
 
 
 def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
@@ -83,18 +84,18 @@ def pixel_bce(logits: Tensor, masks: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), masks.float(), reduction="none").mean(dim=(1, 2))
 
 
-def combined_loss(mask_logits: Tensor, salt_logit: Tensor, masks: Tensor, stage: Stage) -> Tensor:
+def combined_loss(logits: Logits, masks: Tensor, stage: Stage) -> Tensor:
     """Mean over tiles of the losses weighted as a stage says: float32 scalar. A loss of weight 0 is not computed.
 
     Shapes, what an empty mask does, and errors: ``lovasz_hinge``, ``salt_bce`` and ``pixel_bce``.
     """
     per_tile = torch.zeros(len(masks), device=masks.device)
     if stage.lovasz_weight:
-        per_tile = per_tile + stage.lovasz_weight * lovasz_hinge(mask_logits, masks)
+        per_tile = per_tile + stage.lovasz_weight * lovasz_hinge(logits.mask_logits, masks)
     if stage.bce_weight:
-        per_tile = per_tile + stage.bce_weight * salt_bce(salt_logit, masks)
+        per_tile = per_tile + stage.bce_weight * salt_bce(logits.salt_logit, masks)
     if stage.pixel_bce_weight:
-        per_tile = per_tile + stage.pixel_bce_weight * pixel_bce(mask_logits, masks)
+        per_tile = per_tile + stage.pixel_bce_weight * pixel_bce(logits.mask_logits, masks)
     return per_tile.mean()
 
 

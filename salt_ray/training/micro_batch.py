@@ -88,9 +88,9 @@ class MicroBatch:
         """Tiles in the largest part of a batch."""
         return -(-batch // self.parts(phase, batch))
 
-    def can_shrink(self, error: OutOfMemory) -> bool:
-        """Whether batches as the one that did not fit can go in smaller parts."""
-        return self.parts(error.phase, error.batch) < error.batch // SMALLEST[error.phase]
+    def can_shrink(self, phase: Phase, batch: int) -> bool:
+        """Whether batches of so many tiles can go in smaller parts."""
+        return self.parts(phase, batch) < batch // SMALLEST[phase]
 
     def shrink(self, error: OutOfMemory) -> str:
         """``halve`` after a batch did not fit; the line says in tiles what comes of it."""

@@ -9,8 +9,9 @@ Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from salt_ray.config import Augmentation
 from salt_ray.survey.augment import Augmenter
-from salt_ray.survey.padding import Frame, centre, centre_crop
+from salt_ray.survey.padding import centre, centre_crop
 from salt_ray.survey.prepared import TrainingTiles
 
 #: Of a GPU's whole memory, which other folds may share: what is free changes, and a fold must go on as it began.
@@ -38,22 +39,27 @@ class Batch(NamedTuple):
         return [Batch(*part) for part in zip(*(side.tensor_split(parts) for side in self), strict=True)]
 
 
-class Samples(Protocol):
+class Samples(ABC):
     """Batches of labelled tiles, named by their positions (B,) int64 in the survey."""
 
-    frame: Frame
+    def __init__(self, tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> None:
+        self.frame, self._tiles, self._augmentation, self._device = tiles.frame, tiles, augmentation, device
 
+    @abstractmethod
     def seed(self, seed: int) -> None:
         """Start the random numbers anew; the same seed gives the same batches, in the same order of calls."""
 
+    @abstractmethod
     def random(self, positions: np.ndarray) -> Batch:
         """Samples to train on: random crop, flip, brightness and contrast."""
 
+    @abstractmethod
     def centred(self, positions: np.ndarray) -> Batch:
         """Centre crops, to validate on."""
 
     def truth(self, positions: np.ndarray) -> np.ndarray:
         """The tiles' own masks, without what was padded, on the host: (B, S, S) bool."""
+        return centre(self._tiles.masks[positions], self.frame)
 
 
 def samples_for(
@@ -72,44 +78,40 @@ def samples_for(
     return DeviceSamples(tiles, augmentation, device)
 
 
-class HostSamples:
+class HostSamples(Samples):
     """Tiles on the host, changed one by one by albumentations."""
 
     def __init__(self, tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> None:
-        self.frame, self._tiles, self._device = tiles.frame, tiles, device
+        super().__init__(tiles, augmentation, device)
         self._augmenter = Augmenter(augmentation, tiles.frame.crop_px)
 
     def seed(self, seed: int) -> None:
         self._augmenter.seed(seed)
 
     def random(self, positions: np.ndarray) -> Batch:
-        crops, masks = self._augmenter.batch(self._tiles.images[positions], self._tiles.masks[positions])
-        return self._batch(crops, masks)
+        return self._batch(*self._augmenter.batch(self._tiles.images[positions], self._tiles.masks[positions]))
 
     def centred(self, positions: np.ndarray) -> Batch:
-        crops, masks = (centre_crop(part[positions], self.frame) for part in (self._tiles.images, self._tiles.masks))
-        return self._batch(crops, np.ascontiguousarray(masks))
-
-    def truth(self, positions: np.ndarray) -> np.ndarray:
-        return centre(self._tiles.masks[positions], self.frame)
+        tiles = self._tiles
+        return self._batch(*(centre_crop(part[positions], self.frame) for part in (tiles.images, tiles.masks)))
 
     def _batch(self, crops: np.ndarray, masks: np.ndarray) -> Batch:
         return Batch(network_input(crops, self._device), on_device(masks, self._device))
 
 
-class DeviceSamples:
+class DeviceSamples(Samples):
     """All tiles on the device, samples made there a batch at a time; no step waits for the host."""
 
     def __init__(self, tiles: TrainingTiles, augmentation: Augmentation, device: torch.device) -> None:
         self._images, self._masks = (torch.tensor(part, device=device) for part in (tiles.images, tiles.masks))
-        self.frame, self._tiles, self._config, self._device = tiles.frame, tiles, augmentation, device
+        super().__init__(tiles, augmentation, device)
         self._random = torch.Generator(device)
 
     def seed(self, seed: int) -> None:
         self._random.manual_seed(seed)
 
     def random(self, positions: np.ndarray) -> Batch:
-        config, padded, crop = self._config, self.frame.padded_px, self.frame.crop_px
+        config, padded, crop = self._augmentation, self.frame.padded_px, self.frame.crop_px
         down, right, flip, change, contrast, brightness = torch.rand(
             6, len(positions), 1, device=self._device, generator=self._random
         )
@@ -128,18 +130,15 @@ class DeviceSamples:
         images, masks = (centre_crop(part, self.frame)[place] for part in (self._images, self._masks))
         return Batch(images.unsqueeze(1).float() / 255, masks)
 
-    def truth(self, positions: np.ndarray) -> np.ndarray:
-        return centre(self._tiles.masks[positions], self.frame)
-
 
 def network_input(crops: np.ndarray, device: torch.device) -> Tensor:
     """(B, C, C) uint8 crops as (B, 1, C, C) float32 in 0 … 1 on the device."""
-    return on_device(np.ascontiguousarray(crops), device).unsqueeze(1).float() / 255
+    return on_device(crops, device).unsqueeze(1).float() / 255
 
 
 def on_device(array: np.ndarray, device: torch.device) -> Tensor:
     """A copy on the device. A GPU is not waited for: after a plain copy it would stand idle in every step until the
     host had launched the rest.
     """
-    host = torch.from_numpy(array)
+    host = torch.from_numpy(np.ascontiguousarray(array))
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)

@@ -1,6 +1,6 @@
 """Learning-rate schedules and early stopping: small objects whose whole state is a dictionary (method section 4).
 
-Scores are "higher is better". Every object is asked once an epoch, after validation.
+Scores are "higher is better". Every object is asked once an epoch, after validation, and is made again of its state.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ class PlateauSchedule:
     def state(self) -> dict:
         return {"lr": self.lr, "best": self.best, "waited": self.waited}
 
-    def restore(self, state: dict) -> None:
-        self.lr, self.best, self.waited = state["lr"], state["best"], state["waited"]
-
 
 @dataclass
 class CosineSchedule:
@@ -56,24 +53,21 @@ class CosineSchedule:
     def state(self) -> dict:
         return {"epoch": self.epoch}
 
-    def restore(self, state: dict) -> None:
-        self.epoch = state["epoch"]
 
-
-def build_schedule(stage: Stage) -> PlateauSchedule | CosineSchedule:
-    """The schedule that a stage names, at its first epoch."""
+def build_schedule(stage: Stage, state: dict | None = None) -> PlateauSchedule | CosineSchedule:
+    """The schedule that a stage names, as its ``state()`` says; None: at its first epoch."""
     match stage.schedule:
         case Plateau() as config:
-            return PlateauSchedule(config, stage.lr)
+            return PlateauSchedule(config, **(state or {"lr": stage.lr}))
         case Cosine() as config:
-            return CosineSchedule(config, stage.lr)
+            return CosineSchedule(config, stage.lr, **(state or {}))
         case other:
             raise AssertionError(f"no schedule for {other!r}")
 
 
 @dataclass
 class Stopping:
-    """Remembers the best epoch, and says when ``patience`` epochs brought nothing better (never when it is None)."""
+    """Remembers the best epoch, and says when ``patience`` epochs brought nothing better (None: never)."""
 
     patience: int | None
     best_score: float = -math.inf
@@ -88,12 +82,9 @@ class Stopping:
             self.best_score, self.best_epoch = score, self.epoch
         return better
 
-    @property
-    def stop(self) -> bool:
-        return self.patience is not None and self.epoch - self.best_epoch >= self.patience
+    def ended(self, epochs: int) -> bool:
+        """Whether a stage of at most so many epochs is over."""
+        return self.epoch >= epochs or (self.patience is not None and self.epoch - self.best_epoch >= self.patience)
 
     def state(self) -> dict:
         return asdict(self)
-
-    def restore(self, state: dict) -> None:
-        self.best_score, self.best_epoch, self.epoch = state["best_score"], state["best_epoch"], state["epoch"]

@@ -149,7 +149,7 @@ def test_what_only_the_backward_pass_refuses_is_found(monkeypatch):
             return y.mul_(2) + y
 
     spoilt = lambda *arguments: nn.Sequential(nn.Conv2d(*arguments, 1), Careless())  # noqa: E731
-    monkeypatch.setattr("salt_ray.model.decoders.scse.column", spoilt)
+    monkeypatch.setattr("salt_ray.model.decoders.decoder.column", spoilt)
     with pytest.raises(ExperimentError, match="modified by an inplace operation"):
         try_network(Network(encoder="test_resnet", **SMALL | {"decoder": Scse()}), 32, download=False)
 

@@ -19,6 +19,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.errors import TrainingFailed
 from salt_ray.experiment_file import override
+from salt_ray.model.network import Logits
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
@@ -51,11 +52,11 @@ def short_when(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int, int], bool
     calls = []
     whole = loop.combined_loss
 
-    def step(mask_logits: torch.Tensor, *others: object) -> torch.Tensor:
-        calls.append(len(mask_logits))
-        if fails(len(calls), len(mask_logits)):
+    def step(logits: Logits, *others: object) -> torch.Tensor:
+        calls.append(len(logits.mask_logits))
+        if fails(len(calls), len(logits.mask_logits)):
             raise torch.OutOfMemoryError(CUDA_ERROR)
-        return whole(mask_logits, *others)
+        return whole(logits, *others)
 
     monkeypatch.setattr(loop, "combined_loss", step)
 

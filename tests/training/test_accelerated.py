@@ -271,7 +271,7 @@ def test_compiled_losses_and_gradients_are_near_the_exact_ones_as_others_are(
         torch.manual_seed(1)
         network = build_network(config).to(dtype).train()
         logits = logits_of(network, batch.images.to(dtype), mixed_precision(task.experiment, CPU))
-        loss = combined_loss(*logits, batch.masks, task.training.stages[0])
+        loss = combined_loss(logits, batch.masks, task.training.stages[0])
         loss.backward()
         return loss.item(), torch.cat([weights.grad.flatten().double() for weights in network.parameters()])
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from salt_ray.config import Plateau, Stage
+from salt_ray.model.network import Logits
 from salt_ray.training.losses import combined_loss, lovasz_hinge, pixel_bce, salt_bce
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
@@ -57,7 +58,7 @@ def test_golden_values():
     golden = json.loads(GOLDEN.read_text())
     assert lovasz_hinge(logits, masks).tolist() == pytest.approx(golden["lovasz_hinge"], rel=1e-5)
     assert salt_bce(salt_logit, masks).tolist() == pytest.approx(golden["salt_bce"], rel=1e-5)
-    assert combined_loss(logits, salt_logit, masks, _stage(0.75, 0.25)).item() == pytest.approx(
+    assert combined_loss(Logits(logits, salt_logit), masks, _stage(0.75, 0.25)).item() == pytest.approx(
         golden["combined"], rel=1e-5
     )
 
@@ -130,10 +131,10 @@ def test_the_empty_head_learns_whether_there_is_any_salt():
 def test_the_combination_is_the_mean_of_the_weighted_sum():
     logits, salt_logit, masks = _batch()
     both = 0.75 * lovasz_hinge(logits, masks) + 0.25 * salt_bce(salt_logit, masks)
-    assert combined_loss(logits, salt_logit, masks, _stage(0.75, 0.25)).item() == pytest.approx(
+    assert combined_loss(Logits(logits, salt_logit), masks, _stage(0.75, 0.25)).item() == pytest.approx(
         both.mean().item(), rel=1e-6
     )
-    only_mask = combined_loss(logits, salt_logit, masks, _stage(1.0, 0.0))
+    only_mask = combined_loss(Logits(logits, salt_logit), masks, _stage(1.0, 0.0))
     assert only_mask.item() == pytest.approx(lovasz_hinge(logits, masks).mean().item(), rel=1e-6)
     assert only_mask.shape == ()
 
@@ -143,14 +144,14 @@ def test_pixel_cross_entropy_is_a_mean_per_tile_and_an_empty_mask_is_no_exceptio
     probability = logits.double().sigmoid()
     wanted = -torch.where(masks.bool(), probability, 1 - probability).log().mean(dim=(1, 2))
     torch.testing.assert_close(pixel_bce(logits, masks).double(), wanted, rtol=1e-5, atol=1e-6)
-    both = combined_loss(logits, salt_logit, masks, _stage(0, 0.5, 2))
+    both = combined_loss(Logits(logits, salt_logit), masks, _stage(0, 0.5, 2))
     assert both.item() == pytest.approx((2 * wanted + 0.5 * salt_bce(salt_logit, masks)).mean().item(), rel=1e-5)
 
 
 def test_arguments_are_left_alone_and_wrong_shapes_named():
     logits, salt_logit, masks = _batch()
     kept = logits.clone(), masks.clone()
-    combined_loss(logits, salt_logit, masks, _stage(0.5, 0.5))
+    combined_loss(Logits(logits, salt_logit), masks, _stage(0.5, 0.5))
     assert torch.equal(logits, kept[0])
     assert torch.equal(masks, kept[1])
     with pytest.raises(ValueError, match="N, H, W"):
@@ -165,5 +166,7 @@ def test_arguments_are_left_alone_and_wrong_shapes_named():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_agrees():
     logits, salt_logit, masks = _batch()
-    there = combined_loss(logits.cuda(), salt_logit.cuda(), masks.cuda(), _stage(0.75, 0.25))
-    assert there.item() == pytest.approx(combined_loss(logits, salt_logit, masks, _stage(0.75, 0.25)).item(), rel=1e-6)
+    there = combined_loss(Logits(logits.cuda(), salt_logit.cuda()), masks.cuda(), _stage(0.75, 0.25))
+    assert there.item() == pytest.approx(
+        combined_loss(Logits(logits, salt_logit), masks, _stage(0.75, 0.25)).item(), rel=1e-6
+    )

@@ -39,8 +39,8 @@ def test_parts_halve_down_to_the_smallest(phase: str, tmp_path: Path) -> None:
         micro_batch = MicroBatch(tmp_path / str(batch))
         sizes = [micro_batch.at_once(phase, batch)]
         assert sizes == [batch]
-        while micro_batch.can_shrink(shortage := OutOfMemory("short", phase, batch)):
-            micro_batch.shrink(shortage)
+        while micro_batch.can_shrink(phase, batch):
+            micro_batch.shrink(OutOfMemory("short", phase, batch))
             parts = [len(part) for part in np.array_split(np.arange(batch), micro_batch.parts(phase, batch))]
             assert max(parts) == micro_batch.at_once(phase, batch) < sizes[-1] <= 2 * max(parts)
             assert min(parts) >= SMALLEST[phase]

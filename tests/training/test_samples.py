@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from salt_ray.config import Augmentation, Geometry, Plateau, Stage
+from salt_ray.model.network import Logits
 from salt_ray.survey.padding import frame_for
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import samples as training_samples
@@ -177,7 +178,7 @@ def test_a_step_on_a_gpu_is_not_waited_for() -> None:
     try:
         batch = ours.random(np.arange(6))
         logits = weight * batch.images[:, 0]
-        combined_loss(logits, logits.amax(dim=(1, 2)), batch.masks, stage).backward()
+        combined_loss(Logits(logits, logits.amax(dim=(1, 2))), batch.masks, stage).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert weight.grad.isfinite()

@@ -45,11 +45,11 @@ def test_cosine_agrees_with_pytorch_and_restarts() -> None:
 @pytest.mark.parametrize("schedule", [Plateau(patience=1), Cosine(epochs_per_cycle=5)], ids=["plateau", "cosine"])
 def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine) -> None:
     scores = np.random.default_rng(1).normal(size=20)
-    whole, first, second = (build_schedule(stage(schedule)) for _ in range(3))
+    whole, first = (build_schedule(stage(schedule)) for _ in range(2))
     for value in scores[:9]:
         whole.step(value)
         first.step(value)
-    second.restore(first.state())
+    second = build_schedule(stage(schedule), first.state())
     for value in scores[9:]:
         whole.step(value)
         second.step(value)
@@ -59,12 +59,10 @@ def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine) -> None:
 def test_stopping_counts_epochs_since_the_best() -> None:
     stopping = Stopping(patience=2)
     assert [stopping.step(value) for value in (0.1, 0.3, 0.3, 0.2)] == [True, True, False, False]
-    assert (stopping.best_epoch, stopping.best_score, stopping.stop) == (2, 0.3, True)
+    assert (stopping.best_epoch, stopping.best_score, stopping.ended(100)) == (2, 0.3, True)
     endless = Stopping(patience=None)
     endless.step(-math.inf)
     for _ in range(50):
         endless.step(0.0)
-    assert not endless.stop
-    again = Stopping(patience=2)
-    again.restore(stopping.state())
-    assert again == stopping
+    assert not endless.ended(52) and endless.ended(51)
+    assert Stopping(**stopping.state()) == stopping

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from salt_ray.config import Fpn, Scse
-from salt_ray.model.decoders.fpn import FpnDecoder
-from salt_ray.model.decoders.scse import ScseDecoder
+from salt_ray.model.decoders.blocks import UNetDecoder
+from salt_ray.model.decoders.fpn import FpnBlock
+from salt_ray.model.decoders.scse import ScseGate, column
 
-Decoder = FpnDecoder | ScseDecoder
 
-
-def build_decoder(settings: Fpn | Scse, channels: Sequence[int], reductions: Sequence[int]) -> Decoder:
+def build_decoder(settings: Fpn | Scse, channels: Sequence[int], reductions: Sequence[int]) -> UNetDecoder:
     """The decoder of a network; random weights are drawn from torch's global RNG.
 
     Args:
@@ -23,8 +24,8 @@ def build_decoder(settings: Fpn | Scse, channels: Sequence[int], reductions: Seq
     """
     match settings:
         case Fpn():
-            return FpnDecoder(settings, channels, reductions)
+            return UNetDecoder(settings, channels, reductions, gate=nn.Identity, read=FpnBlock)
         case Scse():
-            return ScseDecoder(settings, channels, reductions)
+            return UNetDecoder(settings, channels, reductions, gate=ScseGate, read=column)
         case other:
             raise AssertionError(f"no decoder for {other!r}")

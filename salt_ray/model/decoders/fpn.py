@@ -5,12 +5,9 @@ Sources: feature pyramid (Lin et al., 2017; Kirillov et al., 2019, Panoptic Feat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import nn
 
-from salt_ray.config import Fpn
-from salt_ray.model.decoders.blocks import AlignedConv2d, UNetDecoder
+from salt_ray.model.decoders.blocks import AlignedConv2d
 
 
 class FpnBlock(nn.Sequential):
@@ -22,10 +19,3 @@ class FpnBlock(nn.Sequential):
         for before, after in ((in_channels, middle), (middle, out_channels)):
             layers += [AlignedConv2d(before, after), nn.ReLU(inplace=True), nn.BatchNorm2d(after)]
         super().__init__(*layers)
-
-
-class FpnDecoder(UNetDecoder):
-    """An FPN block reads each of the joined maps."""
-
-    def __init__(self, settings: Fpn, channels: Sequence[int], reductions: Sequence[int]) -> None:
-        super().__init__(settings, channels, reductions, gate=nn.Identity, read=FpnBlock)

@@ -6,12 +6,9 @@ et al., 2015).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from salt_ray.config import Scse
-from salt_ray.model.decoders.blocks import UNetDecoder, normed
+from salt_ray.model.decoders.blocks import normed
 
 
 class ScseGate(nn.Module):
@@ -35,10 +32,3 @@ class ScseGate(nn.Module):
 def column(in_channels: int, out_channels: int) -> nn.Sequential:
     """What one map gives to the hypercolumn: narrowed by a 1x1 convolution, which commutes with interpolation."""
     return nn.Sequential(*normed(nn.Conv2d(in_channels, out_channels, 1, bias=False)))
-
-
-class ScseDecoder(UNetDecoder):
-    """Each of the joined maps is gated, and narrowed for the hypercolumn."""
-
-    def __init__(self, settings: Scse, channels: Sequence[int], reductions: Sequence[int]) -> None:
-        super().__init__(settings, channels, reductions, gate=ScseGate, read=column)

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from salt_ray.config import Scse
-from salt_ray.model.decoders.scse import ScseDecoder, ScseGate
+from salt_ray.model.decoders.decoder import build_decoder
+from salt_ray.model.decoders.scse import ScseGate
 
 CHANNELS, REDUCTIONS = (4, 6, 8, 10, 12), (2, 2, 4, 8, 16)
 
@@ -19,7 +20,7 @@ def test_gates_scale_channels_and_pixels():
 
 
 def test_gates_change_what_the_next_block_reads():
-    network, seen = ScseDecoder(Scse(), CHANNELS, REDUCTIONS), []
+    network, seen = build_decoder(Scse(), CHANNELS, REDUCTIONS), []
     network.blocks[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     network.gates[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
     network([torch.rand(3, c, 32 // r, 64 // r) for c, r in zip(CHANNELS, REDUCTIONS, strict=True)], (32, 64))
@@ -34,5 +35,5 @@ def test_narrowing_before_or_after_interpolation_is_the_same():
 
 def test_its_parameters_have_the_names_of_checkpoints():
     with torch.device("meta"):
-        names = ScseDecoder(Scse(), CHANNELS, REDUCTIONS).state_dict()
+        names = build_decoder(Scse(), CHANNELS, REDUCTIONS).state_dict()
     assert {name.split(".")[0] for name in names} == {"blocks", "gates", "fpn"}
