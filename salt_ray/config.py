@@ -101,8 +101,11 @@ class Network(Section):
     """U-Net with empty head on any timm encoder (method section 3)."""
 
     encoder: str = "seresnext50_32x4d"
-    #: True: timm's ImageNet weights; False: random ones; a path: a local file of the encoder's weights.
+    #: True: ImageNet weights, from an installed package that has them (``model.packaged``) or else from timm; False:
+    #: random ones; a path: a local file of the encoder's weights.
     pretrained: StrictBool | Path = True
+    #: Give the encoder greys with the mean and the spread that its ImageNet weights were trained with.
+    normalise: StrictBool = False
     decoder: Annotated[Fpn | Scse, Field(discriminator="kind")] = Fpn()
     mask_head_width: Annotated[StrictInt, Field(gt=0)] = 32
 
@@ -150,8 +153,31 @@ class Cosine(Section):
     min_lr: Annotated[StrictFloat, Field(ge=0)] = 0.0005
 
 
+class OneCycle(Section):
+    """The learning rate rises to ``Stage.lr`` and falls to ``min_lr`` along a half cosine at the stage's end, by steps."""
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    warmup_epochs: Annotated[StrictFloat, Field(ge=0)] = 1.0
+    min_lr: Annotated[StrictFloat, Field(ge=0)] = 0.0
+
+
+class Sgd(Section):
+    """Gradient descent with momentum: the seed's."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 1e-4
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.01
+
+
 class Stage(Section):
-    """One training of a network: loss weights, SGD, schedule and stopping (method section 4)."""
+    """One training of a network: loss weights, optimizer, schedule and stopping (method section 4)."""
 
     name: Name
     epochs: Annotated[StrictInt, Field(ge=1)]
@@ -159,20 +185,37 @@ class Stage(Section):
     lr: Annotated[StrictFloat, Field(gt=0)]
     #: Lovász hinge of the mask.
     lovasz_weight: Weight
+    #: symmetric: the mean of the hinge on the mask and on its complement.
+    lovasz: Literal["hinge", "symmetric"] = "hinge"
     #: Cross-entropy of the empty head.
     bce_weight: Weight
     #: Cross-entropy of the mask's pixels: for networks that start from random weights.
     pixel_bce_weight: Weight = 0.0
-    schedule: Annotated[Plateau | Cosine, Field(discriminator="kind")]
-    momentum: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 1e-4
+    schedule: Annotated[Plateau | Cosine | OneCycle, Field(discriminator="kind")]
+    optimizer: Annotated[Sgd | AdamW, Field(discriminator="kind")] = Sgd()
+    #: Largest norm of the gradient of a batch; None: whatever it is.
+    clip_norm: Annotated[StrictFloat, Field(gt=0)] | None = None
+    #: Decay, per step, of a moving average of the weights, which then is what is validated, kept and predicted with; 0:
+    #: the weights themselves.
+    average: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
     #: Epochs without a better score after which the stage ends; None: it runs all its epochs.
     early_stopping: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "momentum": "optimizer.momentum",
+        "weight_decay": "optimizer.weight_decay",
+    }
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
         if self.lovasz_weight + self.pixel_bce_weight == 0:
             raise ValueError("lovasz_weight and pixel_bce_weight are both 0: no mask would be learnt")
+        return self
+
+    @model_validator(mode="after")
+    def _warm_in_time(self) -> Self:
+        if isinstance(self.schedule, OneCycle) and self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(f"schedule.warmup_epochs = {self.schedule.warmup_epochs} is not below epochs = {self.epochs}")
         return self
 
 

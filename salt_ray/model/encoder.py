@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import pickle  # nosec B403: only the name of its error is used
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from salt_ray import torchvision_schemas
 from salt_ray.errors import REPEATED
+from salt_ray.model.weights import packaged_weights
 from salt_ray.section import ExperimentError
 
 torchvision_schemas.declare()
@@ -26,6 +28,8 @@ import timm  # noqa: E402 (it imports torchvision, which needs the schemas)
 MAPS = 5
 #: What torch and safetensors raise for a file that is not theirs.
 UNREADABLE = (*REPEATED, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
+#: It only matters for a BatchNorm without momentum, and files from before torch 0.4.1 lack it.
+NOT_NEEDED = "num_batches_tracked"
 #: Side of the image of the dry run, px: two pixels at the deepest reduction in use (32), so that the ratios are exact.
 DRY_RUN_PX = 64
 
@@ -38,8 +42,11 @@ class Encoder(nn.Module):
         reductions: how many pixels of the image one pixel of each map stands for, shallowest first: powers of two.
     """
 
-    def __init__(self, body: nn.Module, name: str) -> None:
+    def __init__(self, body: nn.Module, name: str, normalise: bool = False) -> None:
         """Measure ``body``, which returns a list of maps, by a dry run that changes neither it nor any RNG.
+
+        Args:
+            normalise: shift and scale images as timm's weights of ``name`` expect them.
 
         Raises:
             ExperimentError: ``body`` does not give five maps at reductions that are powers of two and do not fall.
@@ -61,25 +68,32 @@ class Encoder(nn.Module):
             )
         self.channels = tuple(shape[1] for shape in shapes)
         self.reductions = tuple(int(reduction) for reduction in reductions)
+        self.normalise = normalise
+        if normalise:
+            for part, values in zip(("mean", "std"), _statistics(name), strict=True):
+                self.register_buffer(part, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Float images (N, 3, H, W) to five maps (N, channels[i], H / reductions[i], W / reductions[i])."""
-        return self.body(images)
+        """Float images (N, 3, H, W) in 0..1 to five maps (N, channels[i], H / reductions[i], W / reductions[i])."""
+        return self.body((images - self.mean) / self.std if self.normalise else images)
 
 
-def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
+def build_encoder(name: str, pretrained: bool | Path, normalise: bool = False) -> Encoder:
     """The timm encoder ``name`` ("seresnext50_32x4d", or with the tag of its weights, "resnet18.a1_in1k").
 
     Args:
-        pretrained: False: random weights from torch's global RNG; True: timm's, downloaded at first use; a path: the
-            state dict of ``timm.create_model(name)``, as safetensors or as a torch file that loads weights-only.
+        pretrained: False: random weights from torch's global RNG; True: those of an installed package
+            (``weights.packaged_weights``), or else timm's, downloaded at first use; a path: the state dict of
+            ``timm.create_model(name)``, as safetensors or as a torch file that loads weights-only.
+        normalise: shift and scale images as timm's weights expect them.
 
     Raises:
         ExperimentError: unknown encoder, encoder without five usable maps, or weights that are not to be had.
     """
     _check_name(name)
+    packaged = packaged_weights(name) if pretrained is True else None
     try:
-        body = timm.create_model(name, pretrained=pretrained is True, features_only=True)
+        body = timm.create_model(name, pretrained=pretrained is True and packaged is None, features_only=True)
     except (OSError, *REPEATED) as error:
         if pretrained is True and isinstance(error, OSError | RuntimeError):
             raise ExperimentError(
@@ -87,11 +101,13 @@ def build_encoder(name: str, pretrained: bool | Path) -> Encoder:
                 "network.pretrained to false, or to a local file of the encoder's weights"
             ) from error
         raise _unsuited(name, error) from error
-    if not isinstance(pretrained, bool):
-        _load(body, name, Path(pretrained))
+    if packaged is not None:
+        _fill(body, name, _in_timms_names(name, torch.load(packaged, weights_only=True)), packaged)
+    elif not isinstance(pretrained, bool):
+        _fill(body, name, _read(name, Path(pretrained)), Path(pretrained))
     _remove_max_pool(body)
     try:
-        return Encoder(body, name)
+        return Encoder(body, name, normalise)
     except REPEATED as error:
         raise _unsuited(name, error) from error
 
@@ -131,8 +147,24 @@ def _shapes(body: nn.Module) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _load(body: nn.Module, name: str, path: Path) -> None:
-    """Copy every tensor of ``body`` from ``path``.
+def _statistics(name: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation, of each channel, of the images that timm's weights were trained with."""
+    known = timm.get_pretrained_cfg(name)
+    if known is None:
+        raise ExperimentError(f"network.normalise = true: timm does not know what images {name!r} was trained with")
+    return known.mean, known.std
+
+
+def _in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a package, which are in the order of timm's network, by timm's names."""
+    with torch.device("meta"):
+        own = timm.create_model(name).state_dict()
+    names = [key for key in own if not key.endswith(NOT_NEEDED)]
+    return dict(zip(names, (value for key, value in weights.items() if not key.endswith(NOT_NEEDED)), strict=True))
+
+
+def _read(name: str, path: Path) -> dict[str, Tensor]:
+    """A file of weights.
 
     timm's own way (``pretrained_cfg_overlay``) is not taken: with features_only it loads non-strictly, so the file of
     another network would leave random weights without a word, and older versions unpickle whatever the file holds.
@@ -140,18 +172,21 @@ def _load(body: nn.Module, name: str, path: Path) -> None:
     if not path.is_file():
         raise ExperimentError(f"network.pretrained = {path}: there is no such file; name the weights of {name!r}")
     try:
-        weights = timm.models.load_state_dict(str(path), weights_only=True)
+        return timm.models.load_state_dict(str(path), weights_only=True)
     except UNREADABLE as error:
         raise ExperimentError(
             f"network.pretrained = {path} is neither safetensors nor a weights-only torch file "
             f"({' '.join(str(error).split())[:200]})"
         ) from error
+
+
+def _fill(body: nn.Module, name: str, weights: dict[str, Tensor], path: Path) -> None:
+    """Copy every tensor of ``body`` from ``weights``, which come from ``path``."""
     held = {_plain(key): value for key, value in weights.items() if isinstance(value, Tensor)}
     own = body.state_dict()
     candidates = {key: held[_plain(key)] for key in own if _plain(key) in held}
     fitting = {key: value for key, value in candidates.items() if value.shape == own[key].shape}
-    # num_batches_tracked only matters for a BatchNorm without momentum, and files from before torch 0.4.1 lack it
-    absent = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
+    absent = [key for key in own if key not in fitting and not key.endswith(NOT_NEEDED)]
     if absent:
         raise ExperimentError(
             f"network.pretrained = {path} does not hold the weights of {name!r}: {len(absent)} of {len(own)} tensors "

@@ -67,7 +67,7 @@ def build_network(network: config.Network) -> SaltNet:
     Raises:
         ExperimentError: the encoder or its weights cannot be used (``build_encoder``).
     """
-    encoder = build_encoder(network.encoder, network.pretrained)
+    encoder = build_encoder(network.encoder, network.pretrained, network.normalise)
     decoder = build_decoder(network.decoder, encoder.channels, encoder.reductions)
     return SaltNet(encoder, decoder, network.mask_head_width)
 
@@ -84,7 +84,7 @@ def try_network(network: config.Network, crop_px: int, *, download: bool) -> Non
     """
     pretrained = download if network.pretrained is True else network.pretrained
     with torch.random.fork_rng(devices=[]):
-        build_encoder(network.encoder, pretrained)
+        build_encoder(network.encoder, pretrained, network.normalise)
         try:
             _learn(network, crop_px, "meta")  # shapes alone: no memory, however large the crop
         except (SaltRayError, *REPEATED):

@@ -20,7 +20,7 @@ from salt_ray.config import Experiment, Folds, FullTiles, Training
 from salt_ray.decision import Decision, validation_decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.model.weights import weights_digest
+from salt_ray.model.weights import first_weights, weights_digest
 from salt_ray.mosaic.folds import mosaic_folds
 from salt_ray.mosaic.histogram import match, matching_tables
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
@@ -184,7 +184,7 @@ class Run:
     @functools.cached_property
     def tasks(self) -> list[FoldTask]:
         """Every fold of every training."""
-        weights = weights_digest(self.experiment.network.pretrained)
+        weights = first_weights(self.experiment.network)
         return [
             FoldTask(self.experiment, training, fold, self.tables[training.name], weights, self.validation)
             for training in self.experiment.trainings
@@ -307,7 +307,7 @@ class Run:
         inputs = {
             "survey": self.prepared.survey.key,
             "folds": {name: table.digest for name, table in self.tables.items()},
-            "weights": weights_digest(self.experiment.network.pretrained),
+            "weights": first_weights(self.experiment.network),
             "decision": decision.model_dump(mode="json"),
             "models": models,
         }

@@ -11,7 +11,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import REPEATED, SaltRayError, TrainingFailed, fault, incurable, repeats
-from salt_ray.model.weights import weights_digest
+from salt_ray.model.weights import first_weights
 from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.section import ExperimentError
@@ -50,7 +50,7 @@ class SearchWork:
     def tasks(self, values: Mapping[str, Any]) -> list[FoldTask]:
         """The folds of the trial with these values."""
         effective = Space(self.experiment).effective(dict(values))
-        weights = weights_digest(effective.network.pretrained)
+        weights = first_weights(effective.network)
         return [
             FoldTask(effective, training, fold, self.tables[training.name], weights, self.decision)
             for training, fold in folds_of(effective)

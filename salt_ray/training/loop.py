@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from salt_ray.artifacts import Folder, RunDirectory
-from salt_ray.config import Stage
+from salt_ray.config import AdamW, Sgd, Stage
 from salt_ray.decision import Decision
 from salt_ray.errors import TrainingFailed
 from salt_ray.metric import score
@@ -153,10 +154,12 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
     if begun:
         if folder.differences(begun.get("inputs", {})):
             raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
-        network.load_state_dict(begun["network"])
+        network.load_state_dict(begun.get("trained", begun["network"]))
         optimizer.load_state_dict(begun["optimizer"])
     elif starting_point is not None:
         network.load_state_dict(read_checkpoint(starting_point)["network"])
+    average = moving_average(network, stage, begun)
+    kept = network if average is None else average.module  # what is validated, kept and predicted with
     schedule = build_schedule(stage, begun.get("schedule"))
     stopping = Stopping(**begun.get("stopping", {"patience": stage.early_stopping}))
     history: list[dict[str, float]] = begun.get("history", [])
@@ -175,13 +178,13 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
             seed = task.seed(index, epoch)
             torch.manual_seed(seed)
             samples.seed(seed)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
             network.train()
-            losses = []
+            losses, steps = [], len(training) // batch_size
             where = f"epoch {epoch} of {stage.name}"
             with memory_watched("training", batch_size, at_once, where), compilation_watched():
-                for positions in batches(training, batch_size, np.random.default_rng(seed)):
+                for step, positions in enumerate(batches(training, batch_size, np.random.default_rng(seed))):
+                    for group in optimizer.param_groups:
+                        group["lr"] = schedule.lr_at((step + 0.5) / steps)
                     optimizer.zero_grad(set_to_none=True)
                     losses.append(torch.zeros((), device=device))
                     for batch in samples.random(positions).split(parts):
@@ -189,12 +192,16 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
                         loss = combined_loss(logits, batch.masks, stage) * (len(batch.masks) / len(positions))
                         loss.backward()
                         losses[-1] += loss.detach()
+                    if stage.clip_norm is not None:
+                        torch.nn.utils.clip_grad_norm_(network.parameters(), stage.clip_norm)
                     optimizer.step()
+                    if average is not None:
+                        average.update_parameters(network)
             mean_loss = torch.stack(losses).mean().item()
             trained = time.monotonic()
             with memory_watched("validation", validation_batch, validated_at_once, where):
                 validation_loss, epoch_score = validate(
-                    network, samples, validation, stage, task.decision, amp, validated_at_once
+                    kept, samples, validation, stage, task.decision, amp, validated_at_once
                 )
             for name, value in (("loss", mean_loss), ("validation loss", validation_loss)):
                 if not math.isfinite(value):
@@ -211,7 +218,8 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
             times.append({"epoch": epoch, "ended": time.time(), "seconds": time.monotonic() - started})
             if better or stopping.ended(stage.epochs) or epoch % task.experiment.resources.checkpoint_epochs == 0:
                 state = {
-                    "network": network.state_dict(),
+                    "network": kept.state_dict(),
+                    **({} if average is None else {"trained": network.state_dict()}),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state(),
                     "stopping": stopping.state(),
@@ -273,9 +281,25 @@ def new_network(task: FoldTask, device: torch.device, first_start: bool) -> Salt
 
 def new_optimizer(network: SaltNet, stage: Stage, device: torch.device) -> torch.optim.Optimizer:
     """What takes a stage's steps, before its first one."""
-    return torch.optim.SGD(
-        network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay, fused=device.type == "cuda"
-    )
+    parameters, fused = network.parameters(), device.type == "cuda"
+    match stage.optimizer:
+        case Sgd(momentum=momentum, weight_decay=decay):
+            return torch.optim.SGD(parameters, stage.lr, momentum, weight_decay=decay, fused=fused)
+        case AdamW(weight_decay=decay):
+            return torch.optim.AdamW(parameters, stage.lr, weight_decay=decay, fused=fused)
+        case other:
+            raise AssertionError(f"no optimizer for {other!r}")
+
+
+def moving_average(network: SaltNet, stage: Stage, begun: dict[str, Any]) -> AveragedModel | None:
+    """The average of a stage's weights, running statistics included, as far as it has begun; None: it keeps none."""
+    if not stage.average:
+        return None
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(stage.average), use_buffers=True)
+    if begun:
+        average.module.load_state_dict(begun["network"])
+        average.n_averaged.fill_(1)  # 0 would mean that the next step's weights take its place
+    return average
 
 
 def batches(positions: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:

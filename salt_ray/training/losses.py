@@ -47,6 +47,17 @@ def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
     return ((F.elu(errors) + 1) * weights).sum(dim=1)
 
 
+def symmetric_lovasz(logits: Tensor, masks: Tensor) -> Tensor:
+    """Mean of the Lovász hinge on the mask and on its complement: background counts as salt does.
+
+    An empty mask: half of it is ``lovasz_hinge`` of an empty one, the other half the mean over all pixels.
+
+    Shapes, types and errors: ``lovasz_hinge``.
+    """
+    masks = masks.bool()
+    return (lovasz_hinge(logits, masks) + lovasz_hinge(-logits, ~masks)) / 2
+
+
 def salt_bce(salt_logit: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy of "this tile contains salt" (method section 4).
 
@@ -91,7 +102,8 @@ def combined_loss(logits: Logits, masks: Tensor, stage: Stage) -> Tensor:
     """
     per_tile = torch.zeros(len(masks), device=masks.device)
     if stage.lovasz_weight:
-        per_tile = per_tile + stage.lovasz_weight * lovasz_hinge(logits.mask_logits, masks)
+        lovasz = symmetric_lovasz if stage.lovasz == "symmetric" else lovasz_hinge
+        per_tile = per_tile + stage.lovasz_weight * lovasz(logits.mask_logits, masks)
     if stage.bce_weight:
         per_tile = per_tile + stage.bce_weight * salt_bce(logits.salt_logit, masks)
     if stage.pixel_bce_weight:

@@ -1,6 +1,7 @@
 """Learning-rate schedules and early stopping: small objects whose whole state is a dictionary (method section 4).
 
-Scores are "higher is better". Every object is asked once an epoch, after validation, and is made again of its state.
+Scores are "higher is better". Every object is told of an epoch once, after validation, and is made again of its state.
+A schedule's ``lr`` is the epoch's, ``lr_at`` that of a moment in it, from 0 to 1.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from salt_ray.config import Cosine, Plateau, Stage
+from salt_ray.config import Cosine, OneCycle, Plateau, Stage
 
 
 @dataclass
@@ -19,6 +20,9 @@ class PlateauSchedule:
     lr: float
     best: float = -math.inf
     waited: int = 0
+
+    def lr_at(self, moment: float) -> float:
+        return self.lr
 
     def step(self, score: float) -> None:
         """Take note of an epoch's score."""
@@ -44,7 +48,10 @@ class CosineSchedule:
     @property
     def lr(self) -> float:
         phase = (self.epoch % self.config.epochs_per_cycle) / self.config.epochs_per_cycle
-        return self.config.min_lr + (self.highest - self.config.min_lr) * (1 + math.cos(math.pi * phase)) / 2
+        return half_cosine(phase, self.highest, self.config.min_lr)
+
+    def lr_at(self, moment: float) -> float:
+        return self.lr
 
     def step(self, score: float) -> None:
         """Go on to the next epoch; the score does not matter."""
@@ -54,13 +61,51 @@ class CosineSchedule:
         return {"epoch": self.epoch}
 
 
-def build_schedule(stage: Stage, state: dict | None = None) -> PlateauSchedule | CosineSchedule:
+@dataclass
+class OneCycleSchedule:
+    """A straight rise to ``highest``, then a half cosine down to ``config.min_lr`` at the end of ``epochs``."""
+
+    config: OneCycle
+    highest: float
+    epochs: int
+    epoch: int = 0
+
+    @property
+    def lr(self) -> float:
+        """In the middle of the epoch."""
+        return self.lr_at(0.5)
+
+    def lr_at(self, moment: float) -> float:
+        done, warm = self.epoch + moment, self.config.warmup_epochs
+        if done < warm:
+            return self.highest * done / warm
+        return half_cosine((done - warm) / (self.epochs - warm), self.highest, self.config.min_lr)
+
+    def step(self, score: float) -> None:
+        """Go on to the next epoch; the score does not matter."""
+        self.epoch += 1
+
+    def state(self) -> dict:
+        return {"epoch": self.epoch}
+
+
+def half_cosine(phase: float, first: float, last: float) -> float:
+    """From ``first`` at phase 0 to ``last`` at phase 1."""
+    return last + (first - last) * (1 + math.cos(math.pi * phase)) / 2
+
+
+Schedule = PlateauSchedule | CosineSchedule | OneCycleSchedule
+
+
+def build_schedule(stage: Stage, state: dict | None = None) -> Schedule:
     """The schedule that a stage names, as its ``state()`` says; None: at its first epoch."""
     match stage.schedule:
         case Plateau() as config:
             return PlateauSchedule(config, **(state or {"lr": stage.lr}))
         case Cosine() as config:
             return CosineSchedule(config, stage.lr, **(state or {}))
+        case OneCycle() as config:
+            return OneCycleSchedule(config, stage.lr, stage.epochs, **(state or {}))
         case other:
             raise AssertionError(f"no schedule for {other!r}")
 
