@@ -109,7 +109,7 @@ def train_fold(
         RunError: the run directory holds this fold with other settings.
     """
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
-    fold_folder = folders[0].path.parent
+    fold_folder = run.fold(task.training.name, task.fold)
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
     may_compile, starting_point = True, None
     tune_for_fixed_shapes(device)
