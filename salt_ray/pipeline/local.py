@@ -40,7 +40,7 @@ class LocalEngine:
         say: Callable[[str], None],
     ) -> list[Outcome]:
         experiment = tasks[0].experiment
-        with _workplace(experiment, experiment.fold_count) as device:
+        with _workplace(experiment, len(experiment.all_folds)) as device:
 
             def outcome(task: FoldTask) -> Outcome:
                 return try_fold(task, tiles, run, lambda: device, report, lambda line: say(f"{task.name}: {line}"))

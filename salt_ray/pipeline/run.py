@@ -187,8 +187,7 @@ class Run:
         weights = weights_digest(self.experiment.network.pretrained)
         return [
             FoldTask(self.experiment, training, fold, self.tables[training.name], weights, self.validation)
-            for training in self.experiment.trainings
-            for fold in range(training.folds.count)
+            for training, fold in self.experiment.all_folds
         ]
 
     def models(self, task: FoldTask) -> list[FoldModel]:
