@@ -22,6 +22,7 @@ from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.predictor import Prediction, Predictor, Tiles
 from salt_ray.inference.stored import chunk_path
 from salt_ray.metric import tile_scores
+from salt_ray.pipeline.workplace import own_device
 from salt_ray.record import RunRecord
 from salt_ray.report.finished import load_scores
 from salt_ray.storage import StoragePath, load_array, load_fields, readable, storage_path
@@ -126,12 +127,9 @@ class TrainedRun:
     @functools.cached_property
     def predictor(self) -> Predictor:
         """The run's models in this process, on its GPU where it has one; each is loaded once."""
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         checkpoints = [model.checkpoint for model in self.models]
         record = self.record
-        return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, device)
+        return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, own_device())
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict tiles with the mean of the run's models: see ``Predictor.predict``."""
