@@ -106,5 +106,5 @@ def predict_missing(
 
 def say_outdated(folder: Folder, terminal: Terminal) -> None:
     """Why results that are there will be made again."""
-    if folder.outdated:
-        terminal.say(f"{folder.path} is made again ({'; '.join(folder.outdated[:4])})")
+    if outdated := folder.outdated:
+        terminal.say(f"{folder.path} is made again ({'; '.join(outdated[:4])})")

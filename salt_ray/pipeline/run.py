@@ -312,4 +312,5 @@ class Run:
 
 def _changed(folder: Folder) -> str:
     """What makes results outdated, for the middle of a message; nothing where they are only missing."""
-    return f" with these settings ({'; '.join(folder.outdated[:4])})" if folder.outdated else ""
+    outdated = folder.outdated
+    return f" with these settings ({'; '.join(outdated[:4])})" if outdated else ""
