@@ -65,6 +65,8 @@ class LocalEngine:
                 try:
                     study.begin(trial)
                     self._run_trial(study, trial.number, work, tiles, device, view)
+                except _Pruned:
+                    study.prune(trial.number)
                 except ExperimentError as error:
                     study.fail(trial.number, str(error))
                 view.end(study.frozen(trial.number))
@@ -78,7 +80,12 @@ class LocalEngine:
         device: torch.device,
         view: TrialView,
     ) -> None:
-        """One trial to its end, which is written into the study."""
+        """One trial to its end, which is written into the study.
+
+        Raises:
+            _Pruned: it has fallen behind.
+            SearchStopped: something is in the way of all trials.
+        """
 
         def judge(step: Step) -> None:
             view.step(number, step)
@@ -88,11 +95,7 @@ class LocalEngine:
         def say(line: str) -> None:
             view.say(f"{trial_name(number)}: {line}")
 
-        try:
-            end = try_trial(work, number, study.frozen(number).params, tiles, lambda: device, judge, say)
-        except _Pruned:
-            study.prune(number)
-            return
+        end = try_trial(work, number, study.frozen(number).params, tiles, lambda: device, judge, say)
         if end.obstacle is not None:
             raise SearchStopped(end.obstacle)
         if end.failure is not None:
