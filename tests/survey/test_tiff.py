@@ -281,7 +281,6 @@ def test_a_directory_beyond_the_end_is_a_cut_file(order: str, place: int):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is empty"),
         (b"I", "is not a TIFF"),
         (b"II", "is cut off"),
         (b"MM\0", "is cut off"),
