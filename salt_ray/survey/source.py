@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -41,13 +42,12 @@ class Source:
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(directory)
-        self._files: dict[str, tuple[str, int]] = {}  # name -> (path, bytes)
+        self._files: dict[str, Entry] = {}  # by name
         self._strays: list[str] = []
         self._zips: list[tuple[str, str]] = []  # (role: the name Kaggle gives the zip, path)
-        lines = self._list()
+        lines = sorted(self._list())
         if not self._zips and not any(name.count("/") for name in self._files):
             raise SurveyError([self._nothing()])
-        lines.sort()
         head = f"{os.path.realpath(self.directory)}\n"
         self.fingerprint = hashlib.sha256((head + "\n".join(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -65,7 +65,7 @@ class Source:
             for table in TABLES
             if (self.directory / table).is_dir()
         ]
-        found = {name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())}
+        found = dict(sorted(self._files.items()))
         for role, path in self._zips:
             try:
                 list_zip(role, os.path.basename(path), _opened(path), memory, found, problems)
@@ -80,26 +80,23 @@ class Source:
             problems.append(self._nothing())
         return found, problems
 
-    def _list(self) -> list[str]:
-        """Fill in what lies where; returns a line for each file, for the fingerprint."""
+    def _list(self) -> Iterator[str]:
+        """Fill in what lies where; yields a line for each file, for the fingerprint."""
         if self.directory.is_file():
-            status = self.directory.stat()
             self._zips = [(OUTER_ZIP, str(self.directory))]
-            return [f"{self.directory.name} {_state(status)}"]
+            yield f"{self.directory.name} {_state(self.directory.stat())}"
+            return
         if not self.directory.is_dir():
             raise SurveyError([self._nothing()])
-        lines: list[str] = []
         found_folders = [folder for folder in FOLDERS if (self.directory / folder).is_dir()]
         for folder in found_folders:
-            self._list_tiles(folder, lines, may_hold_sections=True)
+            yield from self._list_tiles(folder, may_hold_sections=True)
         for table in TABLES:
             path = self.directory / table
             if _is_file(path):
-                status = _status(path)
-                self._files[table] = (str(path), status.st_size)
-                lines.append(f"{table} {_state(status)}")
+                yield self._add(table, path)
             elif path.is_dir():
-                lines.append(f"{table} folder")
+                yield f"{table} folder"
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
         for role in (*ZIPS, OUTER_ZIP):
             path = self.directory / role
@@ -107,24 +104,27 @@ class Source:
                 if role == OUTER_ZIP and (found_folders or self._zips):
                     continue  # it was unpacked already, in part: what lies beside it counts
                 self._zips.append((role, str(path)))
-                lines.append(f"{role} {_state(_status(path))}")
-        return lines
+                yield f"{role} {_state(_status(path))}"
 
-    def _list_tiles(self, folder: str, lines: list[str], *, may_hold_sections: bool) -> None:
+    def _list_tiles(self, folder: str, *, may_hold_sections: bool) -> Iterator[str]:
         with os.scandir(self.directory / folder) as listing:
             for item in listing:
                 name = f"{folder}/{item.name}"
                 if is_litter(item.name):
                     continue
                 if item.name.endswith(SUFFIXES) and _is_file(item):
-                    status = _status(item)
-                    self._files[name] = (item.path, status.st_size)
-                    lines.append(f"{name} {_state(status)}")
+                    yield self._add(name, item)
                 elif may_hold_sections and ID.fullmatch(item.name) and item.is_dir():
-                    self._list_tiles(name, lines, may_hold_sections=False)
+                    yield from self._list_tiles(name, may_hold_sections=False)
                 else:
                     self._strays.append(name)
-                    lines.append(f"{name} stray")
+                    yield f"{name} stray"
+
+    def _add(self, name: str, item: os.DirEntry[str] | Path) -> str:
+        """Take a file under its name in Kaggle's layout; returns its line."""
+        status = _status(item)
+        self._files[name] = Entry(name, name, status.st_size, partial(_read, os.fspath(item)))
+        return f"{name} {_state(status)}"
 
     def _nothing(self) -> Problem:
         others = _surveys_near(self.directory) if self.directory.is_dir() else []
@@ -153,22 +153,14 @@ def truth_files(directory: Path, ids: Iterable[str]) -> dict[str, Entry]:
             path = directory / "truth" / "masks" / f"{tile}{suffix}"
             if _is_file(path):
                 name = f"truth/masks/{path.name}"
-                files[tile] = Entry(name, str(path), _status(path).st_size, _FileReader(str(path)))
+                files[tile] = Entry(name, str(path), _status(path).st_size, partial(_read, str(path)))
                 break
     return files
 
 
-class _FileReader:
-    """Reads one file; a class, because 26,000 of them are made and each should be small."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __call__(self) -> bytes:
-        with _opened(self.path, buffering=0) as file:
-            return file.read()
+def _read(path: str) -> bytes:
+    with _opened(path, buffering=0) as file:
+        return file.read()
 
 
 def _limit(name: str) -> int:
