@@ -18,10 +18,12 @@ from salt_ray.survey.memory import Memory
 from salt_ray.survey.nodata import masked, valid
 from salt_ray.survey.problems import Problem, SurveyError, Unsuited
 
-_DECODERS = {"PNG": png.decode_grey, "TIFF": tiff.decode_grey, "NPY": npy.decode_array}
+_DECODERS = {"PNG": png.decode, "TIFF": tiff.decode, "NPY": npy.decode}
 _AGAIN = "get the file again or leave its tile out"
 _CONVERT = "convert it (images: grey, all PNG, all TIFF or all NPY; masks: 0 and one other value) or leave its tile out"
 _FEWER = "use fewer tiles or a larger machine"
+#: Of a tile's file, which is some ten kilobytes.
+MAX_TILE_BYTES = 64 << 20
 #: Tiles a thread reads between two visits to the pool: enough to hide the visit, few enough to share the work evenly.
 _CHUNK = 64
 
@@ -54,6 +56,8 @@ def decode_files(
     def one(i: str) -> Decoded | Problem:
         entry = files[i]
         try:
+            if entry.size > MAX_TILE_BYTES:
+                raise ValueError(f"is {entry.size:,} bytes long; at most {MAX_TILE_BYTES:,} are read")
             array = decode(entry.name, entry.read())
         except OSError as error:
             return Problem(entry.place, f"cannot be read ({error.strerror or error})", _AGAIN, drops=(i,))

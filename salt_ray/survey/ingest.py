@@ -197,7 +197,7 @@ def _drop_other_types(
 
 def _sections(files: dict[str, Entry], problems: list[Problem]) -> dict[str, str]:
     """The section of each tile, by id; empty where no image lies in a section's folder."""
-    sections = {i: tile_name(entry.name).section for i, entry in files.items() if entry.name.count("/") == 3}
+    sections = {i: section for i, entry in files.items() if (section := tile_name(entry.name).section)}
     if sections:
         for i in sorted(files.keys() - sections.keys()):
             what = "lies beside the folders of sections"

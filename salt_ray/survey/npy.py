@@ -21,7 +21,7 @@ _MAX_HEADER_CHARS = 1000
 _KINDS = "biuf"
 
 
-def decode_array(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     """The array of a file.
 
     Args:

@@ -38,7 +38,7 @@ _UNSUITED = {
 _ORIENTED = (b"eXIf", b"iTXtXML:com.adobe.xmp", b"zTXtRaw profile type exif", b"tEXtRaw profile type exif")
 
 
-def decode_grey(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     """Grey values of a PNG that is grey or has three equal channels.
 
     Args:

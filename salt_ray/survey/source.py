@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from salt_ray.errors import PROGRAM
-from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter, tile_name
+from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.zips import ALL_AGAIN, OUTER_ZIP, ZIP_ERRORS, ZIPS, list_zip
 
-#: A tile is some ten kilobytes; a table of a million masks stays below the second.
-MAX_TILE_BYTES = 64 << 20
-MAX_TABLE_BYTES = 256 << 20
 #: Folders that are looked at for a survey where the one that was named holds none.
 _MOST_FOLDERS = 1000
 
@@ -43,7 +40,7 @@ class Source:
     def __init__(self, directory: Path) -> None:
         self.directory = Path(directory)
         self._files: dict[str, Entry] = {}  # by name
-        self._strays: list[str] = []
+        self._problems: list[Problem] = []
         self._zips: list[tuple[str, str]] = []  # (role: the name Kaggle gives the zip, path)
         lines = sorted(self._list())
         if not self._zips and not any(name.count("/") for name in self._files):
@@ -57,25 +54,13 @@ class Source:
         Args:
             memory: takes note of the zips inside the outer one, which are unpacked at once.
         """
-        problems = [
-            Problem(stray, NO_TILE, "move it out of the folder of tiles", drops=()) for stray in sorted(self._strays)
-        ]
-        problems += [
-            Problem(table, "is a folder, not a table", "put the file of that name in its place, or remove it")
-            for table in TABLES
-            if (self.directory / table).is_dir()
-        ]
+        problems = sorted(self._problems, key=lambda problem: problem.file)
         found = dict(sorted(self._files.items()))
         for role, path in self._zips:
             try:
                 list_zip(role, os.path.basename(path), _opened(path), memory, found, problems)
             except ZIP_ERRORS as error:
                 problems.append(Problem(os.path.basename(path), f"cannot be read as a zip ({error})", ALL_AGAIN))
-        for entry in [entry for entry in found.values() if entry.size > _limit(entry.name)]:
-            del found[entry.name]
-            what = f"is {entry.size:,} bytes long; at most {_limit(entry.name):,} are read"
-            drops = None if entry.name in TABLES else (tile_name(entry.name).id,)
-            problems.append(Problem(entry.place, what, ALL_AGAIN, drops))
         if not any(name.count("/") for name in found) and not problems:
             problems.append(self._nothing())
         return found, problems
@@ -96,6 +81,8 @@ class Source:
             if _is_file(path):
                 yield self._add(table, path)
             elif path.is_dir():
+                remedy = "put the file of that name in its place, or remove it"
+                self._problems.append(Problem(table, "is a folder, not a table", remedy))
                 yield f"{table} folder"
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
         for role in (*ZIPS, OUTER_ZIP):
@@ -117,7 +104,7 @@ class Source:
                 elif may_hold_sections and ID.fullmatch(item.name) and item.is_dir():
                     yield from self._list_tiles(name, may_hold_sections=False)
                 else:
-                    self._strays.append(name)
+                    self._problems.append(Problem(name, NO_TILE, "move it out of the folder of tiles", drops=()))
                     yield f"{name} stray"
 
     def _add(self, name: str, item: os.DirEntry[str] | Path) -> str:
@@ -161,10 +148,6 @@ def truth_files(directory: Path, ids: Iterable[str]) -> dict[str, Entry]:
 def _read(path: str) -> bytes:
     with _opened(path, buffering=0) as file:
         return file.read()
-
-
-def _limit(name: str) -> int:
-    return MAX_TABLE_BYTES if name in TABLES else MAX_TILE_BYTES
 
 
 def _state(status: os.stat_result) -> str:

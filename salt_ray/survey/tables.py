@@ -9,6 +9,8 @@ import math
 from salt_ray.survey.layout import DEPTHS_CSV, ID, ID_RULE, SUBMISSION_CSV, TRAIN_CSV, Entry
 from salt_ray.survey.problems import Problem
 
+#: A table of a million masks stays below.
+MAX_TABLE_BYTES = 256 << 20
 #: Rows of each table that is there, by its name: text by id.
 Tables = dict[str, dict[str, str]]
 
@@ -19,6 +21,8 @@ def read_tables(entries: dict[str, Entry], problems: list[Problem]) -> Tables:
     for name, column in ((TRAIN_CSV, "rle_mask"), (DEPTHS_CSV, "z"), (SUBMISSION_CSV, "rle_mask")):
         if name in entries:
             try:
+                if entries[name].size > MAX_TABLE_BYTES:
+                    raise ValueError(f"is {entries[name].size:,} bytes long; at most {MAX_TABLE_BYTES:,} are read")
                 tables[name], wrong = read_table(entries[name].read(), entries[name].place, column)
             except (OSError, ValueError) as error:
                 remedy = f"expected comma-separated text with the columns id and {column}"

@@ -75,7 +75,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticE
 _BAD_DIRECTORY = "is cut off or damaged (its directory)"
 
 
-def decode_grey(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     """Grey values of a TIFF of one page and one channel.
 
     Args:
@@ -112,7 +112,7 @@ def decode_grey(content: bytes) -> np.ndarray:
 
 
 def declared_nodata(content: bytes) -> float | None:
-    """The value that a TIFF which ``decode_grey`` reads says to stand for no data; None where it names none.
+    """The value that a TIFF which ``decode`` reads says to stand for no data; None where it names none.
 
     GDAL and GeoTIFFs name it as text.
     """
