@@ -55,7 +55,9 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     memory, place = Memory(), str(source.directory)
     found, problems = source.entries(memory)
     digests: dict[str, bytes] = {}
-    entries = {name: replace(entry, read=partial(_hashed, entry, digests)) for name, entry in found.items()}
+    entries = {
+        name: Entry(name, entry.place, entry.size, partial(_hashed, entry, digests)) for name, entry in found.items()
+    }
     tables = read_tables(entries, problems)
     image_format, mask_format = _usual_format((TRAIN, TEST), entries), _usual_format((MASKS,), entries)
     train, test = (_by_id(folder, image_format, entries, problems) for folder in (TRAIN, TEST))
