@@ -216,7 +216,10 @@ def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device, epo
     stage = experiment.trainings[0].stages[0]
     torch.manual_seed(0)
     network = build_network(experiment.network).to(device).train()
-    optimizer = torch.optim.SGD(network.parameters(), stage.lr, stage.momentum, weight_decay=stage.weight_decay)
+    settings = stage.optimizer
+    optimizer = torch.optim.SGD(
+        network.parameters(), stage.lr, settings.momentum, weight_decay=settings.weight_decay
+    )
     training, _ = random_folds(data.ids, np.arange(len(data.ids)), 2).split(0, data.ids)
     loader = DataLoader(
         _Tiles(experiment, data, training),

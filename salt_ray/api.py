@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
 from salt_ray import experiment_file
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
+from salt_ray.errors import SaltRayError
 from salt_ray.pipeline import steps
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.local import LocalEngine
@@ -64,11 +65,9 @@ def train(
         run = salt_ray.train(experiment, "survey", "runs/first")
         run.scores()["oof"]
     """
-    directory = RunDirectory(storage_path(to))
-    terminal = Terminal(quiet=quiet)
-    with Run(experiment, Path(data), directory, terminal).held() as run, open_engine(engine, terminal) as doing:
+    with _at_work(experiment, data, to, engine, quiet) as (run, doing):
         steps.pipeline(run, doing)
-    return TrainedRun(directory, experiment)
+    return TrainedRun(run.directory, experiment)
 
 
 def tune(
@@ -92,24 +91,40 @@ def tune(
     Raises:
         SaltRayError: as ``train``; or no trial has a value.
     """
-    directory = RunDirectory(storage_path(to))
-    terminal = Terminal(quiet=quiet)
-    with Run(experiment, Path(data), directory, terminal).held() as run, open_engine(engine, terminal) as doing:
+    with _at_work(experiment, data, to, engine, quiet) as (run, doing):
         search(run, doing, trials)
-    return trial_table(load_study(directory))
+    return trial_table(load_study(run.directory))
 
 
 @contextlib.contextmanager
-def open_engine(engine: Engine | EngineName, terminal: Terminal, address: str | None = None) -> Iterator[Engine]:
+def _at_work(
+    experiment: Experiment, data: str | Path, to: str | StoragePath, engine: Engine | EngineName, quiet: bool
+) -> Iterator[tuple[Run, Engine]]:
+    terminal = Terminal(quiet=quiet)
+    opening = open_engine(engine, terminal)  # a wrong name begins no run
+    run = Run(experiment, Path(data), RunDirectory(storage_path(to)), terminal)
+    with run.held(), opening as doing:
+        yield run, doing
+
+
+def open_engine(
+    engine: Engine | EngineName, terminal: Terminal, address: str | None = None
+) -> contextlib.AbstractContextManager[Engine]:
     """An engine by its name; one of one's own as it is.
 
     Args:
         address: a Ray cluster; None: the one that this process runs on, or a local one.
+
+    Raises:
+        SaltRayError: there is no engine of that name.
     """
     if engine == "ray":
         from salt_ray.cluster.engine import RayEngine  # Ray: not where it is not needed
 
-        with RayEngine(address, terminal.dashboard) as ray_engine:
-            yield ray_engine
-    else:
-        yield LocalEngine() if engine == "local" else engine
+        return RayEngine(address, terminal.dashboard)
+    if engine == "local":
+        return contextlib.nullcontext(LocalEngine())
+    if isinstance(engine, str):
+        names = " or ".join(map(repr, get_args(EngineName)))
+        raise SaltRayError(f"there is no engine {engine!r}: choose {names}, or give one of your own")
+    return contextlib.nullcontext(engine)

@@ -49,59 +49,22 @@ class RunDirectory:
     """
 
     def __init__(self, path: StoragePath) -> None:
-        self.path = path.absolute()
-
-    @property
-    def experiment(self) -> StoragePath:
-        return self.path / "experiment.json"
-
-    @property
-    def record(self) -> StoragePath:
-        return self.path / "run.json"
-
-    @property
-    def submission(self) -> StoragePath:
-        return self.path / "submission.csv"
-
-    @property
-    def masks(self) -> StoragePath:
-        return self.path / "masks.zip"
-
-    @property
-    def probabilities(self) -> StoragePath:
-        return self.path / "probabilities.zip"
-
-    @property
-    def tiles(self) -> StoragePath:
-        return self.path / "tiles.csv"
-
-    @property
-    def scores(self) -> StoragePath:
-        return self.path / "scores.json"
-
-    @property
-    def report(self) -> StoragePath:
-        return self.path / "report.html"
-
-    @property
-    def ray(self) -> StoragePath:
-        return self.path / "ray"
-
-    @property
-    def tensorboard(self) -> StoragePath:
-        return self.path / "tensorboard"
-
-    @property
-    def study(self) -> StoragePath:
-        return self.path / "study"
-
-    @property
-    def best(self) -> StoragePath:
-        return self.path / "best.json"
-
-    @property
-    def seeds(self) -> StoragePath:
-        return self.path / "seeds.json"
+        self.path = path = path.absolute()
+        self.experiment = path / "experiment.json"
+        self.record = path / "run.json"
+        self.mosaics = path / "mosaics"
+        self.postprocessing = path / "postprocessing"
+        self.submission = path / "submission.csv"
+        self.masks = path / "masks.zip"
+        self.scores = path / "scores.json"
+        self.probabilities = path / "probabilities.zip"
+        self.tiles = path / "tiles.csv"
+        self.report = path / "report.html"
+        self.study = path / "study"
+        self.best = path / "best.json"
+        self.seeds = path / "seeds.json"
+        self.tensorboard = path / "tensorboard"
+        self.ray = path / "ray"
 
     def seed(self, seed: int) -> RunDirectory:
         return RunDirectory(self.path / f"seed-{seed}")
@@ -112,19 +75,14 @@ class RunDirectory:
     def folds(self, training: str) -> StoragePath:
         return self.path / "folds" / training
 
+    def fold(self, training: str, fold: int) -> StoragePath:
+        return self.path / "trainings" / training / f"fold-{fold}"
+
     def stage(self, training: str, fold: int, stage: str) -> StoragePath:
-        return self.path / "trainings" / training / f"fold-{fold}" / stage
+        return self.fold(training, fold) / stage
 
     def prediction(self, training: str, fold: int, stage: str) -> StoragePath:
         return self.path / "predictions" / training / f"fold-{fold}" / stage
-
-    @property
-    def mosaics(self) -> StoragePath:
-        return self.path / "mosaics"
-
-    @property
-    def postprocessing(self) -> StoragePath:
-        return self.path / "postprocessing"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

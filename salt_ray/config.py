@@ -434,6 +434,6 @@ class Experiment(Section):
         return distinct_names(trainings)
 
     @property
-    def fold_count(self) -> int:
-        """Folds of all trainings."""
-        return sum(training.folds.count for training in self.trainings)
+    def all_folds(self) -> list[tuple[Training, int]]:
+        """Every fold of every training."""
+        return [(training, fold) for training in self.trainings for fold in range(training.folds.count)]

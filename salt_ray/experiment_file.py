@@ -44,13 +44,11 @@ def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experim
         raise ExperimentError(f"there is no experiment {path}{hint}")
     if path.suffix == ".json":
         try:
-            fields = in_todays_names(json.loads(path.read_text()), Experiment)
-        except (ValueError, RecursionError) as error:
-            raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
-        try:
-            experiment = validated(Experiment, fields)
+            experiment = validated(Experiment, in_todays_names(json.loads(path.read_text()), Experiment))
         except ExperimentError as error:
             raise ExperimentError(f"{path}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
     elif path.suffix == ".py":
         build = getattr(_imported(path), "experiment", None)
         with _own_code(path, "experiment() cannot be called"):

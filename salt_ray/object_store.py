@@ -107,19 +107,13 @@ class ObjectPath:
 
     def exists(self) -> bool:
         """Whether an object lies here, or below."""
-        from pyarrow.fs import FileType
-
-        return self._ask(lambda store, key: store.get_file_info(key).type) is not FileType.NotFound
+        return self._found() != "NotFound"
 
     def is_dir(self) -> bool:
-        from pyarrow.fs import FileType
-
-        return self._ask(lambda store, key: store.get_file_info(key).type) is FileType.Directory
+        return self._found() == "Directory"
 
     def is_file(self) -> bool:
-        from pyarrow.fs import FileType
-
-        return self._ask(lambda store, key: store.get_file_info(key).type) is FileType.File
+        return self._found() == "File"
 
     def read_bytes(self) -> bytes:
         """The whole object.
@@ -138,22 +132,12 @@ class ObjectPath:
         return self.read_bytes().decode(encoding)
 
     def read_range(self, start: int, size: int) -> bytes:
-        """``size`` bytes from ``start``, or what there is of them."""
+        """``size`` bytes from ``start`` (below 0: counted from the end), or what there is of them."""
 
         def read(store, key):
             with store.open_input_file(key) as file:
-                there = file.size() - start
-                return file.read_at(min(size, there), start) if there > 0 else b""
-
-        return self._ask(read)
-
-    def read_tail(self, size: int) -> bytes:
-        """The last ``size`` bytes, or what there is of them."""
-
-        def read(store, key):
-            with store.open_input_file(key) as file:
-                there = min(size, file.size())
-                return file.read_at(there, file.size() - there) if there else b""
+                first, _, _ = slice(start, None).indices(file.size())
+                return file.read_at(size, first)
 
         return self._ask(read)
 
@@ -198,6 +182,10 @@ class ObjectPath:
         """Delete everything below."""
         with contextlib.suppress(FileNotFoundError):
             self._ask(lambda store, key: store.delete_dir(key))
+
+    def _found(self) -> str:
+        """What lies here, by its name in ``pyarrow.fs.FileType``."""
+        return self._ask(lambda store, key: store.get_file_info(key).type.name)
 
     def _list(self, recursive: bool) -> list[ObjectPath]:
         from pyarrow.fs import FileSelector

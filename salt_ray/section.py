@@ -105,11 +105,11 @@ def _kinds(kind: type[Section]) -> Iterator[type[Section]]:
 
 def _sentence(kind: type[Section], fault: Any) -> str:
     *before, last = fault["loc"] or (None,)
-    parent = _section_at(kind, before)
+    written, parent = _place(kind, before)
     unknown = fault["type"] == "extra_forbidden"
-    # A union adds the member that was tried to the place, which people do not write.
-    written = [str(step) for i, step in enumerate(fault["loc"]) if _is_written(kind, fault["loc"][:i], step)]
-    where = ".".join([*written, last] if unknown else written) or kind.__name__.lower()
+    if unknown or _is_written(last, parent):
+        written.append(str(last))
+    where = ".".join(written) or kind.__name__.lower()
     if unknown:
         return f"{where}: there is no such field{near(last, parent)}"
     if fault["type"] == "missing":
@@ -126,26 +126,23 @@ def _sentence(kind: type[Section], fault: Any) -> str:
     return f"{where} = {value if len(value) <= 60 else value[:57] + '…'}: {message}"
 
 
-def _is_written(kind: type[Section], location: tuple, step: str | int) -> bool:
-    """Whether a step of a validation error's location is a member's number or a field of the section there."""
-    section = _section_at(kind, location)
-    return isinstance(step, int) or (section is not None and step in section.model_fields)
-
-
-def _section_at(kind: type[Section], location: Iterable[str | int]) -> type[Section] | None:
-    """The section type that a validation error's location lies in (a union's members are told apart by ``kind``)."""
-    candidates = [kind]
+def _place(kind: type[Section], location: Iterable[str | int]) -> tuple[list[str], type[Section] | None]:
+    """A validation error's location as people write it, and the section that it is (unions tell theirs by ``kind``)."""
+    written, sections = [], [kind]
     for step in location:
+        if _is_written(step, sections[0] if sections else None):
+            written.append(str(step))
         if isinstance(step, int):
             continue
-        tagged = [c for c in candidates if "kind" in c.model_fields and c.model_fields["kind"].default == step]
-        candidates = tagged or [
-            section
-            for c in candidates
-            if step in c.model_fields
-            for section in sections_in(c.model_fields[step].annotation)
-        ]
-    return candidates[0] if candidates else None
+        tagged = [s for s in sections if "kind" in s.model_fields and s.model_fields["kind"].default == step]
+        fields = [s.model_fields[step].annotation for s in sections if step in s.model_fields]
+        sections = tagged or [section for annotation in fields for section in sections_in(annotation)]
+    return written, sections[0] if sections else None
+
+
+def _is_written(step: str | int | None, section: type[Section] | None) -> bool:
+    """Whether a step of a location is a member's number or a section's field: a union adds which member was tried."""
+    return isinstance(step, int) or (section is not None and step in section.model_fields)
 
 
 def sections_in(annotation: Any) -> list[type[Section]]:

@@ -64,19 +64,15 @@ def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
 
 def write_atomically(path: StoragePath, content: bytes | str) -> None:
     """Replace ``path`` by ``content`` (text as UTF-8) in one step."""
-    content = content.encode() if isinstance(content, str) else content
-    if isinstance(path, ObjectPath):
-        path.write_bytes(content)
-        return
     with atomic_file(path) as file:
-        file.write(content)
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def read_tail(path: StoragePath, size: int) -> bytes:
     """The last bytes of a file; none where there is no such file."""
     try:
         if isinstance(path, ObjectPath):
-            return path.read_tail(size)
+            return path.read_range(-size, size)
         with open(path, "rb") as file:
             file.seek(-min(size, file.seek(0, io.SEEK_END)), io.SEEK_END)
             return file.read()

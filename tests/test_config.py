@@ -23,7 +23,7 @@ def test_the_seeds_numbers() -> None:
     assert (plateau.lr, plateau.batch_size, plateau.epochs, plateau.early_stopping) == (0.01, 24, 700, 100)
     assert (plateau.lovasz_weight, plateau.bce_weight) == (0.75, 0.25)
     assert (plateau.schedule.patience, plateau.schedule.factor, plateau.schedule.min_lr) == (30, 0.64, 1e-8)
-    assert (plateau.momentum, plateau.weight_decay) == (0.9, 1e-4)
+    assert (plateau.optimizer.momentum, plateau.optimizer.weight_decay) == (0.9, 1e-4)
     assert (cosine.lr, cosine.batch_size, cosine.epochs) == (0.005, 16, 300)
     assert (cosine.schedule.epochs_per_cycle, cosine.schedule.min_lr) == (50, 0.0005)
     assert (cosine.lovasz_weight, cosine.bce_weight) == (0.5, 0.5)

@@ -18,6 +18,7 @@ from salt_ray.storage import (
     StoragePath,
     atomic_file,
     load_array,
+    read_tail,
     remove_tree,
     save_array,
     storage_path,
@@ -103,7 +104,16 @@ def test_a_part_of_an_object(bucket: str) -> None:
     path.write_bytes(b"0123456789")
     assert path.read_range(3, 4) == b"3456"
     assert path.read_range(8, 40) == b"89"
-    assert path.read_range(40, 4) == b""
+    assert path.read_range(40, 4) == b"" == path.read_range(10, 4)
+    assert path.read_range(-3, 3) == b"789"
+    assert path.read_range(-40, 4) == b"0123"
+
+
+def test_the_end_of_a_file(place: StoragePath) -> None:
+    write_atomically(place / "digits", b"0123456789")
+    assert read_tail(place / "digits", 3) == b"789"
+    assert read_tail(place / "digits", 40) == b"0123456789"
+    assert read_tail(place / "nothing", 3) == b""
 
 
 NO_PLACES = [

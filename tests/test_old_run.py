@@ -25,7 +25,7 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.predict import Model
 from salt_ray.model.encoder import timm
 from salt_ray.pipeline import steps
-from salt_ray.pipeline.application import Application
+from salt_ray.pipeline.application import prepare_for
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.status import run_status
@@ -147,7 +147,7 @@ def test_its_models_can_be_applied(old: Path) -> None:
     write_survey(old / "other", 40, seed=2, tile_px=33)
     run = RunDirectory(old / "finished")
     experiment = load_experiment(run.experiment)
-    Application(TrainedRun(run, experiment), old / "other", RunDirectory(old / "results"), Terminal())
+    prepare_for(TrainedRun(run, experiment), old / "other", Terminal())
     wider = override(experiment, ["network.decoder.dropout=0.5"])
     with pytest.raises(RunError, match=r"network\.decoder\.dropout: 0\.2 there, 0\.5 now"):
         TrainedRun(run, wider)

@@ -30,9 +30,8 @@ from salt_ray.model.encoder import build_encoder
 from salt_ray.postprocessing.predicted import positions
 from salt_ray.section import ExperimentError
 from salt_ray.storage import load_array
-from salt_ray.survey import memory, source, zips
+from salt_ray.survey import decoding, memory, png, zips
 from salt_ray.survey.memory import MAX_EDGE_PX
-from salt_ray.survey.png import decode_grey
 from salt_ray.survey.prepared import held_out, prepare_survey
 from salt_ray.survey.tiles import SurveyError, load_survey
 from salt_ray.tuning.space import study_folder
@@ -232,7 +231,7 @@ def test_a_member_is_not_inflated_beyond_what_it_declares(survey: Path, cache: P
 
 def test_a_member_that_is_too_long_is_not_inflated(survey: Path, cache: Path) -> None:
     def add(archive: zipfile.ZipFile) -> None:
-        archive.writestr("images/a9.png", bytes(source.MAX_TILE_BYTES + 1))
+        archive.writestr("images/a9.png", bytes(decoding.MAX_TILE_BYTES + 1))
 
     assert "at most 67,108,864 are read" in refusal(zipped(survey, add), cache, skip_bad=False)
 
@@ -278,21 +277,21 @@ def handmade(edge: int, data: bytes, text: bytes = b"") -> bytes:
 @pytest.mark.parametrize("edge", [MAX_EDGE_PX + 1, 100_000, 2**31 - 1])
 def test_a_picture_that_claims_to_be_huge_is_not_decoded(edge: int) -> None:
     with pytest.raises(ValueError, match=f"at most {MAX_EDGE_PX}"):
-        decode_grey(handmade(edge, zlib.compress(bytes(100))))
+        png.decode(handmade(edge, zlib.compress(bytes(100))))
 
 
 def test_a_picture_with_more_data_than_pixels_is_not_inflated() -> None:
     """libpng would go through all of it: 10 s for 2 GB in 2 MB."""
     start = time.process_time()
     with pytest.raises(ValueError, match="bytes of picture data for 10 x 10 px"):
-        decode_grey(handmade(10, PACKED_ZEROS))
+        png.decode(handmade(10, PACKED_ZEROS))
     assert time.process_time() - start < 2
 
 
 def test_text_in_a_picture_is_not_inflated_to_its_size() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
     text = b"a\0\0" + PACKED_ZEROS
-    assert decode_grey(handmade(10, zlib.compress(bytes(110)), text)).shape == (10, 10)
+    assert png.decode(handmade(10, zlib.compress(bytes(110)), text)).shape == (10, 10)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 

@@ -16,7 +16,7 @@ from salt_ray.config import Experiment, Labels
 from salt_ray.errors import RunError
 from salt_ray.inference.stored import chunk_path, record_type
 from salt_ray.pipeline import steps
-from salt_ray.pipeline.application import Application
+from salt_ray.pipeline.application import prepare_for
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.record import RunRecord
@@ -125,7 +125,7 @@ def applied(run: RunDirectory, experiment: Experiment, data: Path, **options: bo
     """What is said until prediction would begin."""
     output = StringIO()
     terminal = Terminal(Console(file=output, width=500))
-    Application(TrainedRun(run, experiment), data, RunDirectory(run.path.parent / "to"), terminal, **options)
+    prepare_for(TrainedRun(run, experiment), data, terminal, **options)
     return output.getvalue()
 
 

@@ -54,21 +54,22 @@ def main() -> None:
             if interruption.number is None:
                 raise
             _end("interrupted: the same command goes on", interruption.exit_code)
-        except SaltRayError as error:
+        except (SaltRayError, MemoryError, OSError) as error:
             if debug:
                 raise
-            _end(f"error: {error}")
-        except MemoryError as error:
-            if debug:
-                raise
-            from salt_ray.survey.memory import out_of_memory
+            _end(f"error: {_sentence(error)}")
 
-            _end(f"error: {out_of_memory('this command', error)}")
-        except OSError as error:
-            if debug:
-                raise
-            obstacle = incurable(error)
-            _end("error: " + (f"{obstacle}, then the same command goes on" if obstacle else refusal(error)))
+
+def _sentence(error: SaltRayError | MemoryError | OSError) -> str:
+    """What is wrong, and what to do about it."""
+    if isinstance(error, MemoryError):
+        from salt_ray.survey.memory import out_of_memory
+
+        return out_of_memory("this command", error)
+    if isinstance(error, OSError):
+        obstacle = incurable(error)
+        return f"{obstacle}, then the same command goes on" if obstacle else refusal(error)
+    return str(error)
 
 
 def _end(message: str, code: int = EXIT_ERROR) -> NoReturn:

@@ -44,7 +44,7 @@ def apply(
     """Predict the tiles of another survey with a run's models: masks.zip, submission.csv and summary.json."""
     from salt_ray.api import open_engine
     from salt_ray.artifacts import RunDirectory
-    from salt_ray.pipeline.application import Application
+    from salt_ray.pipeline import application
     from salt_ray.pipeline.trained import load_run
     from salt_ray.survey.source import Source
 
@@ -52,10 +52,10 @@ def apply(
     go_on_as_job(engine, address)
     trained, results = load_run(kept_path(run), set_ or ()), RunDirectory(kept_path(to))
     Source(data)  # a missing folder is said before the seconds that other modules take to load
-    terminal, options = output.terminal(), {"own_range": own_range, "probabilities": probabilities}
-    application = Application(trained, data, results, terminal, skip_bad=skip_bad, **options)
-    with keeping(results), open_engine(engine.value, terminal, address) as doing:
-        summary = application.run(doing)
+    terminal = output.terminal()
+    options = {"skip_bad": skip_bad, "own_range": own_range, "probabilities": probabilities}
+    with keeping(results), open_engine(engine, terminal, address) as doing:
+        summary = application.apply(trained, data, results, doing, terminal, **options)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
 

@@ -93,53 +93,38 @@ def open_run_and_engine(
         yield run, doing
 
 
-def run_command(commands: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function of a run: with the options of ``open_run``, then the function's own."""
-
-    def register(work: Callable[..., None]) -> Callable[..., None]:
-        def command(own: dict[str, Any], **shared: Any) -> None:
-            with open_run(**shared) as run:
-                work(run, **own)
-
-        return _register(commands, work, command, open_run)
-
-    return register
-
-
-def engine_command(
-    commands: typer.Typer, default: str = "random_folds"
+def run_command(
+    commands: typer.Typer, *, default: str = "random_folds"
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The same of a function of a run and an engine.
+    """Make a command of a function of a run, or of a run and an engine: with the options that open these, then its own.
 
     Args:
         default: the experiment of a new run.
     """
 
     def register(work: Callable[..., None]) -> Callable[..., None]:
-        def command(own: dict[str, Any], **shared: Any) -> None:
-            with open_run_and_engine(**shared, default=default) as (run, engine):
-                work(run, engine, **own)
+        parameters = inspect.signature(work).parameters
+        takes_engine = "engine" in parameters
+        opening = inspect.signature(open_run_and_engine if takes_engine else open_run).parameters
+        shared = [p for p in opening.values() if p.kind is not p.KEYWORD_ONLY]
+        own = [p for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
 
-        return _register(commands, work, command, open_run_and_engine)
+        def command(**values: Any) -> None:
+            its = {p.name: values.pop(p.name) for p in own}
+            if takes_engine:
+                with open_run_and_engine(**values, default=default) as (run, engine):
+                    work(run, engine, **its)
+            else:
+                with open_run(**values, default=default) as run:
+                    work(run, **its)
+
+        options = [p.replace(kind=p.KEYWORD_ONLY) for p in (*shared, *own)]
+        command.__signature__ = inspect.Signature(options)
+        command.__annotations__ = {p.name: p.annotation for p in options}
+        commands.command(work.__name__, help=work.__doc__)(command)
+        return work
 
     return register
-
-
-def _register(
-    commands: typer.Typer, work: Callable[..., None], command: Callable[..., None], opening: Callable[..., Any]
-) -> Callable[..., None]:
-    """Register ``command``, called with the values of ``work``'s own options as a dictionary, and of ``opening``'s."""
-    shared = [p for p in inspect.signature(opening).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    own = [p for p in inspect.signature(work).parameters.values() if p.kind is p.KEYWORD_ONLY]
-
-    def called(**values: Any) -> None:
-        command({p.name: values.pop(p.name) for p in own}, **values)
-
-    options = [p.replace(kind=p.KEYWORD_ONLY) for p in (*shared, *own)]
-    called.__signature__ = inspect.Signature(options)
-    called.__annotations__ = {p.name: p.annotation for p in options}
-    commands.command(work.__name__, help=work.__doc__)(called)
-    return work
 
 
 def go_on_as_job(engine: EngineChoice, address: str | None) -> None:

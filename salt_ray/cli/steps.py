@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from salt_ray.cli.options import Probabilities
-from salt_ray.cli.runs import engine_command, run_command
+from salt_ray.cli.runs import run_command
 
 if TYPE_CHECKING:  # imported where it is used: --help should not wait for PyTorch
     from salt_ray.pipeline.engine import Engine
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for PyTor
 commands = typer.Typer()
 
 
-@engine_command(commands)
+@run_command(commands)
 def pipeline(
     run: "Run",
     engine: "Engine",
@@ -39,7 +39,7 @@ def prepare(run: "Run") -> None:
     steps.prepare(run)
 
 
-@engine_command(commands)
+@run_command(commands)
 def train(run: "Run", engine: "Engine") -> None:
     """Train every fold; the same command again continues what is unfinished and skips what is done."""
     from salt_ray.pipeline import steps
@@ -48,7 +48,7 @@ def train(run: "Run", engine: "Engine") -> None:
     steps.train(run, engine)
 
 
-@engine_command(commands, default="tune")
+@run_command(commands, default="tune")
 def tune(
     run: "Run",
     engine: "Engine",
@@ -61,7 +61,7 @@ def tune(
     search(run, engine, trials)
 
 
-@engine_command(commands)
+@run_command(commands)
 def predict(
     run: "Run",
     engine: "Engine",
@@ -86,7 +86,7 @@ def mosaic(run: "Run") -> None:
     steps.assemble(run)
 
 
-@engine_command(commands)
+@run_command(commands)
 def postprocess(run: "Run", engine: "Engine") -> None:
     """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
     from salt_ray.pipeline import steps

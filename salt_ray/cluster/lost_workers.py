@@ -121,6 +121,6 @@ class FoldLosses(UserCallback):
 
 def halve(task: FoldTask, run: RunDirectory, reason: str) -> str | None:
     """Let a fold that was killed for memory go on with smaller batches; the line that says so, None if it cannot."""
-    memory = MicroBatch(run.stage(task.training.name, task.fold, task.training.stages[0].name).parent)
+    memory = MicroBatch(run.fold(task.training.name, task.fold))
     largest = max(stage.batch_size for stage in task.training.stages)
     return memory.halve(reason) if memory.can_shrink("training", largest) else None

@@ -76,7 +76,7 @@ def train_folds(
     experiment = tasks[0].experiment
     # Once: folds of one run all train on the same kind. By all of them and not by those that are left: with other
     # threads a run that goes on would end with other bytes.
-    wanted = fold_resources(experiment.resources, experiment.fold_count)
+    wanted = fold_resources(experiment.resources, len(experiment.all_folds))
     identity = check_nodes_see(run)
     say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
     board, gauges = new_board(), Gauges(experiment.name)

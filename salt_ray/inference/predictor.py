@@ -22,8 +22,7 @@ from salt_ray.inference.stored import as_records
 from salt_ray.storage import StoragePath
 from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange
 from salt_ray.survey.folder import read_tiles
-from salt_ray.survey.greys import is_constant
-from salt_ray.survey.nodata import masked, valid
+from salt_ray.survey.nodata import is_constant, masked, valid
 from salt_ray.survey.padding import PaddingOperator, frame_for, operator
 
 if TYPE_CHECKING:

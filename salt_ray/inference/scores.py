@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -19,10 +20,9 @@ from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.metric import score, trivial_scores
-from salt_ray.survey.coding import decoded
-from salt_ray.survey.decoding import decode
+from salt_ray.survey.coding import salt_masks
+from salt_ray.survey.decoding import decode_files, decode_mask
 from salt_ray.survey.folds import FoldTable
-from salt_ray.survey.formats import decode_any_mask
 from salt_ray.survey.meaning import AS_FOUND, Meaning
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.prepared import PreparedSurvey
@@ -139,7 +139,7 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
     if missing:
         raise RunError(f"{folder} lacks {len(missing)} masks (first: {missing[0]}.png): restore or remove it")
     problems: list[Problem] = []
-    masks = decode(files, decode_any_mask, Memory(), str(folder), problems, {})
+    masks = decode_files(files, partial(decode_mask, None), Memory(), str(folder), problems)
     if problems:
         first = f"{problems[0].file} {shown(problems[0].what)}"
         raise RunError(
@@ -153,7 +153,7 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
                 f"{files[tile].place} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
                 f"restore it, or remove {folder}"
             )
-    truth, unknown = decoded(files, masks, meaning, problems, "truth/masks")
+    truth, unknown = salt_masks(files, masks, meaning, problems, "truth/masks")
     if problems:
         raise RunError(str(problems[0]))
     if unknown:

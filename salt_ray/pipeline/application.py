@@ -20,13 +20,23 @@ from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import write_atomically
 from salt_ray.survey.meaning import Meaning
-from salt_ray.survey.prepared import prepare_survey
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.submission import write_masks, write_submission
-from salt_ray.survey.tiles import load_survey
+from salt_ray.survey.tiles import Survey, load_survey
 
 
-class Application:
-    """A trained run's models, a survey that they have not seen, and where its masks go.
+def apply(
+    trained: TrainedRun,
+    data: Path,
+    to: RunDirectory,
+    engine: Engine,
+    terminal: Terminal,
+    *,
+    skip_bad: bool = False,
+    own_range: bool = False,
+    probabilities: bool = False,
+) -> dict[str, Any]:
+    """Predict a survey that a run's models have not seen, average, decide and write.
 
     The results are ``masks.zip``, ``submission.csv`` and ``summary.json``, of all tiles, with a score where some are
     labelled that the run was not trained on (by their ids). No mosaics are made and no rule is applied: rules earn
@@ -39,93 +49,83 @@ class Application:
         own_range: measure the range of amplitudes in this survey instead of taking the run's.
         probabilities: also write what stands behind the masks (``outputs``).
 
+    Returns:
+        The content of ``summary.json``.
+
     Raises:
-        RunError: the run was trained on these very tiles; or these are of another size, type or range of amplitudes.
+        RunError: the run was trained on these very tiles; or these are of another size, type or range of amplitudes; or
+            another process writes there, or a run or other results lie there.
         SurveyError: the survey cannot be used.
     """
-
-    def __init__(
-        self,
-        trained: TrainedRun,
-        data: Path,
-        to: RunDirectory,
-        terminal: Terminal,
-        *,
-        skip_bad: bool = False,
-        own_range: bool = False,
-        probabilities: bool = False,
-    ) -> None:
-        self._trained, self._to, self._terminal, self._probabilities = trained, to, terminal, probabilities
-        self._experiment = trained.experiment.replace(holdout=None)
-        for line in trained.remarks:
-            terminal.say(line)
-        meaning = Meaning.of(trained.experiment, None if own_range else trained.record.amplitudes)
-        survey = load_survey(data, meaning, skip_bad=skip_bad, report=terminal.say)
-        if any(folder.inputs["survey"] == survey.key for folder in trained.folders):
-            path = trained.directory.path
-            raise RunError(f"{path} was trained on the tiles in {data}: predict and submit are for those")
-        for line in trained.record.check_applies(survey, str(data), own_range=own_range):
-            terminal.say(line)
-        self._prepared = prepare_survey(survey, self._experiment, terminal.say)
-        terminal.account(self._prepared, for_training=False)
-        terminal.survey(data, self._prepared)
-        flip, tiles = self._experiment.prediction.flip, np.flatnonzero(~survey.constant)
-        self._tasks = [
-            PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})
-            for model, folder in zip(trained.models, trained.folders, strict=True)
-        ]
-
-    def run(self, engine: Engine) -> dict[str, Any]:
-        """Predict what is missing, average, decide and write; returns the content of ``summary.json``.
-
-        Raises:
-            RunError: another process writes there, or a run or other results lie there.
-        """
-        to = self._to
-        if to.experiment.exists():
-            raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
-        with to.lock():
-            padded = np.asarray(self._prepared.images)
-            work = Predicting(self._experiment, self._prepared.frame, padded, (self._trained.directory, to))
-            predict_missing(self._tasks, work, engine, self._terminal)
-            models = [ModelPrediction.load(task.folder.path, self._prepared.frame.tile_px) for task in self._tasks]
-            survey = self._prepared.survey
-            everything = np.arange(len(survey.ids))
-            masks = survey_masks(self._prepared, models, everything, self._trained.decision)
-            write_submission(to.submission, survey.ids, masks, survey.ids)
-            write_masks(to.masks, survey.ids, masks)
-            if self._probabilities:
-                write_behind_masks(to, self._prepared, models, everything)
-            summary = self._summary(masks)
-            write_atomically(to.path / "summary.json", json.dumps(summary, indent=1))
-        self._terminal.say(
-            f"{summary['tiles']:,} tiles, {summary['with_salt']:,} with salt: {to.masks}, {to.submission}"
+    prepared = prepare_for(trained, data, terminal, skip_bad=skip_bad, own_range=own_range)
+    survey, frame = prepared.survey, prepared.frame
+    if to.experiment.exists():
+        raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
+    flip, tiles = trained.experiment.prediction.flip, np.flatnonzero(~survey.constant)
+    tasks = [
+        PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})
+        for model, folder in zip(trained.models, trained.folders, strict=True)
+    ]
+    with to.lock():
+        work = Predicting(trained.experiment, frame, np.asarray(prepared.images), (trained.directory, to))
+        missing = [task for task in tasks if task.folder.done is None]
+        predict_missing(missing, work, engine, terminal)
+        models = [ModelPrediction.load(task.folder.path, frame.tile_px) for task in tasks]
+        everything = np.arange(len(survey.ids))
+        masks = survey_masks(prepared, models, everything, trained.decision)
+        write_submission(to.submission, survey.ids, masks, survey.ids)
+        write_masks(to.masks, survey.ids, masks)
+        if probabilities:
+            write_behind_masks(to, prepared, models, everything)
+        summary = _summary(trained, survey, masks)
+        write_atomically(to.path / "summary.json", json.dumps(summary, indent=1))
+    terminal.say(f"{summary['tiles']:,} tiles, {summary['with_salt']:,} with salt: {to.masks}, {to.submission}")
+    if summary["known"]:
+        terminal.say(f"{summary['known']:,} labelled tiles have ids that the run was trained on: not scored")
+    if "score" in summary:
+        terminal.say(
+            f"score on the {summary['scored']:,} labelled ones: {summary['score']:.4f} "
+            f"(all empty {summary['all_empty']:.4f})"
         )
-        if summary["known"]:
-            self._terminal.say(f"{summary['known']:,} labelled tiles have ids that the run was trained on: not scored")
-        if "score" in summary:
-            self._terminal.say(
-                f"score on the {summary['scored']:,} labelled ones: {summary['score']:.4f} "
-                f"(all empty {summary['all_empty']:.4f})"
-            )
-        return summary
+    return summary
 
-    def _summary(self, masks: np.ndarray) -> dict[str, Any]:
-        survey, labelled = self._prepared.survey, self._prepared.survey.labelled
-        known = np.isin(survey.ids[:labelled], self._trained.trained_ids)
-        truth, own = np.asarray(survey.masks)[~known], masks[:labelled][~known]
-        summary = {
-            "run": str(self._trained.directory.path),
-            "survey": survey.key,
-            "models": len(self._tasks),
-            "prediction": self._experiment.prediction.model_dump(mode="json"),
-            "full_tiles": self._trained.decision.full_tiles,
-            "tiles": len(masks),
-            "with_salt": int(masks.any(axis=(1, 2)).sum()),
-            "labelled": labelled,
-            "known": int(known.sum()),
-        }
-        if len(truth):
-            scores = {"score": score(truth, own), "all_empty": trivial_scores(truth, truth)["all_empty"]}
-            summary |= {"scored": len(truth)} | scores
-        return summary
+
+def prepare_for(
+    trained: TrainedRun, data: Path, terminal: Terminal, *, skip_bad: bool = False, own_range: bool = False
+) -> PreparedSurvey:
+    """A survey's tiles, padded, that a run's models can judge; arguments and errors are those of ``apply``."""
+    for line in trained.remarks:
+        terminal.say(line)
+    meaning = Meaning.of(trained.experiment, None if own_range else trained.record.amplitudes)
+    survey = load_survey(data, meaning, skip_bad=skip_bad, report=terminal.say)
+    if any(folder.inputs["survey"] == survey.key for folder in trained.folders):
+        path = trained.directory.path
+        raise RunError(f"{path} was trained on the tiles in {data}: predict and submit are for those")
+    for line in trained.record.check_applies(survey, str(data), own_range=own_range):
+        terminal.say(line)
+    prepared = prepare_survey(survey, trained.experiment.replace(holdout=None), terminal.say)
+    terminal.account(prepared, for_training=False)
+    terminal.survey(data, prepared)
+    return prepared
+
+
+def _summary(trained: TrainedRun, survey: Survey, masks: np.ndarray) -> dict[str, Any]:
+    """What came out of (N, S, S) bool masks."""
+    labelled = survey.labelled
+    known = np.isin(survey.ids[:labelled], trained.trained_ids)
+    truth, own = np.asarray(survey.masks)[~known], masks[:labelled][~known]
+    summary = {
+        "run": str(trained.directory.path),
+        "survey": survey.key,
+        "models": len(trained.models),
+        "prediction": trained.experiment.prediction.model_dump(mode="json"),
+        "full_tiles": trained.decision.full_tiles,
+        "tiles": len(masks),
+        "with_salt": int(masks.any(axis=(1, 2)).sum()),
+        "labelled": labelled,
+        "known": int(known.sum()),
+    }
+    if len(truth):
+        scores = {"score": score(truth, own), "all_empty": trivial_scores(truth, truth)["all_empty"]}
+        summary |= {"scored": len(truth)} | scores
+    return summary

@@ -31,13 +31,11 @@ class Chunk:
 
     Attributes:
         checkpoint: the model's weights.
-        number: of the file, in the order in which the model's tiles are wanted.
         tiles: (n,) int64: positions in the survey.
         path: the file.
     """
 
     checkpoint: StoragePath
-    number: int
     tiles: np.ndarray
     path: StoragePath
 

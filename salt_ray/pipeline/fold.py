@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.errors import REPEATED, SaltRayError, fault, incurable, repeats
+from salt_ray.errors import SaltRayError, fault, incurable, repeats
 from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.survey.prepared import TrainingTiles
@@ -60,15 +60,22 @@ def try_fold(
 
         try:
             return Outcome(task, train_fold(task, tiles, run, device(), follow, say))
-        except (Superseded, StorageError):
-            raise
-        except SaltRayError as error:
-            return Outcome(task, None, str(error))
-        except OSError as error:
-            if (obstacle := incurable(error)) is None:
+        except Exception as error:
+            if (reason := lasting(error)) is None:
                 raise
-            return Outcome(task, None, f"{task.name}: {obstacle}, then the same command goes on")
-        except REPEATED as error:
-            if not repeats(error):
-                raise
-            return Outcome(task, None, f"{task.name}: {fault(error)}; {AGAIN}", traceback.format_exc())
+            if isinstance(error, SaltRayError):
+                return Outcome(task, None, reason)
+            if isinstance(error, OSError):
+                return Outcome(task, None, f"{task.name}: {reason}, then the same command goes on")
+            return Outcome(task, None, f"{task.name}: {reason}; {AGAIN}", traceback.format_exc())
+
+
+def lasting(error: Exception) -> str | None:
+    """What another try would end with as well, in words; None: it may pass by itself."""
+    if isinstance(error, Superseded | StorageError):
+        return None
+    if isinstance(error, SaltRayError):
+        return str(error)
+    if isinstance(error, OSError):
+        return incurable(error)
+    return fault(error) if repeats(error) else None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, Resources
-from salt_ray.errors import RunError
+from salt_ray.config import Resources
 from salt_ray.pipeline.engine import Chunk, Failed, Predicting
 from salt_ray.pipeline.fold import Outcome, try_fold
 from salt_ray.pipeline.trial import SearchStopped, SearchWork, try_trial
+from salt_ray.pipeline.workplace import workplace
 from salt_ray.postprocessing.selection import LeakError
 from salt_ray.report.trials import TrialView
 from salt_ray.section import ExperimentError
@@ -40,7 +38,7 @@ class LocalEngine:
         say: Callable[[str], None],
     ) -> list[Outcome]:
         experiment = tasks[0].experiment
-        with _workplace(experiment, experiment.fold_count) as device:
+        with workplace(experiment, len(experiment.all_folds)) as device:
 
             def outcome(task: FoldTask) -> Outcome:
                 return try_fold(task, tiles, run, lambda: device, report, lambda line: say(f"{task.name}: {line}"))
@@ -52,7 +50,7 @@ class LocalEngine:
 
         models: Models | None = None
         for chunk in chunks:
-            with _workplace(work.experiment) as device:  # not around the yield: the caller's threads are its own
+            with workplace(work.experiment) as device:  # not around the yield: the caller's threads are its own
                 models = models or Models(work.experiment, work.frame, device, say)
                 models.write_chunk(chunk.checkpoint, work.padded[chunk.tiles], chunk.path)
             yield chunk
@@ -61,12 +59,14 @@ class LocalEngine:
         return LocalTasks(task)
 
     def search(self, study: Study, work: SearchWork, tiles: TrainingTiles, view: TrialView) -> None:
-        with _workplace(work.experiment) as device:
+        with workplace(work.experiment) as device:
             while (trial := study.ask()) is not None:
                 view.begin(trial.number, trial.params)
                 try:
                     study.begin(trial)
                     self._run_trial(study, trial.number, work, tiles, device, view)
+                except _Pruned:
+                    study.prune(trial.number)
                 except ExperimentError as error:
                     study.fail(trial.number, str(error))
                 view.end(study.frozen(trial.number))
@@ -80,7 +80,12 @@ class LocalEngine:
         device: torch.device,
         view: TrialView,
     ) -> None:
-        """One trial to its end, which is written into the study."""
+        """One trial to its end, which is written into the study.
+
+        Raises:
+            _Pruned: it has fallen behind.
+            SearchStopped: something is in the way of all trials.
+        """
 
         def judge(step: Step) -> None:
             view.step(number, step)
@@ -90,11 +95,7 @@ class LocalEngine:
         def say(line: str) -> None:
             view.say(f"{trial_name(number)}: {line}")
 
-        try:
-            end = try_trial(work, number, study.frozen(number).params, tiles, lambda: device, judge, say)
-        except _Pruned:
-            study.prune(number)
-            return
+        end = try_trial(work, number, study.frozen(number).params, tiles, lambda: device, judge, say)
         if end.obstacle is not None:
             raise SearchStopped(end.obstacle)
         if end.failure is not None:
@@ -133,26 +134,3 @@ def attempt(task: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         return Failed(traceback.format_exception_only(error)[-1].strip())
-
-
-@contextlib.contextmanager
-def _workplace(experiment: Experiment, folds: int | None = None) -> Iterator[torch.device]:
-    """What to compute on, with as many threads as a worker of a Ray on this machine has: others may round otherwise.
-
-    Raises:
-        RunError: this machine has not what the experiment asks for.
-    """
-    import torch
-
-    has_gpu, cores, before = torch.cuda.is_available(), os.cpu_count() or 1, torch.get_num_threads()
-    wanted = experiment.resources.of_each(has_gpu, cores, folds)
-    if wanted["CPU"] > cores or ("GPU" in wanted and not has_gpu):
-        raise RunError(
-            f"this machine has not the {wanted} that a fold asks for ({cores} cores, {'a' if has_gpu else 'no'} GPU): "
-            "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
-        )
-    torch.set_num_threads(int(wanted["CPU"]))
-    try:
-        yield torch.device("cuda" if "GPU" in wanted else "cpu")
-    finally:
-        torch.set_num_threads(before)

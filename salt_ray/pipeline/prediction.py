@@ -13,7 +13,6 @@ from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.inference.stored import CHUNK, StoredPrediction
 from salt_ray.pipeline.engine import Chunk, Engine, Predicting
 from salt_ray.report.terminal import Terminal
-from salt_ray.storage import StoragePath
 from salt_ray.training.models import FoldModel
 
 BLOCK = 8  # chunks that one model predicts before the next one does
@@ -24,12 +23,11 @@ class PredictionTask:
     """One model and the tiles that it predicts.
 
     Attributes:
-        checkpoint: the model's weights.
         tiles: (n,) int64: positions in the survey, in the order in which they are wanted.
-        folder: where its probabilities go.
+        folder: where the model's probabilities go.
     """
 
-    checkpoint: StoragePath
+    model: FoldModel
     tiles: np.ndarray
     folder: Folder
 
@@ -57,7 +55,7 @@ class PredictionTask:
             **also,
         }
         path = results.prediction(model.training, model.fold, model.stage)
-        return cls(model.checkpoint, tiles, Folder(path, depends, again=frozenset({"flip"})))
+        return cls(model, tiles, Folder(path, depends, again=frozenset({"flip"})))
 
 
 def predict_missing(
@@ -72,39 +70,34 @@ def predict_missing(
     Each folder gets its marker when it is whole.
 
     Args:
+        tasks: those that have no marker.
         arrived: called with positions of the tiles that one model has just predicted, or had before.
     """
-    pending = []
-    for task in tasks:
-        if task.folder.done is None:
-            pending.append(task)
-            say_outdated(task.folder, terminal)
-        else:
-            arrived(task.tiles)
-    if not pending:
+    if not tasks:
         return
-    with terminal.bar("predicting", sum(len(task.tiles) for task in pending), "tiles") as advance:
+    for task in tasks:
+        say_outdated(task.folder, terminal)
+    with terminal.bar("predicting", sum(len(task.tiles) for task in tasks), "tiles") as advance:
 
         def follow(tiles: np.ndarray) -> None:
             advance(len(tiles))
             arrived(tiles)
 
         chunks, left = [], Counter()
-        stored = {task.checkpoint: StoredPrediction.open(task.folder, task.tiles) for task in pending}
+        stored = {task.model.checkpoint: StoredPrediction.open(task.folder, task.tiles) for task in tasks}
         for checkpoint, prediction in stored.items():
             for number, (tiles, path, done) in enumerate(prediction.chunks()):
                 if done:
                     follow(tiles)
                 else:
-                    chunks.append(Chunk(checkpoint, number, tiles, path))
+                    chunks.append((number // BLOCK, Chunk(checkpoint, tiles, path)))
                     left[checkpoint] += 1
             if not left[checkpoint]:
                 prediction.finish_if_whole()
         if not chunks:
             return
-        order = {checkpoint: place for place, checkpoint in enumerate(stored)}
-        chunks.sort(key=lambda chunk: (chunk.number // BLOCK, order[chunk.checkpoint], chunk.number))
-        for chunk in engine.predict(chunks, work, terminal.say):
+        chunks.sort(key=lambda chunk: chunk[0])  # within a block they stay model by model
+        for chunk in engine.predict([chunk for _, chunk in chunks], work, terminal.say):
             left[chunk.checkpoint] -= 1
             if not left[chunk.checkpoint]:
                 stored[chunk.checkpoint].finish_if_whole()
@@ -113,5 +106,5 @@ def predict_missing(
 
 def say_outdated(folder: Folder, terminal: Terminal) -> None:
     """Why results that are there will be made again."""
-    if folder.outdated:
-        terminal.say(f"{folder.path} is made again ({'; '.join(folder.outdated[:4])})")
+    if outdated := folder.outdated:
+        terminal.say(f"{folder.path} is made again ({'; '.join(outdated[:4])})")

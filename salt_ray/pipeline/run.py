@@ -10,7 +10,6 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from salt_ray.mosaic.histogram import match, matching_tables
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.engine import Predicting
 from salt_ray.pipeline.prediction import PredictionTask
+from salt_ray.pipeline.workplace import own_device
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.predicted import positions
 from salt_ray.record import RunRecord, is_older
@@ -41,9 +41,6 @@ from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.models import Choice, FoldModel, fold_models
 from salt_ray.training.task import FoldTask, begun_decision, fold_name
 from salt_ray.tuning.space import study_folder
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Run:
@@ -128,7 +125,7 @@ class Run:
             self.terminal.say(f"assembling mosaics of {(~survey.constant).sum():,} tiles")
             images = np.asarray(survey.images)
             say = self.terminal.say
-            table = assemble(images, survey.ids, survey.constant, settings, say, _device().type, survey.sections)
+            table = assemble(images, survey.ids, survey.constant, settings, say, own_device().type, survey.sections)
             table.save(path)
             folder.finish(tiles=len(table.ids), mosaics=table.count)
         table = load_mosaics(path)
@@ -177,7 +174,7 @@ class Run:
             embeddings = image_embeddings(match(tables[np.searchsorted(varied, trainable)], survey.images[trainable]))
         else:
             crops = prepared.images[trainable]
-            embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, _device())
+            embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, own_device())
         coverage = survey.masks[trainable].mean(axis=(1, 2))
         return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
@@ -187,8 +184,7 @@ class Run:
         weights = first_weights(self.experiment.network)
         return [
             FoldTask(self.experiment, training, fold, self.tables[training.name], weights, self.validation)
-            for training in self.experiment.trainings
-            for fold in range(training.folds.count)
+            for training, fold in self.experiment.all_folds
         ]
 
     def models(self, task: FoldTask) -> list[FoldModel]:
@@ -316,11 +312,5 @@ class Run:
 
 def _changed(folder: Folder) -> str:
     """What makes results outdated, for the middle of a message; nothing where they are only missing."""
-    return f" with these settings ({'; '.join(folder.outdated[:4])})" if folder.outdated else ""
-
-
-def _device() -> torch.device:
-    """Where this process itself computes."""
-    import torch
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    outdated = folder.outdated
+    return f" with these settings ({'; '.join(outdated[:4])})" if outdated else ""

@@ -30,7 +30,7 @@ from salt_ray.report.finished import FinishedRun, check_finished, load_scores
 from salt_ray.storage import StoragePath, load_fields, remove_tree, write_atomically
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.submission import write_masks, write_submission
-from salt_ray.training.models import other_predictions, passed_over
+from salt_ray.training.models import other_predictions
 
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
 
@@ -138,14 +138,17 @@ def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = la
         arrived: called with positions of tiles that one model has predicted, also in an earlier run.
     """
     run.check_begun()
-    for task in run.tasks:
-        line = passed_over(run.directory, task.training, task.fold, run.experiment.prediction.models)
-        if line is not None:
-            run.terminal.say(line)
-    done = sum(task.folder.done is not None for task in run.prediction_tasks)
-    if done:
+    missing = []
+    for task in run.prediction_tasks:
+        if task.model.remark is not None:
+            run.terminal.say(task.model.remark)
+        if task.folder.done is None:
+            missing.append(task)
+        else:
+            arrived(task.tiles)
+    if done := len(run.tasks) - len(missing):
         run.terminal.say(f"{done} of {len(run.tasks)} models have predicted already")
-    predict_missing(run.prediction_tasks, run.predicting, engine, run.terminal, arrived)
+    predict_missing(missing, run.predicting, engine, run.terminal, arrived)
 
 
 def predict_again(run: Run) -> None:

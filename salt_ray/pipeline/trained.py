@@ -22,11 +22,12 @@ from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.predictor import Prediction, Predictor, Tiles
 from salt_ray.inference.stored import chunk_path
 from salt_ray.metric import tile_scores
+from salt_ray.pipeline.workplace import own_device
 from salt_ray.record import RunRecord
 from salt_ray.report.finished import load_scores
 from salt_ray.storage import StoragePath, load_array, load_fields, readable, storage_path
 from salt_ray.survey.folds import load_folds
-from salt_ray.training.models import FoldModel, fold_models, passed_over
+from salt_ray.training.models import FoldModel, fold_models
 from salt_ray.training.task import decisive, fold_name
 
 
@@ -61,7 +62,6 @@ class TrainedRun:
 
     Attributes:
         models: what every fold predicts with, those that the run itself has predicted with.
-        remarks: of folds that have a better model by now, a line each.
 
     Raises:
         RunError: a fold is not trained to its end, was trained with another experiment, or is damaged.
@@ -70,15 +70,11 @@ class TrainedRun:
     def __init__(self, directory: RunDirectory, experiment: Experiment) -> None:
         self.directory, self.experiment = directory, experiment
         self.models: list[FoldModel] = []
-        self.remarks: list[str] = []
-        for training in experiment.trainings:
-            for fold in range(training.folds.count):
-                found = fold_models(directory, training, fold, experiment.prediction.models)
-                if not found:
-                    raise self._untrained(fold_name(training.name, fold))
-                self.models += found
-                line = passed_over(directory, training, fold, experiment.prediction.models)
-                self.remarks += [] if line is None else [line]
+        for training, fold in experiment.all_folds:
+            found = fold_models(directory, training, fold, experiment.prediction.models)
+            if not found:
+                raise self._untrained(fold_name(training.name, fold))
+            self.models += found
         self.folders = [self._folder(model) for model in self.models]
 
     def _untrained(self, fold: str) -> RunError:
@@ -95,6 +91,11 @@ class TrainedRun:
         folder = Folder(path, inputs | {"experiment": decisive(self.experiment)})
         _ = folder.done
         return folder
+
+    @property
+    def remarks(self) -> list[str]:
+        """Of folds that have a better model by now, a line each."""
+        return [model.remark for model in self.models if model.remark is not None]
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -126,12 +127,9 @@ class TrainedRun:
     @functools.cached_property
     def predictor(self) -> Predictor:
         """The run's models in this process, on its GPU where it has one; each is loaded once."""
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         checkpoints = [model.checkpoint for model in self.models]
         record = self.record
-        return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, device)
+        return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, own_device())
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict tiles with the mean of the run's models: see ``Predictor.predict``."""
@@ -167,16 +165,15 @@ class TrainedRun:
     def history(self) -> pd.DataFrame:
         """Every epoch: ``history.csv`` of all folds and stages, with ``training``, ``fold`` and ``stage`` before it."""
         found = []
-        for training in self.experiment.trainings:
-            for fold in range(training.folds.count):
-                for stage in training.stages:
-                    folder = self.directory.stage(training.name, fold, stage.name)
-                    with readable(folder / "history.csv", folder):
-                        table = pd.read_csv(io.BytesIO((folder / "history.csv").read_bytes()))
-                    table.insert(0, "training", training.name)
-                    table.insert(1, "fold", fold)
-                    table.insert(2, "stage", stage.name)
-                    found.append(table)
+        for training, fold in self.experiment.all_folds:
+            for stage in training.stages:
+                folder = self.directory.stage(training.name, fold, stage.name)
+                with readable(folder / "history.csv", folder):
+                    table = pd.read_csv(io.BytesIO((folder / "history.csv").read_bytes()))
+                table.insert(0, "training", training.name)
+                table.insert(1, "fold", fold)
+                table.insert(2, "stage", stage.name)
+                found.append(table)
         return pd.concat(found, ignore_index=True)
 
     def scores(self) -> dict[str, Any]:

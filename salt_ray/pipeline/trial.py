@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
-from salt_ray.errors import REPEATED, SaltRayError, TrainingFailed, fault, incurable, repeats
+from salt_ray.errors import SaltRayError, TrainingFailed
 from salt_ray.model.weights import first_weights
-from salt_ray.object_store import StorageError
+from salt_ray.pipeline.fold import lasting
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.section import ExperimentError
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.checkpoint import Superseded
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import Space
 from salt_ray.tuning.trial import Step, folds_of, run_trial, trial_name
@@ -97,18 +96,11 @@ def try_trial(
 
         try:
             run_trial(work.tasks(values), tiles, work.run.trial(number), device(), follow, say)
-        except (Superseded, StorageError):
-            raise
-        except (TrainingFailed, ExperimentError) as error:
-            return TrialEnd(failure=str(error))
-        except SaltRayError as error:
-            return TrialEnd(obstacle=f"{name}: {error}")
-        except OSError as error:
-            if (obstacle := incurable(error)) is None:
+        except Exception as error:
+            if (reason := lasting(error)) is None:
                 raise
-            return TrialEnd(obstacle=f"{name}: {obstacle}")
-        except REPEATED as error:
-            if not repeats(error):
-                raise
-            return TrialEnd(failure=fault(error))
+            in_the_way = isinstance(error, SaltRayError | OSError)
+            if in_the_way and not isinstance(error, TrainingFailed | ExperimentError):
+                return TrialEnd(obstacle=f"{name}: {reason}")
+            return TrialEnd(failure=reason)
     return TrialEnd()

@@ -323,7 +323,7 @@ def _trained_on(finished: FinishedRun) -> dict[str, list[str]]:
     folds: dict[str, list[str]] = {}
     for training in finished.experiment.trainings:
         for fold in range(training.folds.count):
-            names = trained_on(finished.run.stage(training.name, fold, training.stages[0].name).parent)
+            names = trained_on(finished.run.fold(training.name, fold))
             if names:
                 folds.setdefault(", then ".join(names), []).append(finished.fold_name(training.name, fold))
     return folds

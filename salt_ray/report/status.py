@@ -176,9 +176,9 @@ def _training(run: RunDirectory, training: Training, fold: int, running: bool) -
         elif folder.exists():
             epoch = CheckpointFolder(folder).newest_epoch()
             detail, state = f"{stage.name}: epoch {epoch} of at most {stage.epochs}", "begun"
-    if state == "begun" and running and (folders[0].parent / "owner").exists():
+    if state == "begun" and running and (run.fold(training.name, fold) / "owner").exists():
         state = "running"
-    return _step(name, state, detail, folders[0].parent)
+    return _step(name, state, detail, run.fold(training.name, fold))
 
 
 def _prediction(run: RunDirectory, experiment: Experiment, training: Training, fold: int) -> Step:

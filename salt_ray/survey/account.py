@@ -1,60 +1,71 @@
-"""What the files of a survey are, what was assumed and what goes without: lines for the person who brings them."""
+"""What a survey is, what was assumed of it, what is odd and what goes without: lines for whoever brings it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from salt_ray.survey.layout import FOLDERS
-from salt_ray.survey.tables import DEPTHS_CSV, SUBMISSION_CSV, TRAIN_CSV
+import numpy as np
 
-_TRAIN, _MASKS, _TEST = FOLDERS
+from salt_ray.survey.layout import DEPTHS_CSV, MASKS, SUBMISSION_CSV, TEST, TRAIN, TRAIN_CSV, Entry
+from salt_ray.survey.survey import Survey
+from salt_ray.survey.tables import Tables
+
 _MOST_SECTIONS_SHOWN = 8
 
 
-def account(
-    *,
-    images: str,
-    masks: str | None,
-    labelled: int,
-    unlabelled: int,
-    full: int,
-    tables: Sequence[str],
-    sections: Sequence[str],
-    values: Sequence[str],
-) -> list[str]:
+def account(survey: Survey, images: str, masks: str | None, tables: Tables, values: Sequence[str]) -> list[str]:
     """A line for each thing that was found, assumed or is absent.
 
     Args:
-        images: format and type of the images, for example 'PNG (uint8)'.
+        survey: its arrays and ``samples``.
+        images: format of the images.
         masks: format of the masks' files; None where there are none.
-        labelled, unlabelled: number of tiles, L and U.
-        full: how many masks are salt all over.
-        tables: names of the tables that are there.
-        sections: the section of every tile; empty where the survey has none.
+        tables: those that are there.
         values: lines about the values in the files.
     """
-    places = [f"{_MASKS} ({masks})"] * (masks is not None) + [TRAIN_CSV] * (TRAIN_CSV in tables)
-    found = [f"images as {images}"]
-    if labelled:
+    places = [f"{MASKS} ({masks})"] * (masks is not None) + [TRAIN_CSV] * (TRAIN_CSV in tables)
+    found = [f"images as {images} ({survey.samples})"]
+    if survey.labelled:
         found.append(f"masks in {' and '.join(places)}{', which agree' * (len(places) == 2)}")
     found += [table for table in (DEPTHS_CSV, SUBMISSION_CSV) if table in tables]
     lines = [f"found: {'; '.join(found)}"]
-    if sections:
-        counts = sorted(Counter(sections).items())
+    if survey.sections is not None:
+        counts = sorted(Counter(survey.sections.tolist()).items())
         shown = [f"{section} ({count:,} tiles)" for section, count in counts[:_MOST_SECTIONS_SHOWN]]
         shown += [f"{len(counts) - len(shown):,} more"] * (len(counts) > len(shown))
         lines.append(f"found: sections: {len(counts):,}: {', '.join(shown)}")
         lines.append("assumed: ids are SECTION-ID, and tiles of two sections are never neighbours")
     lines += values
+    full = np.count_nonzero(survey.masks.all(axis=(1, 2)))
     if full:
         lines.append(f"found: masks that are salt all over: {full:,}")
-    if not labelled:
-        lines.append(f"without {_TRAIN}: nothing can be trained")
+    if not survey.labelled:
+        lines.append(f"without {TRAIN}: nothing can be trained")
     elif DEPTHS_CSV not in tables:
         lines.append(f"without {DEPTHS_CSV}: random folds are dealt by id")
-    if not unlabelled:
-        lines.append(f"without {_TEST}: submission.csv has no rows")
+    if not survey.unlabelled:
+        lines.append(f"without {TEST}: submission.csv has no rows")
     elif SUBMISSION_CSV not in tables:
         lines.append(f"without {SUBMISSION_CSV}: submission.csv lists the tiles in the order of their ids")
     return lines
+
+
+def notes(survey: Survey, train: dict[str, Entry], test: dict[str, Entry], tables: Tables) -> list[str]:
+    """A line for each thing that is odd, but allowed.
+
+    Args:
+        survey: its arrays.
+        train, test: the files of its images, by id.
+        tables: those that are there.
+    """
+    unused = [
+        f"{table} is not used: there are no tiles in {folder}"
+        for table, files, folder in ((TRAIN_CSV, train, TRAIN), (SUBMISSION_CSV, test, TEST))
+        if tables.get(table) and not files
+    ]
+    salt_without_data = survey.masks.any(axis=(1, 2)) & survey.constant[: survey.labelled]
+    return unused + [
+        f"{train[i].name} is of one colour, yet its mask holds salt; it is set aside"
+        for i in survey.ids[: survey.labelled][salt_without_data].tolist()
+    ]

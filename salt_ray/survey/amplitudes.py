@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.survey.nodata import valid
+from salt_ray.survey.nodata import is_constant, valid
 from salt_ray.survey.problems import Unsuited
 
 #: Of the survey's amplitudes below the range, and as many above it: what displays of seismic sections commonly clip.
@@ -93,10 +93,10 @@ def amplitudes_of(tiles: Sequence[np.ndarray]) -> np.ndarray:
     Raises:
         Unsuited: no tile holds several values.
     """
-    varied = [values for values in map(valid, tiles) if values.size and values.min() < values.max()]
+    varied = [valid(tile).ravel() for tile in tiles if not is_constant(tile)]
     if not varied:
         raise Unsuited("holds tiles of one value only")
-    return np.concatenate([values.ravel() for values in varied])
+    return np.concatenate(varied)
 
 
 def common_range(values: np.ndarray) -> GreyRange:

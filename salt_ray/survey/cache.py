@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import tokenize
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from salt_ray.storage import atomic_folder, write_atomically
 from salt_ray.survey.amplitudes import GreyRange, Scaling
+from salt_ray.survey.survey import Survey
 
 #: Raised when the meaning of the arrays changes: older folders are then built anew.
 FORMAT = 3
@@ -30,19 +31,6 @@ FORMAT = 3
 
 class CacheDamage(Exception):
     """A cached survey lacks an array or holds another than its meta.json says; the message names it."""
-
-
-@dataclass(frozen=True)
-class CachedSurvey:
-    """``arrays`` by name, mapped read-only, the ``lines`` to report each time they are loaded, and facts as in
-    ``tiles.Survey``: ``account``, ``samples`` and ``scaling``.
-    """
-
-    arrays: dict[str, np.ndarray]
-    lines: list[str]
-    account: list[str]
-    samples: str
-    scaling: Scaling | None
 
 
 def recall(cache: Path, fingerprint: str) -> str | None:
@@ -55,11 +43,11 @@ def remember(cache: Path, fingerprint: str, key: str) -> None:
     write_atomically(cache / "index" / fingerprint, key)
 
 
-def load(cache: Path, key: str) -> CachedSurvey | None:
-    """The arrays of ``key``; None if they were never stored.
+def load(cache: Path, key: str) -> Survey | None:
+    """The survey of ``key``, its arrays mapped read-only; None if it was never stored.
 
     Raises:
-        CacheDamage: they were, but are not whole.
+        CacheDamage: it was, but is not whole.
     """
     folder = cache / key
     if not folder.is_dir():
@@ -69,8 +57,9 @@ def load(cache: Path, key: str) -> CachedSurvey | None:
         if meta["format"] != FORMAT:
             raise CacheDamage(f"meta.json has format {meta['format']}, this version writes {FORMAT}")
         arrays = {name: map_array(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
-        return CachedSurvey(
-            arrays, list(meta["lines"]), list(meta["account"]), str(meta["samples"]), _scaling(meta["scaling"])
+        remarks, account, samples = tuple(meta["lines"]), tuple(meta["account"]), str(meta["samples"])
+        return Survey(
+            **arrays, key=key, remarks=remarks, account=account, samples=samples, scaling=_scaling(meta["scaling"])
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheDamage(f"{type(error).__name__}: {error}") from error
@@ -83,20 +72,22 @@ def _scaling(fields: dict[str, Any] | None) -> Scaling | None:
     return Scaling(GreyRange(**fields["used"]), GreyRange(**fields["own"]), float(fields["outside"]))
 
 
-def store(cache: Path, key: str, survey: CachedSurvey) -> None:
-    """Put arrays under ``key``, unless whole ones are there already; damaged ones are replaced."""
+def store(cache: Path, survey: Survey) -> str:
+    """Put a survey under its key, unless a whole one is there already; a damaged one is replaced. Returns the key."""
     try:
-        if load(cache, key) is not None:
-            return  # another process was first, or the files were only touched
+        if load(cache, survey.key) is not None:
+            return survey.key  # another process was first, or the files were only touched
     except CacheDamage:
-        discard(cache / key)
-    with atomic_folder(cache / key) as folder:
-        for name, array in survey.arrays.items():
+        discard(cache / survey.key)
+    arrays = {name: value for name, value in vars(survey).items() if isinstance(value, np.ndarray)}
+    with atomic_folder(cache / survey.key) as folder:
+        for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        described = {name: [list(array.shape), array.dtype.str] for name, array in survey.arrays.items()}
-        meta = {"format": FORMAT, "lines": survey.lines, "account": survey.account, "arrays": described}
+        described = {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()}
+        meta = {"format": FORMAT, "lines": survey.remarks, "account": survey.account, "arrays": described}
         meta |= {"samples": survey.samples, "scaling": None if survey.scaling is None else asdict(survey.scaling)}
         write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
+    return survey.key
 
 
 def discard(folder: Path) -> None:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.survey.layout import FOLDERS, Entry
+from salt_ray.survey.layout import MASKS, Entry
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.problems import Problem, Unsuited
 
-_, MASKS, _ = FOLDERS
 #: Different values in one file, at most: more are a JPEG's traces or probabilities, and no classes.
 MOST_VALUES = 64
 _MOST_SHOWN = 6
@@ -69,7 +68,7 @@ def coded(pixels: np.ndarray) -> CodedMask:
     return CodedMask(tuple(values.tolist()), codes.reshape(pixels.shape).astype(np.uint8))
 
 
-def decoded(
+def salt_masks(
     files: Mapping[str, Entry],
     masks: Mapping[str, CodedMask],
     meaning: Meaning,

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salt_ray.survey.decoding import decode
-from salt_ray.survey.formats import decode_image
+from salt_ray.survey.decoding import decode_files, decode_image
 from salt_ray.survey.layout import FORMATS, Entry, is_litter
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
@@ -39,8 +38,7 @@ def read_tiles(folder: Path, nodata: float | None = None) -> dict[str, np.ndarra
             what = f"has the same id as {files[path.stem].place}, {path.stem}"
             problems.append(Problem(str(path), what, "rename or remove one of the two"))
         files[path.stem] = Entry(f"test/images/{path.name}", str(path), path.stat().st_size, path.read_bytes)
-    read = partial(decode_image, kind, nodata=nodata)
-    images = decode(files, read, Memory(), str(folder), problems, {})
+    images = decode_files(files, partial(decode_image, kind, nodata=nodata), Memory(), str(folder), problems)
     if problems:
         raise SurveyError(problems)
     return images

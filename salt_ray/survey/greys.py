@@ -22,7 +22,7 @@ from salt_ray.survey.amplitudes import (
     common_range,
 )
 from salt_ray.survey.layout import Entry
-from salt_ray.survey.nodata import valid
+from salt_ray.survey.nodata import is_constant, valid
 from salt_ray.survey.problems import Problem, SurveyError, Unsuited
 
 _AS_BYTES = "bring the images to 0 … 255 and write them as uint8"
@@ -89,12 +89,6 @@ def greys_of(tiles: Sequence[np.ndarray], entries: Sequence[Entry], given: GreyR
     return Greys(images, constant, Scaling(used, own, outside), lines, " ".join([repr(used), *keys]))
 
 
-def is_constant(tile: np.ndarray) -> bool:
-    """Whether a tile (S, S) holds one value or none, pixels without data aside."""
-    values = valid(tile)
-    return not values.size or values.min() == values.max()
-
-
 def _told(lone: Apart, own: GreyRange, tiles: Sequence[np.ndarray], entries: Sequence[Entry], place: str) -> str:
     """A line about an end of the range that is far from the other amplitudes.
 
@@ -104,9 +98,7 @@ def _told(lone: Apart, own: GreyRange, tiles: Sequence[np.ndarray], entries: Seq
     what = f"half of the other amplitudes, {lone.half}, are left {lone.greys} of {GREYS} greys"
     remedy = _AS_BYTES
     if lone.value is not None:
-        first = next(
-            at for at, tile in enumerate(tiles) if not is_constant(tile) and (valid(tile) == lone.value).any()
-        )
+        first = next(at for at, tile in enumerate(tiles) if not is_constant(tile) and (valid(tile) == lone.value).any())
         place = entries[first].place
         what = f"holds {lone.value:.6g}, which {lone.share:.1%} of the survey's amplitudes are: {what}"
         remedy = f"if it stands for no data, --set amplitudes.nodata={lone.value:.9g}; otherwise {remedy}"

@@ -1,4 +1,4 @@
-"""Reading a survey and checking all of it: arrays on one side, every problem on the other.
+"""Reading a survey and checking all of it: every problem is found before any is raised.
 
 Letters: N tiles = L labelled, then U unlabelled, each sorted by id; S tile edge in px.
 """
@@ -7,79 +7,69 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
-from salt_ray.survey.account import account
-from salt_ray.survey.amplitudes import Scaling
-from salt_ray.survey.coding import decoded
-from salt_ray.survey.decoding import decode
-from salt_ray.survey.formats import decode_image, decode_mask
+from salt_ray.survey.account import account, notes
+from salt_ray.survey.coding import salt_masks
+from salt_ray.survey.decoding import decode_files, decode_image, decode_mask
 from salt_ray.survey.greys import greys_of
 from salt_ray.survey.labels import labels_of
-from salt_ray.survey.layout import FOLDERS, FORMATS, ID, ID_RULE, Entry, tile_name
+from salt_ray.survey.layout import (
+    DEPTHS_CSV,
+    FORMATS,
+    ID,
+    ID_RULE,
+    MASKS,
+    SUBMISSION_CSV,
+    TEST,
+    TRAIN,
+    TRAIN_CSV,
+    Entry,
+    tile_name,
+)
 from salt_ray.survey.meaning import AS_FOUND, Meaning
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
-from salt_ray.survey.tables import DEPTHS_CSV, SUBMISSION_CSV, TRAIN_CSV, depths_of, read_tables, unmatched
+from salt_ray.survey.survey import Survey
+from salt_ray.survey.tables import depths_of, read_tables, unmatched
 
-_TRAIN, _MASKS, _TEST = FOLDERS
 _CUT = "cut it to that size or leave its tile out"
 
-
-@dataclass(frozen=True)
-class Reading:
-    """What was read.
-
-    Attributes:
-        arrays: ids, images, masks, depths, constant, submission_ids and, where there are any, sections as in
-            ``tiles.Survey``; empty where ``problems`` forbid to go on.
-        problems: everything that is wrong.
-        notes: what is odd, but allowed, one line each.
-        account: what was found and assumed, one line each.
-        digest: sha256 hex of the names and bytes of every file of the survey; of the range of greys, where amplitudes
-            were brought to one; and of what was said of the files' values, where anything was.
-        samples, scaling: as in ``tiles.Survey``.
-    """
-
-    arrays: dict[str, np.ndarray]
-    problems: list[Problem]
-    notes: list[str]
-    account: list[str]
-    digest: str
-    samples: str = "uint8"
-    scaling: Scaling | None = None
+T = TypeVar("T")
 
 
-def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) -> Reading:
+def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) -> Survey:
     """Read and check every file of a survey.
 
-    With ``skip_bad`` the tiles that a problem drops are left out; without it any problem leaves ``arrays`` empty.
+    With ``skip_bad`` the tiles that a problem drops are left out; without it any problem is raised.
 
     Raises:
-        SurveyError: the memory cannot hold the tiles.
+        SurveyError: everything that is wrong, and not left out; or the memory cannot hold the tiles.
     """
-    memory = Memory()
-    entries, problems = source.entries(memory)
-    place = str(source.directory)
+    memory, place = Memory(), str(source.directory)
+    found, problems = source.entries(memory)
     digests: dict[str, bytes] = {}
-    tables = read_tables(entries, problems, digests)
-    image_format, mask_format = _usual_format((_TRAIN, _TEST), entries), _usual_format((_MASKS,), entries)
-    train, test = (_by_id(folder, image_format, entries, problems) for folder in (_TRAIN, _TEST))
-    masks = _by_id(_MASKS, mask_format, entries, problems)
-    as_image = partial(decode_image, image_format, nodata=meaning.nodata)
-    as_mask = partial(decode_mask, mask_format)
-    train_images = decode(train, as_image, memory, place, problems, digests)
-    test_images = decode(test, as_image, memory, place, problems, digests)
-    coded_masks = decode(masks, as_mask, memory, place, problems, digests)
-    tile_px = _majority([*train_images.values(), *test_images.values()])
+    entries = {
+        name: Entry(name, entry.place, entry.size, partial(_hashed, entry, digests)) for name, entry in found.items()
+    }
+    tables = read_tables(entries, problems)
+    image_format, mask_format = _usual_format((TRAIN, TEST), entries), _usual_format((MASKS,), entries)
+    train, test = (_by_id(folder, image_format, entries, problems) for folder in (TRAIN, TEST))
+    masks = _by_id(MASKS, mask_format, entries, problems)
+    as_image, as_mask = partial(decode_image, image_format, nodata=meaning.nodata), partial(decode_mask, mask_format)
+    train_images, test_images = (decode_files(files, as_image, memory, place, problems) for files in (train, test))
+    coded_masks = decode_files(masks, as_mask, memory, place, problems)
+    squares = (image for image in (*train_images.values(), *test_images.values()) if image.shape[0] == image.shape[1])
+    tile_px = _usual((image.shape[0] for image in squares), order=int, default=0)
     for files, arrays in ((train, train_images), (test, test_images), (masks, coded_masks)):
         _drop_other_sizes(files, arrays, tile_px, problems)
-    mask_files, ignored = decoded(masks, coded_masks, meaning, problems)
+    mask_files, ignored = salt_masks(masks, coded_masks, meaning, problems)
     dtype = _drop_other_types(train | test, (train_images, test_images), problems)
     problems += _stray_ids(train, masks, test)
     sections = _sections(train | test, problems)
@@ -90,72 +80,78 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     if SUBMISSION_CSV in tables and test:
         problems += unmatched(SUBMISSION_CSV, tables[SUBMISSION_CSV], test)
 
-    digest = hashlib.sha256(b"".join(name.encode() + b"\0" + digests[name] for name in sorted(digests))).hexdigest()
-    if meaning.settings:
-        digest = _joined(digest, meaning.settings)
     dropped = {i for problem in problems for i in problem.drops or ()}.union(ignored)
     labelled, unlabelled = ([i for i in sorted(files) if i not in dropped] for files in (train, test))
-    if ignored and not labelled + unlabelled and not problems:
+    ids = labelled + unlabelled
+    if ignored and not ids and not problems:
         what = f"every tile holds pixels of labels.ignore = {meaning.ignore}: none is left"
         problems.append(Problem(place, what, "leave labels.ignore out, or name another value"))
-    is_stopped = any(problem.drops is None or not skip_bad for problem in problems)
-    if is_stopped or not labelled + unlabelled:
-        return Reading({}, problems, [], [], digest)
-    ids, found = labelled + unlabelled, [train_images[i] for i in labelled] + [test_images[i] for i in unlabelled]
-    files = train | test
+    if not ids or any(problem.drops is None or not skip_bad for problem in problems):
+        raise SurveyError(problems)
+    files, images = train | test, [train_images[i] for i in labelled] + [test_images[i] for i in unlabelled]
     try:
-        greys = greys_of(found, [files[i] for i in ids], meaning.greys, place)
+        greys = greys_of(images, [files[i] for i in ids], meaning.greys, place)
     except SurveyError as error:
-        return Reading({}, [*problems, *error.problems], [], [], digest)
-    if greys.key:
-        digest = _joined(digest, greys.key)
-    asked = tables[SUBMISSION_CSV] if SUBMISSION_CSV in tables and test else unlabelled
-    arrays = {
-        "ids": np.array(ids, dtype=str),
-        "images": greys.images,
-        "masks": np.stack([labels[i] for i in labelled]) if labelled else np.empty((0, tile_px, tile_px), bool),
-        "depths": np.array([depths.get(i, np.nan) for i in ids], dtype=np.float32),
-        "constant": greys.constant,
-        "submission_ids": np.array(list(asked), dtype=str),
-    }
-    if sections:
-        arrays["sections"] = np.array([sections[i] for i in ids], dtype=str)
-    told = account(
-        images=f"{image_format} ({dtype})",
-        masks=mask_format,
-        labelled=len(labelled),
-        unlabelled=len(unlabelled),
-        full=int(arrays["masks"].all(axis=(1, 2)).sum()),
-        tables=list(tables),
-        sections=[sections[i] for i in ids] if sections else [],
-        values=[*greys.account, *_said(meaning.salt)],
+        raise SurveyError([*problems, *error.problems]) from error
+    survey = Survey(
+        ids=np.array(ids, dtype=str),
+        images=greys.images,
+        masks=np.stack([labels[i] for i in labelled]) if labelled else np.empty((0, tile_px, tile_px), bool),
+        depths=np.array([depths.get(i, np.nan) for i in ids], dtype=np.float32),
+        constant=greys.constant,
+        submission_ids=np.array(list(tables[SUBMISSION_CSV] if SUBMISSION_CSV in tables and test else unlabelled), str),
+        key="",
+        samples=str(dtype),
+        scaling=greys.scaling,
+        sections=np.array([sections[i] for i in ids], dtype=str) if sections else None,
     )
-    notes = _notes(arrays, tables, train, test)
+    remarks = [f"left out: {problem}" for problem in problems] + notes(survey, train, test, tables)
     if ignored:
-        notes.append(f"labelled tiles left out: {len(ignored):,} hold pixels of labels.ignore = {meaning.ignore}")
-    return Reading(arrays, problems, notes, told, digest, str(dtype), greys.scaling)
+        remarks.append(f"labelled tiles left out: {len(ignored):,} hold pixels of labels.ignore = {meaning.ignore}")
+    values = list(greys.account)
+    if meaning.salt is not None:
+        values.append(
+            f"assumed: {meaning.salt} is salt in the masks (labels.salt), and every other value is background"
+        )
+    told = account(survey, image_format, mask_format, tables, values)
+    key = _key(digests, meaning.settings, greys.key, remarks if problems else [])
+    return replace(survey, key=key, remarks=tuple(remarks), account=tuple(told))
 
 
-def _joined(digest: str, text: str) -> str:
-    return hashlib.sha256(f"{digest} {text}".encode()).hexdigest()
+def _hashed(entry: Entry, digests: dict[str, bytes]) -> bytes:
+    """The content of a file, whose digest is noted."""
+    digests[entry.name] = b"unread"  # if it cannot be read
+    content = entry.read()
+    digests[entry.name] = hashlib.sha256(content).digest()
+    return content
 
 
-def _said(salt: int | None) -> list[str]:
-    """What settings say of the masks, a line each."""
-    if salt is None:
-        return []
-    return [f"assumed: {salt} is salt in the masks (labels.salt), and every other value is background"]
+def _key(digests: dict[str, bytes], settings: str, greys: str, remarks: list[str]) -> str:
+    """SHA-256, hex, of every file's name and content, and of what else decided the arrays, where anything did.
+
+    Args:
+        settings: what was said of the values in the files.
+        greys: what decided the greys.
+        remarks: what is said of the survey, where tiles were left out.
+    """
+    key = hashlib.sha256(b"".join(name.encode() + b"\0" + digests[name] for name in sorted(digests))).hexdigest()
+    for decided in (settings, greys):
+        if decided:
+            key = hashlib.sha256(f"{key} {decided}".encode()).hexdigest()
+    return hashlib.sha256("\n".join([key, *remarks]).encode()).hexdigest() if remarks else key
+
+
+def _usual(values: Iterable[T], order: Callable[[T], int | tuple], default: T) -> T:
+    """The most frequent of the values, of equally frequent ones the first in the order; ``default`` of none."""
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], order(value)), default=default)
 
 
 def _usual_format(folders: tuple[str, ...], entries: dict[str, Entry]) -> str | None:
-    """The format of most files in the folders, or the first of equally frequent ones; None where there are no files."""
+    """The format of most files in the folders; None where there are no files."""
     inside = tuple(f"{folder}/" for folder in folders)
-    counts = Counter(name[name.rindex(".") :] for name in entries if name.startswith(inside))
-    kinds = Counter[str]()
-    for suffix, kind in FORMATS.items():
-        kinds[kind] += counts[suffix]
-    (kind, count), *_ = kinds.most_common(1)
-    return kind if count else None
+    formats = (FORMATS[name[name.rindex(".") :]] for name in entries if name.startswith(inside))
+    return _usual(formats, order=list(FORMATS.values()).index, default=None)
 
 
 def _by_id(folder: str, kind: str | None, entries: dict[str, Entry], problems: list[Problem]) -> dict[str, Entry]:
@@ -175,12 +171,6 @@ def _by_id(folder: str, kind: str | None, entries: dict[str, Entry], problems: l
     return found
 
 
-def _majority(images: list[np.ndarray]) -> int:
-    """Tile edge S in px: the most frequent one of square images, the smallest of equally frequent ones; 0 if none."""
-    edges = Counter(image.shape[0] for image in images if image.shape[0] == image.shape[1])
-    return min(edges, key=lambda edge: (-edges[edge], edge), default=0)
-
-
 def _drop_other_sizes(
     files: dict[str, Entry], arrays: dict[str, np.ndarray], tile_px: int, problems: list[Problem]
 ) -> None:
@@ -194,13 +184,12 @@ def _drop_other_sizes(
 
 
 def _drop_other_types(
-    files: dict[str, Entry], parts: Iterable[dict[str, np.ndarray]], problems: list[Problem]
+    files: dict[str, Entry], parts: tuple[dict[str, np.ndarray], ...], problems: list[Problem]
 ) -> np.dtype:
     """The type of the images: the most frequent one, of equally frequent ones the smallest; others are taken out."""
-    parts = list(parts)
-    counts = Counter(array.dtype for arrays in parts for array in arrays.values())
-    usual = min(counts, key=lambda dtype: (-counts[dtype], dtype.itemsize, dtype.name), default=np.dtype(np.uint8))
-    for arrays in parts if len(counts) > 1 else ():
+    found = (array.dtype for arrays in parts for array in arrays.values())
+    usual = _usual(found, order=lambda dtype: (dtype.itemsize, dtype.name), default=np.dtype(np.uint8))
+    for arrays in parts:
         for i, dtype in [(i, array.dtype) for i, array in arrays.items() if array.dtype != usual]:
             del arrays[i]
             what = f"has values of type {dtype}, but the survey's images are {usual}"
@@ -210,7 +199,7 @@ def _drop_other_types(
 
 def _sections(files: dict[str, Entry], problems: list[Problem]) -> dict[str, str]:
     """The section of each tile, by id; empty where no image lies in a section's folder."""
-    sections = {i: tile_name(entry.name).section for i, entry in files.items() if entry.name.count("/") == 3}
+    sections = {i: section for i, entry in files.items() if (section := tile_name(entry.name).section)}
     if sections:
         for i in sorted(files.keys() - sections.keys()):
             what = "lies beside the folders of sections"
@@ -228,22 +217,8 @@ def _stray_ids(train: dict[str, Entry], masks: dict[str, Entry], test: dict[str,
         Problem(
             mask.place,
             "is a mask without an image",
-            f"add {mask.name.replace(_MASKS, _TRAIN, 1)} or remove the mask",
+            f"add {mask.name.replace(MASKS, TRAIN, 1)} or remove the mask",
             drops=(),
         )
         for mask in lone
     ]
-
-
-def _notes(
-    arrays: dict[str, np.ndarray], tables: dict[str, dict[str, str]], train: dict[str, Entry], test: dict[str, Entry]
-) -> list[str]:
-    notes = []
-    for table, files, folder in ((TRAIN_CSV, train, _TRAIN), (SUBMISSION_CSV, test, _TEST)):
-        if tables.get(table) and not files:
-            notes.append(f"{table} is not used: there are no tiles in {folder}")
-    masks = arrays["masks"]
-    is_salt = masks.any(axis=(1, 2))
-    for i in arrays["ids"][: len(masks)][is_salt & arrays["constant"][: len(masks)]]:
-        notes.append(f"{train[str(i)].name} is of one colour, yet its mask holds salt; it is set aside")
-    return notes

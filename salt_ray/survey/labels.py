@@ -12,11 +12,10 @@ import numpy as np
 from salt_ray.config import FullTiles
 from salt_ray.errors import RunError
 from salt_ray.survey import rle
-from salt_ray.survey.layout import FOLDERS, Entry
+from salt_ray.survey.layout import MASKS, TRAIN_CSV, Entry
 from salt_ray.survey.problems import Problem
-from salt_ray.survey.tables import TRAIN_CSV, unmatched
+from salt_ray.survey.tables import unmatched
 
-_, MASKS, _ = FOLDERS
 #: Of so many tiles with salt one would be full, where salt fills tiles.
 ENOUGH_WITH_SALT = 100
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-FOLDERS = ("train/images", "train/masks", "test/images")
-TABLES = ("train.csv", "depths.csv", "sample_submission.csv")
+FOLDERS = TRAIN, MASKS, TEST = ("train/images", "train/masks", "test/images")
+TABLES = TRAIN_CSV, DEPTHS_CSV, SUBMISSION_CSV = ("train.csv", "depths.csv", "sample_submission.csv")
 #: The formats that tiles have, by the ends of their names.
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY"}
 SUFFIXES = tuple(FORMATS)

@@ -8,7 +8,6 @@ import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from salt_ray.errors import SaltRayError
 
@@ -83,23 +82,13 @@ class Memory:
         return f"{_mib(self.limit)}, {self._share}"
 
 
-class _Group(NamedTuple):
-    """A control group with a limit, in bytes, and the file that tells what it uses."""
-
-    limit: int
-    usage: Path
-
-
 def usable_bytes(root: Path = Path("/")) -> int:
     """The machine's memory, or the smallest limit on it: of the control groups (a container, a batch job), ``ulimit``.
 
     Args:
         root: where proc and sys are.
     """
-    limits = [_machine_bytes(), *(group.limit for group in _groups(root))]
-    if (address_space := _address_space()) is not None:
-        limits.append(address_space)
-    return min(limits)
+    return min(limit for limit, _ in _limits(root))
 
 
 def free_bytes(root: Path = Path("/")) -> int:
@@ -110,63 +99,55 @@ def free_bytes(root: Path = Path("/")) -> int:
     Args:
         root: where proc and sys are.
     """
-    free = [_machine_bytes()]
-    with contextlib.suppress(OSError):  # no Linux
-        lines = (root / "proc/meminfo").read_text().splitlines()
-        free += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-        free += [group.limit - _used(group.usage) for group in _groups(root)]
-        if (address_space := _address_space()) is not None:
-            mapped = int((root / "proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-            free.append(address_space - mapped)
-    return max(0, min(free))
+    return max(0, min(limit - used for limit, used in _limits(root)))
 
 
-def _machine_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Each limit on the memory of this process, and what is used of it, in bytes; what no file tells is not used.
 
-
-def _address_space() -> int | None:
-    """The limit on what this process maps (``ulimit -v``), in bytes; None where there is none."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if limit == resource.RLIM_INFINITY else limit
-
-
-def _groups(root: Path) -> Iterator[_Group]:
-    """The control groups of this process that have a limit.
-
-    In a container the group may be named as the host names it, and lie at the top of what the container sees: each
-    group above it counts too.
+    In a container a control group may be named as the host names it, and lie at the top of what the container sees:
+    each group above it counts too.
     """
-    with contextlib.suppress(OSError):  # no Linux
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if not controllers:
-                top, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
-            elif "memory" in controllers.split(","):
-                top, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            else:
-                continue
-            folder = top / group.lstrip("/")
-            for place in (folder, *folder.parents):
-                if place.is_relative_to(top) and (number := _number(place / limit)) is not None:
-                    yield _Group(number, place / usage)
+    page = os.sysconf("SC_PAGE_SIZE")
+    machine = page * os.sysconf("SC_PHYS_PAGES")
+    free = [int(line.split()[1]) << 10 for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable:")]
+    yield machine, machine - min(free, default=machine)
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        yield address_space, page * sum(int(line.split()[0]) for line in _lines(root / "proc/self/statm"))
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            top, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            top, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = top / group.lstrip("/")
+        for place in (folder, *folder.parents):
+            if place.is_relative_to(top) and (number := _number(place / limit)) is not None:
+                yield number, _used(place / usage)
 
 
 def _used(usage: Path) -> int:
     """Bytes that a control group uses, without those that only cache files."""
-    cached = 0
-    with contextlib.suppress(OSError, ValueError):
-        told = dict(line.split() for line in usage.with_name("memory.stat").read_text().splitlines())
-        for kind in ("active_file", "inactive_file"):
-            cached += int(told.get(f"total_{kind}", told.get(kind, 0)))  # total: with the groups below, in version 1
+    told = dict(line.split() for line in _lines(usage.with_name("memory.stat")))
+    kinds = ("active_file", "inactive_file")  # with total_: with the groups below, in version 1
+    cached = sum(int(told.get(f"total_{kind}", told.get(kind, 0))) for kind in kinds)
     return max(0, (_number(usage) or 0) - cached)
 
 
 def _number(path: Path) -> int | None:
     """The number in a file; None where there is no such file, or no number ("max")."""
-    with contextlib.suppress(OSError, ValueError):
-        return int(path.read_text())
-    return None
+    text = "".join(_lines(path))
+    return int(text) if text.isdecimal() else None
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of the kernel's; none where it has no such file (no Linux, no such limit)."""
+    with contextlib.suppress(OSError):
+        return path.read_text().splitlines()
+    return []
 
 
 def _mib(size: int) -> str:

@@ -5,29 +5,7 @@ Such pixels are masked (``numpy.ma``) in an array whose other pixels are amplitu
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-#: GDAL_NODATA, the private tag in which a GeoTIFF names that number as text.
-_TAG = 42113
-
-
-def declared(content: bytes) -> float | None:
-    """The value that a TIFF, the whole file, says to stand for no data; None where it names none.
-
-    Of a file that is no TIFF whoever decodes it speaks.
-    """
-    try:
-        with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
-            text = image.tag_v2.get(_TAG)
-    except UnidentifiedImageError:
-        return None
-    try:
-        return float(str(text).strip("\0 "))
-    except ValueError:
-        return None
 
 
 def masked(pixels: np.ndarray, value: float) -> np.ndarray:
@@ -48,3 +26,9 @@ def masked(pixels: np.ndarray, value: float) -> np.ndarray:
 def valid(tile: np.ndarray) -> np.ndarray:
     """The pixels that hold data: (S, S), or (n,) of a masked array."""
     return tile.compressed() if np.ma.isMaskedArray(tile) else tile
+
+
+def is_constant(tile: np.ndarray) -> bool:
+    """Whether a tile (S, S) holds one value or none, pixels without data aside."""
+    values = valid(tile)
+    return not values.size or values.min() == values.max()

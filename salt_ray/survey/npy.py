@@ -21,7 +21,7 @@ _MAX_HEADER_CHARS = 1000
 _KINDS = "biuf"
 
 
-def decode_array(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     """The array of a file.
 
     Args:
@@ -34,8 +34,6 @@ def decode_array(content: bytes) -> np.ndarray:
         ValueError: not an .npy file; cut off; longer than its array.
         Unsuited: not two-dimensional; other values than numbers; longer than ``MAX_EDGE_PX``.
     """
-    if not content:
-        raise ValueError("is empty")
     if not content.startswith(npy_format.MAGIC_PREFIX):
         raise ValueError("is cut off" if npy_format.MAGIC_PREFIX.startswith(content) else "is not an NPY file")
     stream = io.BytesIO(content)

@@ -38,7 +38,7 @@ _UNSUITED = {
 _ORIENTED = (b"eXIf", b"iTXtXML:com.adobe.xmp", b"zTXtRaw profile type exif", b"tEXtRaw profile type exif")
 
 
-def decode_grey(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     """Grey values of a PNG that is grey or has three equal channels.
 
     Args:
@@ -72,8 +72,6 @@ def decode_grey(content: bytes) -> np.ndarray:
 
 def _picture(content: bytes) -> bytes:
     """The chunks of the picture alone, of a file that is whole: header first, every checksum right, end mark there."""
-    if not content:
-        raise ValueError("is empty")
     if content[:8] != _SIGNATURE:
         raise ValueError("is cut off" if _SIGNATURE.startswith(content) else "is not a PNG file")
     if content[12:16] != b"IHDR" and len(content) >= 16:

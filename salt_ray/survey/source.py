@@ -6,20 +6,18 @@ import contextlib
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
 from salt_ray.errors import PROGRAM
-from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter, tile_name
+from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.zips import ALL_AGAIN, OUTER_ZIP, ZIP_ERRORS, ZIPS, list_zip
 
-#: A tile is some ten kilobytes; a table of a million masks stays below the second.
-MAX_TILE_BYTES = 64 << 20
-MAX_TABLE_BYTES = 256 << 20
 #: Folders that are looked at for a survey where the one that was named holds none.
 _MOST_FOLDERS = 1000
 
@@ -41,13 +39,12 @@ class Source:
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(directory)
-        self._files: dict[str, tuple[str, int]] = {}  # name -> (path, bytes)
-        self._strays: list[str] = []
+        self._files: dict[str, Entry] = {}  # by name
+        self._problems: list[Problem] = []
         self._zips: list[tuple[str, str]] = []  # (role: the name Kaggle gives the zip, path)
-        lines = self._list()
+        lines = sorted(self._list())
         if not self._zips and not any(name.count("/") for name in self._files):
             raise SurveyError([self._nothing()])
-        lines.sort()
         head = f"{os.path.realpath(self.directory)}\n"
         self.fingerprint = hashlib.sha256((head + "\n".join(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -57,49 +54,36 @@ class Source:
         Args:
             memory: takes note of the zips inside the outer one, which are unpacked at once.
         """
-        problems = [
-            Problem(stray, NO_TILE, "move it out of the folder of tiles", drops=()) for stray in sorted(self._strays)
-        ]
-        problems += [
-            Problem(table, "is a folder, not a table", "put the file of that name in its place, or remove it")
-            for table in TABLES
-            if (self.directory / table).is_dir()
-        ]
-        found = {name: Entry(name, name, size, _FileReader(path)) for name, (path, size) in sorted(self._files.items())}
+        problems = sorted(self._problems, key=lambda problem: problem.file)
+        found = dict(sorted(self._files.items()))
         for role, path in self._zips:
             try:
                 list_zip(role, os.path.basename(path), _opened(path), memory, found, problems)
             except ZIP_ERRORS as error:
                 problems.append(Problem(os.path.basename(path), f"cannot be read as a zip ({error})", ALL_AGAIN))
-        for entry in [entry for entry in found.values() if entry.size > _limit(entry.name)]:
-            del found[entry.name]
-            what = f"is {entry.size:,} bytes long; at most {_limit(entry.name):,} are read"
-            drops = None if entry.name in TABLES else (tile_name(entry.name).id,)
-            problems.append(Problem(entry.place, what, ALL_AGAIN, drops))
         if not any(name.count("/") for name in found) and not problems:
             problems.append(self._nothing())
         return found, problems
 
-    def _list(self) -> list[str]:
-        """Fill in what lies where; returns a line for each file, for the fingerprint."""
+    def _list(self) -> Iterator[str]:
+        """Fill in what lies where; yields a line for each file, for the fingerprint."""
         if self.directory.is_file():
-            status = self.directory.stat()
             self._zips = [(OUTER_ZIP, str(self.directory))]
-            return [f"{self.directory.name} {_state(status)}"]
+            yield f"{self.directory.name} {_state(self.directory.stat())}"
+            return
         if not self.directory.is_dir():
             raise SurveyError([self._nothing()])
-        lines: list[str] = []
         found_folders = [folder for folder in FOLDERS if (self.directory / folder).is_dir()]
         for folder in found_folders:
-            self._list_tiles(folder, lines, may_hold_sections=True)
+            yield from self._list_tiles(folder, may_hold_sections=True)
         for table in TABLES:
             path = self.directory / table
             if _is_file(path):
-                status = _status(path)
-                self._files[table] = (str(path), status.st_size)
-                lines.append(f"{table} {_state(status)}")
+                yield self._add(table, path)
             elif path.is_dir():
-                lines.append(f"{table} folder")
+                remedy = "put the file of that name in its place, or remove it"
+                self._problems.append(Problem(table, "is a folder, not a table", remedy))
+                yield f"{table} folder"
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
         for role in (*ZIPS, OUTER_ZIP):
             path = self.directory / role
@@ -107,24 +91,27 @@ class Source:
                 if role == OUTER_ZIP and (found_folders or self._zips):
                     continue  # it was unpacked already, in part: what lies beside it counts
                 self._zips.append((role, str(path)))
-                lines.append(f"{role} {_state(_status(path))}")
-        return lines
+                yield f"{role} {_state(_status(path))}"
 
-    def _list_tiles(self, folder: str, lines: list[str], *, may_hold_sections: bool) -> None:
+    def _list_tiles(self, folder: str, *, may_hold_sections: bool) -> Iterator[str]:
         with os.scandir(self.directory / folder) as listing:
             for item in listing:
                 name = f"{folder}/{item.name}"
                 if is_litter(item.name):
                     continue
                 if item.name.endswith(SUFFIXES) and _is_file(item):
-                    status = _status(item)
-                    self._files[name] = (item.path, status.st_size)
-                    lines.append(f"{name} {_state(status)}")
+                    yield self._add(name, item)
                 elif may_hold_sections and ID.fullmatch(item.name) and item.is_dir():
-                    self._list_tiles(name, lines, may_hold_sections=False)
+                    yield from self._list_tiles(name, may_hold_sections=False)
                 else:
-                    self._strays.append(name)
-                    lines.append(f"{name} stray")
+                    self._problems.append(Problem(name, NO_TILE, "move it out of the folder of tiles", drops=()))
+                    yield f"{name} stray"
+
+    def _add(self, name: str, item: os.DirEntry[str] | Path) -> str:
+        """Take a file under its name in Kaggle's layout; returns its line."""
+        status = _status(item)
+        self._files[name] = Entry(name, name, status.st_size, partial(_read, os.fspath(item)))
+        return f"{name} {_state(status)}"
 
     def _nothing(self) -> Problem:
         others = _surveys_near(self.directory) if self.directory.is_dir() else []
@@ -153,26 +140,14 @@ def truth_files(directory: Path, ids: Iterable[str]) -> dict[str, Entry]:
             path = directory / "truth" / "masks" / f"{tile}{suffix}"
             if _is_file(path):
                 name = f"truth/masks/{path.name}"
-                files[tile] = Entry(name, str(path), _status(path).st_size, _FileReader(str(path)))
+                files[tile] = Entry(name, str(path), _status(path).st_size, partial(_read, str(path)))
                 break
     return files
 
 
-class _FileReader:
-    """Reads one file; a class, because 26,000 of them are made and each should be small."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __call__(self) -> bytes:
-        with _opened(self.path, buffering=0) as file:
-            return file.read()
-
-
-def _limit(name: str) -> int:
-    return MAX_TABLE_BYTES if name in TABLES else MAX_TILE_BYTES
+def _read(path: str) -> bytes:
+    with _opened(path, buffering=0) as file:
+        return file.read()
 
 
 def _state(status: os.stat_result) -> str:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 
-from salt_ray.survey.layout import ID, ID_RULE, TABLES, Entry
+from salt_ray.survey.layout import DEPTHS_CSV, ID, ID_RULE, SUBMISSION_CSV, TRAIN_CSV, Entry
 from salt_ray.survey.problems import Problem
 
-TRAIN_CSV, DEPTHS_CSV, SUBMISSION_CSV = TABLES
+#: A table of a million masks stays below.
+MAX_TABLE_BYTES = 256 << 20
+#: Rows of each table that is there, by its name: text by id.
+Tables = dict[str, dict[str, str]]
 
 
-def read_tables(
-    entries: dict[str, Entry], problems: list[Problem], digests: dict[str, bytes]
-) -> dict[str, dict[str, str]]:
-    """Rows of each table that is there: text by id."""
+def read_tables(entries: dict[str, Entry], problems: list[Problem]) -> Tables:
+    """The tables that can be used; what is wrong with others, or with rows, joins the problems."""
     tables = {}
     for name, column in ((TRAIN_CSV, "rle_mask"), (DEPTHS_CSV, "z"), (SUBMISSION_CSV, "rle_mask")):
         if name in entries:
             try:
-                content = entries[name].read()
-                tables[name], wrong = read_table(content, entries[name].place, column)
+                if entries[name].size > MAX_TABLE_BYTES:
+                    raise ValueError(f"is {entries[name].size:,} bytes long; at most {MAX_TABLE_BYTES:,} are read")
+                tables[name], wrong = read_table(entries[name].read(), entries[name].place, column)
             except (OSError, ValueError) as error:
                 remedy = f"expected comma-separated text with the columns id and {column}"
                 problems.append(Problem(entries[name].place, str(error), remedy))
                 continue
-            digests[name] = hashlib.sha256(content).digest()
             problems += wrong
     return tables
 

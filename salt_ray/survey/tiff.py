@@ -24,7 +24,7 @@ from salt_ray.survey.problems import Unsuited
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _STRIPS, _ROWS, _STRIP_BYTES = 256, 257, 258, 259, 273, 278, 279
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SUB_PAGES, _FORMAT = 317, 322, 323, 324, 325, 330, 339
-_GDAL_METADATA = 42112
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 #: By (bits, sample format): 1 is unsigned, 2 signed, 3 floating point.
 _TYPES = {(8, 1): np.uint8, (16, 1): np.uint16, (16, 2): np.int16, (32, 3): np.float32}
 _NONE, _PACKBITS = 1, 32773
@@ -51,7 +51,19 @@ _LAYOUT |= {_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, *_VALUES}
 #: EXIF, IPTC, Photoshop, ICC, GeoTIFF, GDAL, ImageJ, Micro-Manager, padding. (XMP may turn it, which is asked Pillow.)
 _DESCRIPTIONS = {263, 269, 270, 271, 272, 274, 280, 281, 282, 283, 285, 286, 287, 288, 289, 296, 297, 301, 305, 306}
 _DESCRIPTIONS |= {315, 316, 318, 319, 337, 340, 341, 700, 33432, 33550, 33723, 33922, 34264, 34377, 34665, 34675, 34735}
-_DESCRIPTIONS |= {34736, 34737, 34853, 37724, *range(40091, 40096), 40965, _GDAL_METADATA, 42113, 50838, 50839, 51123}
+_DESCRIPTIONS |= {
+    34736,
+    34737,
+    34853,
+    37724,
+    *range(40091, 40096),
+    40965,
+    _GDAL_METADATA,
+    _GDAL_NODATA,
+    50838,
+    50839,
+    51123,
+}
 _DESCRIPTIONS |= {59932, 59933}
 #: Items of GDAL's metadata that turn samples into amplitudes.
 _SCALING = re.compile(r"""<Item\b[^>]*\brole=["'](scale|offset)["'][^>]*>\s*([^<]*?)\s*<""")
@@ -63,7 +75,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticE
 _BAD_DIRECTORY = "is cut off or damaged (its directory)"
 
 
-def decode_grey(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     """Grey values of a TIFF of one page and one channel.
 
     Args:
@@ -99,6 +111,18 @@ def decode_grey(content: bytes) -> np.ndarray:
     return pixels.astype(dtype)  # Pillow keeps int16 as int32, and uint16 in the file's byte order
 
 
+def declared_nodata(content: bytes) -> float | None:
+    """The value that a TIFF which ``decode`` reads says to stand for no data; None where it names none.
+
+    GDAL and GeoTIFFs name it as text.
+    """
+    text = str(_directory(content).get(_GDAL_NODATA))
+    try:
+        return float(text.strip("\0 "))
+    except ValueError:
+        return None
+
+
 @functools.cache
 def _silence_libtiff() -> None:
     """libtiff would print a line of its own about damaged data, amid ours; Pillow raises all the same."""
@@ -110,8 +134,6 @@ def _silence_libtiff() -> None:
 
 def _directory(content: bytes) -> ImageFileDirectory_v2:
     """The tags of the file's only page, all of which are known."""
-    if not content:
-        raise ValueError("is empty")
     order = {b"II": "little", b"MM": "big"}.get(content[:2])
     kind = content[2:4] if order == "little" else content[3:1:-1]
     if order is None or kind not in (b"*\0", b"+\0"):

@@ -6,7 +6,8 @@ import io
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter, tile_name
@@ -28,24 +29,18 @@ ZIP_ERRORS = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
 _UNPACK = "unpack the outer zip and name the folder with --data DIR"
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """Reads one member of a zip."""
-
-    archive: zipfile.ZipFile
-    info: zipfile.ZipInfo
-
-    def __call__(self) -> bytes:
-        if self.info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"is packed by method {self.info.compress_type} in its zip; only 0 and 8 are read")
-        try:
-            with self.archive.open(self.info) as stream:
-                data = stream.read(self.info.file_size)  # zipfile inflates hardly more than it is asked for
-        except ZIP_ERRORS as error:
-            raise ValueError(f"is damaged in its zip ({error})") from None
-        if len(data) != self.info.file_size:
-            raise ValueError("is damaged in its zip (it ends too early)")
-        return data
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The content of one member of a zip."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"is packed by method {info.compress_type} in its zip; only 0 and 8 are read")
+    try:
+        with archive.open(info) as stream:
+            data = stream.read(info.file_size)  # zipfile inflates hardly more than it is asked for
+    except ZIP_ERRORS as error:
+        raise ValueError(f"is damaged in its zip ({error})") from None
+    if len(data) != info.file_size:
+        raise ValueError("is damaged in its zip (it ends too early)")
+    return data
 
 
 class _Listed:
@@ -93,7 +88,7 @@ def list_zip(
     for info in archive.infolist():
         path = info.filename.replace("\\", "/")
         steps = [step for step in path.split("/") if step not in ("", ".")]
-        entry = Entry("/".join(steps), f"{label}: {info.filename}", info.file_size, _Member(archive, info))
+        entry = Entry("/".join(steps), f"{label}: {info.filename}", info.file_size, partial(_read, archive, info))
         if path.startswith("/") or ".." in steps or path[1:2] == ":":
             what = "has a name that leads out of the zip"
             problems.append(Problem(entry.place, what, "do not use this zip; get it again"))

@@ -100,7 +100,7 @@ def train_fold(
         RunError: the run directory holds this fold with other settings.
     """
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
-    fold_folder, starting_point = folders[0].path.parent, None
+    fold_folder, starting_point = run.fold(task.training.name, task.fold), None
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
     work = FoldWork(task, tiles, device, report, say, ownership, micro_batch)
     tune_for_fixed_shapes(device)

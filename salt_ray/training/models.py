@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from salt_ray.artifacts import RunDirectory
@@ -22,6 +22,7 @@ class FoldModel:
         index: of the stage in its training.
         folder: of the stage.
         marker: what the stage came to: ``epochs``, ``best_epoch``, ``best_score``.
+        better: the model that would be taken today, where this one has predicted and does worse.
     """
 
     training: str
@@ -30,6 +31,7 @@ class FoldModel:
     index: int
     folder: StoragePath
     marker: dict[str, Any]
+    better: FoldModel | None = None
 
     @property
     def checkpoint(self) -> StoragePath:
@@ -44,6 +46,17 @@ class FoldModel:
     def text(self) -> str:
         """For people."""
         return f"{self.stage} (scored {self.score:.4f} in epoch {self.marker['best_epoch']})"
+
+    @property
+    def remark(self) -> str | None:
+        """What to say where there is a better one."""
+        if self.better is None:
+            return None
+        name = fold_name(self.training, self.fold)
+        return (
+            f"{name} has predicted with stage {self.text}; best is {self.better.text}: "
+            "predict --again predicts with that"
+        )
 
 
 def trained_stages(run: RunDirectory, training: Training, fold: int) -> list[FoldModel]:
@@ -76,25 +89,14 @@ def fold_models(run: RunDirectory, training: Training, fold: int, choice: Choice
         return []
     chosen = preferred(stages, choice)
     predicted = [stage for stage in stages if (_prediction(run, stage) / "inputs.json").exists()]
-    return [predicted[-1] if predicted and predicted[-1].index > chosen.index else chosen]
+    if not predicted or predicted[-1].index <= chosen.index:
+        return [chosen]
+    return [replace(predicted[-1], better=chosen if chosen.score > predicted[-1].score else None)]
 
 
 def preferred(stages: list[FoldModel], choice: Choice) -> FoldModel:
     """The best of a fold's stages, of equal ones the first; or the last one."""
     return stages[-1] if choice == "last" else max(stages, key=lambda stage: stage.score)
-
-
-def passed_over(run: RunDirectory, training: Training, fold: int, choice: Choice) -> str | None:
-    """What to say of a fold that has predicted with another model than would be taken today; None of others."""
-    models = fold_models(run, training, fold, choice)
-    chosen = models and preferred(trained_stages(run, training, fold), choice)
-    if not models or chosen.score <= models[0].score:
-        return None
-    name = fold_name(training.name, fold)
-    return (
-        f"{name} has predicted with stage {models[0].text}; {choice} is {chosen.text}: "
-        "predict --again predicts with that"
-    )
 
 
 def other_predictions(run: RunDirectory, training: Training, fold: int, choice: Choice) -> list[StoragePath]:

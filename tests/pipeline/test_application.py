@@ -21,7 +21,7 @@ from salt_ray.errors import RunError
 from salt_ray.experiment_file import override
 from salt_ray.inference.predict import Model
 from salt_ray.metric import score
-from salt_ray.pipeline.application import Application
+from salt_ray.pipeline.application import apply
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.terminal import Terminal
@@ -106,9 +106,9 @@ def test_on_a_ray_it_writes_the_same(road: Road, undisturbed: Path, other: Path,
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
-def application(run: Path, experiment: Experiment, data: Path) -> Application:
+def applied(run: Path, experiment: Experiment, data: Path, to: str = "new") -> None:
     trained = TrainedRun(RunDirectory(run), experiment)
-    return Application(trained, data, RunDirectory(run / "new"), Terminal(quiet=True))
+    apply(trained, data, RunDirectory(run / to), LocalEngine(), Terminal(quiet=True))
 
 
 def test_what_cannot_be_applied_is_a_sentence(
@@ -116,20 +116,19 @@ def test_what_cannot_be_applied_is_a_sentence(
 ) -> None:
     run = undisturbed
     with pytest.raises(RunError, match=r"was trained on the tiles in .*: predict and submit"):
-        application(run, tiny, survey)
+        applied(run, tiny, survey)
     with pytest.raises(RunError, match=r"other settings \(experiment.network.decoder.dropout: 0.2 there, 0.5 now\)"):
-        application(run, override(tiny, ["network.decoder.dropout=0.5"]), other)
+        applied(run, override(tiny, ["network.decoder.dropout=0.5"]), other)
     assert not (run / "new").exists()
     with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
-        trained = TrainedRun(RunDirectory(run), tiny)
-        Application(trained, other, RunDirectory(run), Terminal(quiet=True)).run(LocalEngine())
+        applied(run, tiny, other, to=".")
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.here_alone(*words, code=1)
 
 
 def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish that run with pipeline"):
-        application(tmp_path, tiny, other)
+        applied(tmp_path, tiny, other)
     (tmp_path / "seed-7").mkdir()
     with pytest.raises(RunError, match=r"holds a run for each seed: take one of them, .*seed-7"):
-        application(tmp_path, tiny, other)
+        applied(tmp_path, tiny, other)

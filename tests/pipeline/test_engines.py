@@ -108,7 +108,7 @@ def test_chunks_are_written_by_their_models_and_come_back_once(
     models = [CheckpointFolder(expected.stage("random", fold, "plateau")).best_path for fold in range(2)]
     places = [np.arange(0, 10), np.arange(10, 24)[::-1]]
     chunks = [
-        Chunk(model, number, tiles, chunk_path(tmp_path / str(fold), number))
+        Chunk(model, tiles, chunk_path(tmp_path / str(fold), number))
         for number, tiles in enumerate(places)
         for fold, model in enumerate(models)
     ]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -251,6 +252,13 @@ def test_training_from_python_does_what_the_command_does(
     run = salt_ray.train(experiment, survey, tmp_path / "run", quiet=True)
     assert results(tmp_path / "run") == results(undisturbed)
     assert isinstance(run, salt_ray.TrainedRun) and run.scores() == load_run(undisturbed).scores()
+
+
+@pytest.mark.parametrize("begin", [salt_ray.train, salt_ray.tune])
+def test_an_engine_that_there_is_not_begins_no_run(begin: Callable, tiny: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(salt_ray.SaltRayError, match="there is no engine 'rya': choose 'ray' or 'local', or give one"):
+        begin(tiny, tmp_path / "survey", tmp_path / "run", engine="rya")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_public_names_are_there(tiny: Experiment) -> None:

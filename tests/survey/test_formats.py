@@ -12,7 +12,7 @@ import pytest
 from kaggle_layout import LABELLED, PX, UNLABELLED, truth, write_png, write_survey, write_table
 from PIL import Image
 
-from salt_ray.survey.formats import decode_image, decode_mask
+from salt_ray.survey.decoding import decode_image, decode_mask
 from salt_ray.survey.problems import SurveyError, Unsuited
 from salt_ray.survey.tiles import Survey, load_survey
 
@@ -221,6 +221,12 @@ def test_a_file_is_read_by_its_name_and_not_by_its_first_bytes():
             decode("TIFF", "train/images/a.tif", content)
         with pytest.raises(Unsuited, match="is PNG, but most files of its kind are TIFF"):
             decode("TIFF", "train/images/a.png", content)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy"])
+def test_an_empty_file_is_said_to_be_empty(name: str):
+    with pytest.raises(ValueError, match="is empty"):
+        decode_mask(None, f"train/masks/{name}", b"")
 
 
 def of_python_2(path: Path) -> None:

@@ -24,7 +24,8 @@ from kaggle_layout import (
     write_survey,
 )
 
-from salt_ray.survey import source
+from salt_ray.survey import decoding, tables
+from salt_ray.survey.folder import read_tiles
 from salt_ray.survey.tiles import SurveyError, load_survey
 
 
@@ -239,11 +240,22 @@ def test_nothing_left_raises(survey: Path, cache: Path):
 
 
 def test_a_file_above_the_limit_is_not_read(survey: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(source, "MAX_TILE_BYTES", (survey / IMAGE).stat().st_size)
+    monkeypatch.setattr(decoding, "MAX_TILE_BYTES", (survey / IMAGE).stat().st_size)
     with open(survey / IMAGE, "ab") as file:
         file.write(b"x")
     with pytest.raises(SurveyError, match=r"a4.png: is \d+ bytes long"):
         load_survey(survey, cache=cache)
+
+
+def test_the_limit_holds_for_tables_and_for_tiles_in_no_layout(
+    survey: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", (survey / "depths.csv").stat().st_size - 1)
+    with pytest.raises(SurveyError, match=r"(?m)^depths.csv: is \d+ bytes long; at most \d+ are read"):
+        load_survey(survey, cache=cache, skip_bad=True)
+    monkeypatch.setattr(decoding, "MAX_TILE_BYTES", (survey / TEST).stat().st_size - 1)
+    with pytest.raises(SurveyError, match=r"b-1.png: is \d+ bytes long; at most \d+ are read"):
+        read_tiles(survey / "test/images")
 
 
 def test_a_line_of_the_error_is_one_line(survey: Path, cache: Path):

@@ -10,8 +10,9 @@ from PIL import Image, TiffImagePlugin
 
 from salt_ray.survey.amplitudes import MIDDLE_GREY
 from salt_ray.survey.meaning import AS_FOUND, Meaning
-from salt_ray.survey.nodata import declared, masked, valid
+from salt_ray.survey.nodata import masked, valid
 from salt_ray.survey.problems import SurveyError
+from salt_ray.survey.tiff import declared_nodata
 from salt_ray.survey.tiles import Survey, load_survey
 
 PX, TILES, TAG = 12, 30, 42113
@@ -142,8 +143,4 @@ def test_the_value_counts_as_the_type_holds_it(dtype: str, value: float, missing
 )
 def test_the_tag_is_a_number_as_text(tag: str | None, value: float | None, tmp_path: Path) -> None:
     write(tmp_path / "a.tif", np.zeros((2, 2), np.float32), tag)
-    assert declared((tmp_path / "a.tif").read_bytes()) == value
-
-
-def test_what_is_no_tiff_names_nothing() -> None:
-    assert declared(b"II*\0") is None and declared(b"") is None
+    assert declared_nodata((tmp_path / "a.tif").read_bytes()) == value

@@ -11,7 +11,7 @@ import pytest
 from numpy.lib import format as npy_format
 
 from salt_ray.survey.memory import MAX_EDGE_PX
-from salt_ray.survey.npy import decode_array
+from salt_ray.survey.npy import decode
 from salt_ray.survey.problems import Unsuited
 
 NOISE = np.random.default_rng(0).integers(-90, 90, (9, 7))
@@ -34,13 +34,13 @@ def handmade(descr: str, shape: str, data: bytes = b"", order: str = "False") ->
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_values_are_exact_and_in_the_order_of_the_machine(kind: str, version: tuple[int, int], order: str):
     values = np.asarray(NOISE.astype(kind), order=order)
-    decoded = decode_array(encoded(values, version))
+    decoded = decode(encoded(values, version))
     assert decoded.dtype == values.dtype.newbyteorder("=") and decoded.dtype.isnative
     np.testing.assert_array_equal(decoded, values)
 
 
 def test_a_part_of_a_larger_array_is_read_as_it_was_saved():
-    np.testing.assert_array_equal(decode_array(encoded(NOISE[::2, 1:-1])), NOISE[::2, 1:-1], strict=True)
+    np.testing.assert_array_equal(decode(encoded(NOISE[::2, 1:-1])), NOISE[::2, 1:-1], strict=True)
 
 
 @pytest.mark.parametrize("kind", ["?", "<i2", ">f8"])
@@ -48,13 +48,13 @@ def test_every_cut_is_found(kind: str):
     content = encoded(NOISE.astype(kind))
     for length in range(len(content)):
         with pytest.raises(ValueError, match=r"is cut off|is empty"):
-            decode_array(content[:length])
+            decode(content[:length])
 
 
 @pytest.mark.parametrize("more", [b"\0", b"junk", encoded(NOISE)])
 def test_bytes_after_the_array_are_found(more: bytes):
     with pytest.raises(ValueError, match="is damaged"):
-        decode_array(encoded(NOISE) + more)
+        decode(encoded(NOISE) + more)
 
 
 class Trap:
@@ -73,7 +73,7 @@ def test_objects_are_refused_and_not_unpickled():
     with pytest.raises(BaseException, match="it was unpickled"):
         pickle.loads(content[content.index(b"\n") + 1 :])
     with pytest.raises(Unsuited, match="holds Python objects where numbers are read"):
-        decode_array(content)
+        decode(content)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_objects_are_refused_and_not_unpickled():
 )
 def test_what_is_no_number_is_refused(values: np.ndarray):
     with pytest.raises(Unsuited, match="where numbers are read"):
-        decode_array(encoded(values))
+        decode(encoded(values))
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4, 1), (1, 3, 4), (0, 3), (3, 0), (0,)])
 def test_what_has_no_rows_and_columns_is_refused(shape: tuple[int, ...]):
     with pytest.raises(Unsuited, match="a tile has rows and columns"):
-        decode_array(encoded(np.zeros(shape)))
+        decode(encoded(np.zeros(shape)))
 
 
 @pytest.mark.parametrize("shape", [(MAX_EDGE_PX + 1, 1), (1, MAX_EDGE_PX + 1), (2**31, 2**31), (2**64, 1), (10**60, 3)])
@@ -104,7 +104,7 @@ def test_a_header_that_claims_a_huge_array_is_refused_before_anything_is_allocat
     content = handmade("'<f8'", str(shape), bytes(64))
     tracemalloc.start()
     with pytest.raises(Unsuited, match=f"at most {MAX_EDGE_PX} are read"):
-        decode_array(content)
+        decode(content)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
@@ -114,7 +114,7 @@ def test_the_largest_array_that_may_be_is_not_allocated_where_the_file_does_not_
     content = handmade("'<f8'", f"({MAX_EDGE_PX}, {MAX_EDGE_PX})", bytes(64))
     tracemalloc.start()
     with pytest.raises(ValueError, match="is cut off"):
-        decode_array(content)
+        decode(content)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
@@ -124,7 +124,7 @@ def test_the_largest_array_that_may_be_is_not_allocated_where_the_file_does_not_
 def test_other_versions_are_named(version: tuple[int, int]):
     content = encoded(NOISE)
     with pytest.raises(Unsuited, match=rf"version {version[0]}\.{version[1]}"):
-        decode_array(content[:6] + bytes(version) + content[8:])
+        decode(content[:6] + bytes(version) + content[8:])
 
 
 DESCRIPTIONS = """
@@ -137,13 +137,13 @@ DESCRIPTIONS = """
 @pytest.mark.parametrize("shape", ["(2, 2)", "(True, 2)", "(-1, 2)", "(2,", "None", "2"])
 def test_a_header_of_any_literals_is_refused(descr: str, shape: str):
     with pytest.raises(ValueError):
-        decode_array(handmade(descr, shape, bytes(16)))
+        decode(handmade(descr, shape, bytes(16)))
 
 
 def test_a_header_of_python_2_is_read():
     """Its long integers; numpy warns of them, which is silent where a survey is read."""
     with pytest.warns(UserWarning, match="Python 2"):
-        assert decode_array(handmade("'<f4'", "(2L, 2L)", bytes(16))).shape == (2, 2)
+        assert decode(handmade("'<f4'", "(2L, 2L)", bytes(16))).shape == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ def test_a_header_of_python_2_is_read():
 )
 def test_a_header_that_is_none_is_damaged(header: bytes):
     with pytest.raises(ValueError, match=r"is cut off or damaged \(its header\)"):
-        decode_array(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+        decode(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
 
 
 def test_a_header_of_any_length_is_not_parsed():
     with pytest.raises(ValueError, match="its header"):
-        decode_array(handmade("'<f4'" + " " * 5000, "(2, 2)", bytes(16)))
+        decode(handmade("'<f4'" + " " * 5000, "(2, 2)", bytes(16)))
 
 
 @pytest.mark.parametrize("content", [b"no array", b"PK\x03\x04", b"\x93NUMPI\x01\x00", b"\x89PNG\r\n\x1a\n"])
 def test_another_file_is_named_as_such(content: bytes):
     with pytest.raises(ValueError, match="is not an NPY file"):
-        decode_array(content)
+        decode(content)
 
 
 def test_changed_bytes_are_refused_or_give_an_array_of_numbers():
@@ -180,7 +180,7 @@ def test_changed_bytes_are_refused_or_give_an_array_of_numbers():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's, of headers as Python 2 wrote them
             try:
-                decoded = decode_array(bytes(changed))
+                decoded = decode(bytes(changed))
             except ValueError:
                 continue
         assert decoded.nbytes == NOISE.size * 2 and decoded.ndim == 2 and decoded.dtype.kind in "biuf"

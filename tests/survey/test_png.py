@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from salt_ray.survey.memory import MAX_EDGE_PX
-from salt_ray.survey.png import decode_grey
+from salt_ray.survey.png import decode
 from salt_ray.survey.problems import Unsuited
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 7), np.uint8)
@@ -59,7 +59,7 @@ def as_text(profile: bytes) -> bytes:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_values_are_exact(dtype: type, channels: int):
     pixels = GREY.astype(dtype) * (257 if dtype is np.uint16 else 1)
-    decoded = decode_grey(encoded(np.repeat(pixels[..., None], channels, axis=2)))
+    decoded = decode(encoded(np.repeat(pixels[..., None], channels, axis=2)))
     np.testing.assert_array_equal(decoded, pixels, strict=True)
 
 
@@ -67,27 +67,27 @@ def test_every_cut_is_found():
     content = encoded(GREY)
     for length in range(len(content)):
         with pytest.raises(ValueError, match=r"cut off|empty"):
-            decode_grey(content[:length])
+            decode(content[:length])
 
 
 def test_every_flipped_bit_is_found():
     content = encoded(GREY)
     for at in range(len(content)):
         with pytest.raises(ValueError):
-            decode_grey(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            decode(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
 
 
 def test_right_checksums_over_wrong_data_are_refused():
     rows = b"".join(b"\0" + row.tobytes() for row in GREY)
-    np.testing.assert_array_equal(decode_grey(handmade(7, 9, zlib.compress(rows))), GREY)
+    np.testing.assert_array_equal(decode(handmade(7, 9, zlib.compress(rows))), GREY)
     for data in (b"junk", zlib.compress(rows)[:-6]):
         with pytest.raises(ValueError, match="is damaged"):
-            decode_grey(handmade(7, 9, data))
+            decode(handmade(7, 9, data))
 
 
 def test_a_header_that_claims_a_huge_picture_is_refused():
     with pytest.raises(ValueError, match=f"at most {MAX_EDGE_PX}"):
-        decode_grey(handmade(MAX_EDGE_PX + 1, 9, b""))
+        decode(handmade(MAX_EDGE_PX + 1, 9, b""))
 
 
 SRGB = b"icc\0\0" + zlib.compress(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -108,13 +108,13 @@ SRGB = b"icc\0\0" + zlib.compress(ImageCms.ImageCmsProfile(ImageCms.createProfil
 )
 def test_chunks_that_describe_a_picture_change_nothing_and_nothing_is_printed(chunks: list, capfd):
     """libpng has a line of its own for each profile that it finds fault with, for damaged times and more."""
-    np.testing.assert_array_equal(decode_grey(with_chunks(*chunks)), GREY, strict=True)
+    np.testing.assert_array_equal(decode(with_chunks(*chunks)), GREY, strict=True)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_grey_palette_is_read_as_it_is_shown():
     greys = np.arange(255, -1, -1, dtype=np.uint8)
-    np.testing.assert_array_equal(decode_grey(with_chunks((b"PLTE", greys.repeat(3).tobytes()), colour=3)), greys[GREY])
+    np.testing.assert_array_equal(decode(with_chunks((b"PLTE", greys.repeat(3).tobytes()), colour=3)), greys[GREY])
 
 
 def animation() -> bytes:
@@ -141,10 +141,10 @@ def animation() -> bytes:
 )
 def test_another_kind_of_png_is_named(content: bytes, says: str, capfd: pytest.CaptureFixture[str]):
     with pytest.raises(Unsuited, match=says):
-        decode_grey(content)
+        decode(content)
     assert capfd.readouterr() == ("", "")
 
 
 def test_exif_that_cannot_be_read_may_turn_the_picture():
     with pytest.raises(ValueError, match="its EXIF or XMP data"):
-        decode_grey(with_chunks((b"tEXt", b"Raw profile type exif\0\nexif\n  9\nno hex")))
+        decode(with_chunks((b"tEXt", b"Raw profile type exif\0\nexif\n  9\nno hex")))

@@ -13,9 +13,10 @@ import pytest
 from kaggle_layout import IMAGE, assert_same, change_bytes, flip, write_survey
 
 from salt_ray.survey import memory
+from salt_ray.survey import zips as zip_files
 from salt_ray.survey.source import Source
 from salt_ray.survey.tiles import SurveyError, load_survey
-from salt_ray.survey.zips import OUTER_ZIP, _Member
+from salt_ray.survey.zips import OUTER_ZIP
 
 
 @pytest.fixture
@@ -163,14 +164,14 @@ def test_zips_in_the_zip_do_not_fill_the_memory(
     [problem] = [problem for problem in raised.value.problems if "may take" in problem.what]
     assert problem.file.endswith(".zip: train.zip") and "unpack the outer zip" in problem.remedy
     monkeypatch.setattr(memory, "usable_bytes", lambda: 4 << 30)
-    read = _Member.__call__
+    read = zip_files._read
 
-    def short_of_memory(reader: _Member) -> bytes:
-        if reader.info.filename == "train.zip":
+    def short_of_memory(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+        if info.filename == "train.zip":
             raise MemoryError
-        return read(reader)
+        return read(archive, info)
 
-    monkeypatch.setattr(_Member, "__call__", short_of_memory)
+    monkeypatch.setattr(zip_files, "_read", short_of_memory)
     with pytest.raises(SurveyError, match=r"train\.zip: does not fit into the memory"):
         load_survey(tmp_path / "outer", cache=cache)
 

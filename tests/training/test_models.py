@@ -9,7 +9,7 @@ import pytest
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Training
-from salt_ray.training.models import fold_models, other_predictions, passed_over, trained_stages
+from salt_ray.training.models import fold_models, other_predictions, trained_stages
 
 
 @pytest.fixture
@@ -50,8 +50,7 @@ def test_the_best_stage_predicts(
     assert chosen(run, training) == [best]
     assert chosen(run, training, "last") == ["cosine"]
     (model,) = fold_models(run, training, 0, "best")
-    assert model.checkpoint == run.stage("random", 0, best) / "best.pt"
-    assert passed_over(run, training, 0, "best") is None
+    assert model.checkpoint == run.stage("random", 0, best) / "best.pt" and model.remark is None
 
 
 def test_a_fold_has_no_model_before_its_last_stage_has_ended(run: RunDirectory, training: Training) -> None:
@@ -59,7 +58,6 @@ def test_a_fold_has_no_model_before_its_last_stage_has_ended(run: RunDirectory, 
     finish(run, plateau=0.9)
     assert [stage.stage for stage in trained_stages(run, training, 0)] == ["plateau"]
     assert chosen(run, training) == []
-    assert passed_over(run, training, 0, "best") is None
     assert other_predictions(run, training, 0, "best") == []
 
 
@@ -67,9 +65,10 @@ def test_what_has_predicted_stays_until_it_is_asked_for_again(run: RunDirectory,
     finish(run, plateau=0.7, cosine=0.6)
     predict(run, "cosine")
     assert chosen(run, training) == ["cosine"]
-    assert "stage cosine (scored 0.6000 in epoch 3); best is plateau (scored 0.7000" in passed_over(
-        run, training, 0, "best"
-    )
+    (model,) = fold_models(run, training, 0, "best")
+    assert "stage cosine (scored 0.6000 in epoch 3); best is plateau (scored 0.7000" in model.remark
+    (model,) = fold_models(run, training, 0, "last")
+    assert model.remark is None
     (folder,) = other_predictions(run, training, 0, "best")
     assert folder == run.prediction("random", 0, "cosine")
     (folder / "inputs.json").unlink()
