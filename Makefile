@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "salt-ray needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.11")'
 	@echo 'installing into $(VENV): one to three minutes'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[weights,test,bench]'
 	@touch $@
 
 demo: install

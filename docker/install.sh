@@ -16,7 +16,7 @@ if [ "$(cat "$environment/installed" 2> /dev/null)" = "$stamp" ]; then
 fi
 
 # The project itself is left out: its code comes with every job, so a change of it needs no new installation.
-# aws: the head's autoscaler talks to EC2.
+# aws: the head's autoscaler talks to EC2. weights: a node need not reach the hub from which timm gets them.
 requirements=$(mktemp)
 trap 'rm -f "$requirements"' EXIT
 python3 - "$source_folder/pyproject.toml" > "$requirements" << 'PYTHON'
@@ -24,7 +24,8 @@ import sys, tomllib
 
 with open(sys.argv[1], "rb") as file:
     project = tomllib.load(file)["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["aws"], sep="\n")
+extras = project["optional-dependencies"]
+print(*project["dependencies"], *extras["aws"], *extras["weights"], sep="\n")
 PYTHON
 
 python3 -m venv "$environment"

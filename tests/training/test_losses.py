@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from salt_ray.config import Plateau, Stage
 from salt_ray.model.network import Logits
-from salt_ray.training.losses import combined_loss, lovasz_hinge, pixel_bce, salt_bce
+from salt_ray.training.losses import combined_loss, lovasz_hinge, pixel_bce, salt_bce, symmetric_lovasz
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -170,3 +170,16 @@ def test_the_gpu_agrees():
     assert there.item() == pytest.approx(
         combined_loss(Logits(logits, salt_logit), masks, _stage(0.75, 0.25)).item(), rel=1e-6
     )
+
+
+def test_the_symmetric_hinge_takes_background_as_it_takes_salt():
+    logits, salt_logit, masks = _batch()
+    losses = symmetric_lovasz(logits, masks)
+    torch.testing.assert_close(symmetric_lovasz(-logits, ~masks), losses)
+    torch.testing.assert_close(symmetric_lovasz(logits, masks.float()), losses)
+    reference = torch.stack([(_reference(x, m) + _reference(-x, ~m)) / 2 for x, m in zip(logits, masks, strict=True)])
+    torch.testing.assert_close(losses.double(), reference, rtol=1e-6, atol=1e-6)
+    empty = (F.elu(1 + logits[0].max()) + 1 + (F.elu(1 + logits[0]) + 1).mean()) / 2
+    assert losses[0].item() == pytest.approx(empty.item(), rel=1e-6)
+    stage = _stage(1.0, 0.0).replace(lovasz="symmetric")
+    assert combined_loss(Logits(logits, salt_logit), masks, stage).item() == pytest.approx(losses.mean().item())

@@ -103,7 +103,8 @@ def test_the_gradient_is_that_of_the_whole_batch(
     """One step of a network whose batch norm and dropout are as in prediction: SGD moves weights by their gradient."""
     monkeypatch.setattr(SaltNet, "train", lambda network, mode=True: nn.Module.train(network, False))
     fields = [
-        f"trainings.0.stages.plateau.{field}" for field in (f"batch_size={batch}", "epochs=1", "optimizer.weight_decay=0.0")
+        f"trainings.0.stages.plateau.{field}"
+        for field in (f"batch_size={batch}", "epochs=1", "optimizer.weight_decay=0.0")
     ]
     task = FoldTask(override(tiny, fields), tiny.trainings[0], 0, tiny_folds)
     training = task.experiment.trainings[0]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from salt_ray.config import Cosine, Plateau, Stage
+from salt_ray.config import Cosine, OneCycle, Plateau, Stage
+from salt_ray.section import ExperimentError
 from salt_ray.training.schedule import Stopping, build_schedule
 
 
@@ -42,8 +43,37 @@ def test_cosine_agrees_with_pytorch_and_restarts() -> None:
     assert ours.epoch == 30
 
 
-@pytest.mark.parametrize("schedule", [Plateau(patience=1), Cosine(epochs_per_cycle=5)], ids=["plateau", "cosine"])
-def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine) -> None:
+def test_one_cycle_agrees_with_pytorch_step_by_step() -> None:
+    epochs, steps = 5, 7
+    cycle = OneCycle(warmup_epochs=0.0, min_lr=1e-4)
+    ours = build_schedule(stage(cycle, lr=0.003).replace(epochs=epochs))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.003)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps, eta_min=1e-4)
+    for _ in range(epochs):
+        for step in range(steps):
+            assert ours.lr_at(step / steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+            optimizer.step()
+            reference.step()
+        ours.step(0.0)
+
+
+def test_one_cycle_rises_in_a_straight_line_and_ends_at_the_lowest() -> None:
+    whole = stage(OneCycle(warmup_epochs=2.0), lr=0.01).replace(epochs=10)
+    schedule = build_schedule(whole)
+    assert [schedule.lr_at(moment) for moment in (0.0, 0.5)] == pytest.approx([0.0, 0.0025])
+    schedule.step(0.0)
+    assert [schedule.lr_at(moment) for moment in (0.0, 0.999999)] == pytest.approx([0.005, 0.01], rel=1e-5)
+    assert build_schedule(whole, {"epoch": 9}).lr_at(1.0) == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(ExperimentError, match=r"warmup_epochs = 2\.0 is not below epochs = 2"):
+        whole.replace(epochs=2)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [Plateau(patience=1), Cosine(epochs_per_cycle=5), OneCycle(warmup_epochs=3.5)],
+    ids=["plateau", "cosine", "one cycle"],
+)
+def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine | OneCycle) -> None:
     scores = np.random.default_rng(1).normal(size=20)
     whole, first = (build_schedule(stage(schedule)) for _ in range(2))
     for value in scores[:9]:
@@ -53,7 +83,7 @@ def test_a_restored_schedule_goes_on(schedule: Plateau | Cosine) -> None:
     for value in scores[9:]:
         whole.step(value)
         second.step(value)
-        assert second.lr == whole.lr
+        assert second.lr == whole.lr and second.lr_at(0.25) == whole.lr_at(0.25)
 
 
 def test_stopping_counts_epochs_since_the_best() -> None:
