@@ -135,7 +135,8 @@ def test_an_installation_is_kept_until_versions_change(project: Path, made_pytho
     environment = tmp_path / "environment"
     log = environment / "bin" / "python.log"
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = sorted([*wanted["dependencies"], *wanted["optional-dependencies"]["aws"]])
+    extras = wanted["optional-dependencies"]
+    requirements = sorted([*wanted["dependencies"], *extras["aws"], *extras["weights"]])
     log.parent.mkdir(parents=True)
 
     (log.parent / "python.broken").touch()
@@ -167,7 +168,8 @@ def test_a_pytorch_without_cuda_is_refused() -> None:
 def test_whatever_is_needed_has_its_version_in_the_constraints() -> None:
     """What pip finds for the image is what it found for this environment, as far as every package of it is pinned."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["aws"]]
+    extras = project["optional-dependencies"]
+    wanted = [Requirement(text) for text in project["dependencies"] + extras["aws"] + extras["weights"]]
     needed: set[str] = set()
     for requirement in wanted:  # it grows
         found = metadata.distribution(requirement.name)

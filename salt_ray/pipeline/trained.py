@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.compatibility import in_todays_names
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
@@ -87,7 +88,7 @@ class TrainedRun:
     def _folder(self, model: FoldModel) -> Folder:
         """The folder of the model's stage, which the experiment has to fit."""
         path = self.directory.stage(model.training, model.fold, model.stage)
-        inputs = load_fields(path / "inputs.json", path, "experiment", "survey")
+        inputs = in_todays_names(load_fields(path / "inputs.json", path, "experiment", "survey"))
         folder = Folder(path, inputs | {"experiment": decisive(self.experiment)})
         _ = folder.done
         return folder
