@@ -40,12 +40,19 @@ def prepare(run: "Run") -> None:
 
 
 @run_command(commands)
-def train(run: "Run", engine: "Engine") -> None:
+def train(
+    run: "Run",
+    engine: "Engine",
+    *,
+    folds: Annotated[
+        list[int] | None, typer.Option(min=0, help="Train this fold only, of every training; any number of times.")
+    ] = None,
+) -> None:
     """Train every fold; the same command again continues what is unfinished and skips what is done."""
     from salt_ray.pipeline import steps
 
     steps.prepare(run)
-    steps.train(run, engine)
+    steps.train(run, engine, folds)
 
 
 @run_command(commands, default="tune")

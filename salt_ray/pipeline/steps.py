@@ -6,14 +6,14 @@ Those that place work take an ``Engine``; the others compute here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from salt_ray import __version__
-from salt_ray.errors import TrainingFailed
+from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import StoredPrediction, StoredRecords
@@ -31,6 +31,7 @@ from salt_ray.storage import StoragePath, load_fields, remove_tree, write_atomic
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.training.models import other_predictions
+from salt_ray.training.task import FoldTask
 
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
 
@@ -103,18 +104,34 @@ def assemble(run: Run) -> None:
     )
 
 
-def train(run: Run, engine: Engine) -> None:
+def train(run: Run, engine: Engine, folds: Collection[int] | None = None) -> None:
     """Train every fold that is not finished.
 
+    Args:
+        folds: of every training only these, so that an idea can be tried on one; None: all. What comes after training
+            needs all of them: a later call trains the others.
+
     Raises:
+        RunError: there is no such fold.
         TrainingFailed: naming every fold that failed, after the others have finished.
     """
-    unfinished = [task for task in run.tasks if not run.models(task)]
-    skipped = len(run.tasks) - len(unfinished)
-    if skipped:
-        run.terminal.say(f"{skipped} of {len(run.tasks)} folds are trained already")
-    if not unfinished:
-        return
+    wanted = [task for task in run.tasks if folds is None or task.fold in folds]
+    if unknown := set(folds or ()) - {task.fold for task in wanted}:
+        last = max(task.fold for task in run.tasks)
+        raise RunError(f"there is no fold {min(unknown)}: choose from 0 … {last}")
+    unfinished = [task for task in wanted if not run.models(task)]
+    if skipped := len(wanted) - len(unfinished):
+        run.terminal.say(f"{skipped} of {len(wanted)} folds are trained already")
+    if unfinished:
+        _train(run, engine, unfinished)
+    for task in wanted if folds is not None else ():
+        (model,) = run.models(task)
+        run.terminal.say(f"{task.name}: {model.text}")
+    if left := [task.name for task in run.tasks if not run.models(task)]:
+        run.terminal.say(f"not trained yet: {', '.join(left)}; predictions need every fold")
+
+
+def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
     from salt_ray.model.network import try_network
 
     # What is wrong with it is said here, not by K workers.

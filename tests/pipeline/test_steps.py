@@ -116,6 +116,19 @@ def test_a_checkpoint_for_folds_is_known_by_its_content_and_not_by_its_path(
         folds(moved)
 
 
+def test_one_fold_is_tried_and_the_others_follow_with_the_same_bytes(
+    road: Road, undisturbed: Path, tmp_path: Path
+) -> None:
+    first = road.here("train", tmp_path, "--folds", "1")
+    assert "random-fold-1: " in first and "(scored 0." in first
+    assert "not trained yet: random-fold-0; predictions need every fold" in first
+    assert not (tmp_path / "trainings" / "random" / "fold-0").exists()
+    assert "random-fold-0 is not trained" in road.refused("predict", tmp_path)
+    assert "there is no fold 2: choose from 0 … 1" in road.refused("train", tmp_path, "--folds", "2")
+    road.here("pipeline", tmp_path)
+    assert results(tmp_path) == results(undisturbed)
+
+
 def test_a_fold_that_fails_is_named_and_the_others_finish(road: Road, tmp_path: Path) -> None:
     """The loss overflows at once in every fold: no retry, no traceback, nothing counted as trained."""
     output = road.here("pipeline", tmp_path, "--set", "trainings.0.stages.plateau.lr=1e30", code=1)
