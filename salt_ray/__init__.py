@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salt_ray.api import load_experiment, train, tune
+    from salt_ray.api import compare, load_experiment, train, tune
     from salt_ray.config import Experiment
     from salt_ray.errors import SaltRayError
     from salt_ray.inference.predictor import Prediction, Predictor
@@ -32,6 +32,7 @@ __all__ = [
     "SaltRayError",
     "TrainedRun",
     "__version__",
+    "compare",
     "load_experiment",
     "load_run",
     "train",
@@ -45,6 +46,7 @@ _FROM = {
     "Predictor": "inference.predictor",
     "SaltRayError": "errors",
     "TrainedRun": "pipeline.trained",
+    "compare": "api",
     "load_experiment": "api",
     "load_run": "pipeline.trained",
     "train": "api",

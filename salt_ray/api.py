@@ -19,6 +19,7 @@ from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.search import search
 from salt_ray.pipeline.trained import TrainedRun
+from salt_ray.report.comparison import Comparison, Tiles, compare_runs
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, storage_path
 from salt_ray.tuning.results import trial_table
@@ -94,6 +95,19 @@ def tune(
     with _at_work(experiment, data, to, engine, quiet) as (run, doing):
         search(run, doing, trials)
     return trial_table(load_study(run.directory))
+
+
+def compare(first: str | StoragePath, second: str | StoragePath, *, on: Tiles = "oof") -> Comparison:
+    """Which of two scored runs scores higher, tile by tile, and how sure that is.
+
+    Args:
+        first, second: run directories, or ones that hold a run for each of several seeds.
+        on: out-of-fold tiles ("oof"), "holdout" or "test".
+
+    Raises:
+        RunError: a run is not scored, or the two have other tiles, labels or mosaics.
+    """
+    return compare_runs(RunDirectory(storage_path(first)), RunDirectory(storage_path(second)), on)
 
 
 @contextlib.contextmanager

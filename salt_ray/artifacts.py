@@ -38,6 +38,7 @@ class RunDirectory:
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, masks.zip, scores.json   the results
+        tile_scores.csv                          the score of every judged tile
         probabilities.zip, tiles.csv             on demand: what stands behind the masks
         report.html                              the results on one page, with pictures
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
@@ -57,6 +58,7 @@ class RunDirectory:
         self.submission = path / "submission.csv"
         self.masks = path / "masks.zip"
         self.scores = path / "scores.json"
+        self.tile_scores = path / "tile_scores.csv"
         self.probabilities = path / "probabilities.zip"
         self.tiles = path / "tiles.csv"
         self.report = path / "report.html"

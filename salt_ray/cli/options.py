@@ -19,6 +19,14 @@ class EngineChoice(StrEnum):
     LOCAL = "local"
 
 
+class SetChoice(StrEnum):
+    """Which tiles two runs are compared on."""
+
+    OOF = "oof"
+    HOLDOUT = "holdout"
+    TEST = "test"
+
+
 Data = Annotated[
     Path,
     typer.Option(

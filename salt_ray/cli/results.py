@@ -17,6 +17,7 @@ from salt_ray.cli.options import (
     Quiet,
     RunDir,
     Set,
+    SetChoice,
     SkipBad,
 )
 from salt_ray.cli.places import kept_path, run_path
@@ -93,6 +94,38 @@ def report(
         from salt_ray.pipeline import steps
 
         steps.report(run)
+
+
+@commands.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A scored run, or one of several seeds.")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another one, on the same tiles.")],
+    on: Annotated[
+        SetChoice, typer.Option(help="Out-of-fold tiles (before the mosaic rules), hold-out, or a known test truth.")
+    ] = SetChoice.OOF,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw the difference and its interval, by share of salt, as a PNG.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which of two runs scores higher, tile by tile, and how sure that is."""
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.report.comparison import compare_runs, comparison_table
+
+    output = Output(quiet, as_json)
+    found = compare_runs(RunDirectory(run_path(first)), RunDirectory(run_path(second)), on.value)
+    for line in found.sentences():
+        output.say(line)
+    output.terminal().table(comparison_table(found))
+    if picture is not None:
+        from salt_ray.report.forest import draw_comparison  # matplotlib: only pictures need it
+        from salt_ray.storage import write_atomically
+
+        write_atomically(picture, draw_comparison(found))
+        output.say(f"picture: {picture}")
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1))
 
 
 @commands.command()

@@ -15,11 +15,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
-from salt_ray.metric import score, trivial_scores
+from salt_ray.metric import score, tile_scores, trivial_scores
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_mask
 from salt_ray.survey.folds import FoldTable
@@ -37,7 +38,7 @@ def run_scores(
     decision: Decision,
     test_truth: np.ndarray | None,
     correct: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda positions, masks: masks,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Every score of a run: means of the models that may judge a tile, thresholds, and rules where no label is seen.
 
     Args:
@@ -51,6 +52,8 @@ def run_scores(
         (on the test truth where it is known, else on the out-of-fold tiles; None where there is no such answer), and
         ``test``, ``holdout`` with their ``_tiles`` where there are such tiles: after post-processing. ``rules`` has
         their ``before`` and ``after``. Folds and ``oof`` are before it: it copies from the labels that they judge by.
+        And a table with a row for each judged tile: ``id``, ``set`` ("oof", "holdout", "test"), ``score``, and
+        ``salt``, the share of the tile that is salt.
 
     Raises:
         RunError: the test truth's masks are of another size than the tiles.
@@ -70,18 +73,29 @@ def run_scores(
         name = f"{training}/{fold}" if len(tables) > 1 else str(fold)
         scores["folds"][name] = score(truth[validation], decided_masks([model], validation, decision))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
+    each = [_each_tile(prepared, "oof", tiles, truth[tiles], oof)]
     held_out = np.flatnonzero(prepared.held_out)
     unseen = {"holdout": (held_out, truth[held_out]), "test": (prepared.unlabelled, test_truth)}
     scores["rules"] = {}
     for name, (positions, known) in unseen.items():
         if known is not None and len(known):
             before = survey_masks(prepared, models.values(), positions, decision)
-            after = score(known, correct(positions, before))
+            corrected = correct(positions, before)
+            after = score(known, corrected)
             scores[name], scores[f"{name}_tiles"] = after, len(positions)
             scores["rules"][name] = {"before": score(known, before), "after": after}
+            each.append(_each_tile(prepared, name, positions, known, corrected))
     trivial = trivial_scores(truth[tiles], truth[tiles] if test_truth is None else test_truth)
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
-    return scores
+    return scores, pd.concat(each, ignore_index=True)
+
+
+def _each_tile(
+    prepared: PreparedSurvey, name: str, positions: np.ndarray, truth: np.ndarray, masks: np.ndarray
+) -> pd.DataFrame:
+    """The tiles at (n,) positions with their scores."""
+    ids, salt = prepared.survey.ids[positions], truth.mean(axis=(1, 2))
+    return pd.DataFrame({"id": ids, "set": name, "score": tile_scores(truth, masks), "salt": salt})
 
 
 @dataclass(frozen=True)

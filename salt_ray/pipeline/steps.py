@@ -251,17 +251,18 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
 
 
 def score(run: Run) -> dict[str, Any]:
-    """Score the predictions before and after the rules, write ``scores.json`` and show the table."""
+    """Score the predictions before and after the rules, write ``scores.json`` and each tile's, show the table."""
     survey, decision = run.prepared.survey, run.decision
     truth = read_test_truth(run.data, survey.ids[run.prepared.unlabelled], Meaning.of(run.experiment))
     models, corrections = run.predictions, run.corrections
-    scores = run_scores(run.prepared, models, run.tables, decision, truth, corrections.apply)
+    scores, tiles = run_scores(run.prepared, models, run.tables, decision, truth, corrections.apply)
     if run.has_rules:
         folder = run.postprocessing_folder.path
         rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
         scores["rules"] |= rules | {"changed_tiles": len(corrections.tiles)}
         if truth is not None:
             scores["rules"]["test_of_each"] = _test_of_each_rule(run, truth)
+    write_atomically(run.directory.tile_scores, tiles.to_csv(index=False, float_format="%.6g"))
     write_atomically(run.directory.scores, json.dumps(scores, indent=1))
     run.terminal.scores(scores)
     return scores

@@ -63,10 +63,13 @@ def test_perfect_predictions_score_one_everywhere(prepared: PreparedSurvey) -> N
     test_truth[3] = False  # position 15 has one colour
     truth = np.concatenate([prepared.survey.masks, test_truth])
     models, tables = models_of(prepared, truth)
-    scores = run_scores(prepared, models, tables, SETTINGS, test_truth)
+    scores, each = run_scores(prepared, models, tables, SETTINGS, test_truth)
     assert scores["folds"] == {"0": 1.0, "1": 1.0, "2": 1.0}
     assert (scores["oof"], scores["holdout"], scores["test"]) == (1.0, 1.0, 1.0)
     assert (scores["oof_tiles"], scores["holdout_tiles"], scores["test_tiles"]) == (9, 2, 8)
+    assert each["set"].value_counts().to_dict() == {"oof": 9, "holdout": 2, "test": 8} and (each["score"] == 1).all()
+    salt = each.set_index("id")["salt"].reindex(prepared.survey.ids).to_numpy()
+    np.testing.assert_allclose(salt[~np.isnan(salt)], truth.mean(axis=(1, 2))[~np.isnan(salt)])
     assert scores["trivial"]["all_empty"] == pytest.approx(1 / 8)
 
 
@@ -78,7 +81,7 @@ def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: Prep
     records = wrong.records.copy()
     records["mask"][np.isin(wrong.tiles, own)] = 1 - records["mask"][np.isin(wrong.tiles, own)]
     models["random", 1] = dataclasses.replace(wrong, records=records)
-    scores = run_scores(prepared, models, tables, SETTINGS, None)
+    scores, _ = run_scores(prepared, models, tables, SETTINGS, None)
     assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
     assert scores["folds"]["1"] < 0.5
     sizes = np.bincount(tables["random"].folds)

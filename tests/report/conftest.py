@@ -94,7 +94,7 @@ def made_run(
     evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, [hidden])
     tables = {"random": table}
     decision = Decision.of(tiny.prediction)
-    scores = run_scores(prepared, models, tables, decision, truth[prepared.unlabelled], corrections.apply)
+    scores, _ = run_scores(prepared, models, tables, decision, truth[prepared.unlabelled], corrections.apply)
     scores["rules"] |= evidence | {"changed_tiles": 2, "test_of_each": dict.fromkeys(RULES, 0.5)}
     run.experiment.write_text(tiny.model_dump_json())
     run.scores.write_text(json.dumps(scores))

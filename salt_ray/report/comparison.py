@@ -1,0 +1,272 @@
+"""Two runs on the same tiles: which scores higher, by how much, and how sure that is.
+
+The tiles are paired, and drawn anew by their mosaics (the cluster bootstrap; Field and Welsh, 2007): neighbours show
+the same rock, so that a mosaic says less than as many tiles from elsewhere. A tile in no mosaic is drawn by itself.
+
+Letters: n tiles, C clusters of them, D draws, K runs of a side, which differ in their seed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from scipy import stats
+
+from salt_ray.artifacts import RunDirectory
+from salt_ray.errors import RunError
+from salt_ray.mosaic.table import load_mosaics
+from salt_ray.storage import readable
+
+Tiles = Literal["oof", "holdout", "test"]
+#: What the sets of tiles are called.
+SETS = {"oof": "out of fold", "holdout": "on the hold-out", "test": "on the test truth"}
+DRAWS = 5000
+BLOCK = 250  # draws at a time: 250 x 4,000 clusters are 8 MB
+INTERVAL = (2.5, 97.5)  # per cent
+#: Upper bounds of the share of a tile that is salt, and what the groups between them are called.
+SHARES = {0.0: "no salt", 0.1: "to 10 %", 0.25: "10 to 25 %", 0.5: "25 to 50 %", 0.75: "50 to 75 %", 1.0: "above 75 %"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the second side scores beyond the first.
+
+    Attributes:
+        tiles, clusters: how many there are.
+        first, second: the mean scores; of several runs of a side their mean.
+        low, high: the 95 % interval of ``second - first``.
+        wins, ties, losses: on how many tiles the second is better, equal, worse.
+    """
+
+    tiles: int
+    clusters: int
+    first: float
+    second: float
+    low: float
+    high: float
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def difference(self) -> float:
+        return self.second - self.first
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, or two recipes of which each was run with several seeds.
+
+    Attributes:
+        names: of the two sides.
+        runs: how many there are of each.
+        kind: on which tiles.
+        whole: on all of them.
+        by_salt: on those of about the same share of salt, by what that is called.
+    """
+
+    names: tuple[str, str]
+    runs: tuple[int, int]
+    kind: Tiles
+    whole: Difference
+    by_salt: dict[str, Difference]
+
+    @property
+    def of_recipes(self) -> bool:
+        """Whether the interval holds how far a recipe's runs scatter, besides the choice of tiles."""
+        return min(self.runs) > 1
+
+    def sentences(self) -> list[str]:
+        """For people: the result, and which question it answers."""
+        whole, (first, second) = self.whole, self.names
+        verdict = (
+            f"{second} scores {abs(whole.difference):.4f} {'more' if whole.difference > 0 else 'less'} than {first}"
+            if whole.certain
+            else f"{second} and {first} cannot be told apart"
+        )
+        counts = f"{whole.tiles:,} tiles in {whole.clusters:,} groups of neighbours"
+        lines = [
+            f"{verdict} {SETS[self.kind]}: {whole.second:.4f} and {whole.first:.4f}, difference "
+            f"{whole.difference:+.4f}, 95 % interval {whole.low:+.4f} to {whole.high:+.4f} ({counts})",
+            f"{second} is better on {whole.wins:,} tiles, equal on {whole.ties:,}, worse on {whole.losses:,}",
+        ]
+        if self.of_recipes:
+            lines.append(
+                f"this is about the two recipes: the interval holds how far their runs scatter ({self.runs[0]} and "
+                f"{self.runs[1]} seeds)"
+            )
+        else:
+            lines.append(
+                "this is about these trained models, on other tiles of the kind: training the same two recipes again "
+                "may change it (pipeline --seeds 3 on each side, then compare, answers that)"
+            )
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        parts = {"whole": self.whole, **self.by_salt}
+        found = {name: asdict(part) | {"difference": part.difference} for name, part in parts.items()}
+        return {
+            "names": list(self.names),
+            "runs": list(self.runs),
+            "tiles": self.kind,
+            "of_recipes": self.of_recipes,
+            "whole": found.pop("whole"),
+            "by_salt": found,
+        }
+
+
+def compare_runs(first: RunDirectory, second: RunDirectory, kind: Tiles = "oof") -> Comparison:
+    """Compare two scored runs, or two directories that hold a run for each of several seeds.
+
+    Args:
+        kind: out-of-fold tiles, before the mosaic rules (which copy their labels); hold-out or test truth, after them.
+
+    Raises:
+        RunError: a run is not scored; the two have other tiles, labels or mosaics; there are no such tiles.
+    """
+    sides = [_tables(run, kind) for run in (first, second)]
+    table = sides[0][0]
+    for run, tables in zip((first, second), sides, strict=True):
+        for other in tables:
+            _check_same(table, other, first, run)
+    clusters = _clusters(table.index.to_numpy(str), [first, second])
+    scores = [np.stack([each["score"].to_numpy() for each in tables]) for tables in sides]
+    groups = np.searchsorted(list(SHARES), table["salt"].to_numpy())
+    by_salt = {
+        name: difference(scores[0][:, chosen], scores[1][:, chosen], clusters[chosen])
+        for place, name in enumerate(SHARES.values())
+        if (chosen := groups == place).any()
+    }
+    names = (first.path.name, second.path.name)
+    names = names if names[0] != names[1] else (str(first.path), str(second.path))
+    return Comparison(names, (len(scores[0]), len(scores[1])), kind, difference(*scores, clusters), by_salt)
+
+
+def difference(
+    first: np.ndarray, second: np.ndarray, clusters: np.ndarray, seed: int = 0, draws: int = DRAWS
+) -> Difference:
+    """The paired difference of two sides on the same tiles, with a bootstrapped 95 % interval.
+
+    A draw takes C clusters with replacement; its difference is a ratio of sums, because clusters differ in size. Of
+    several runs of a side it takes as many, also with replacement. So few runs scatter less than their recipe: what
+    they add counts sqrt(K / (K - 1)) times, and as many times more as Student's quantile is above the normal one.
+
+    Args:
+        first, second: (K, n) float64 scores of tiles, a row a run.
+        clusters: (n,) of any type: which tiles are drawn together.
+    """
+    _, codes = np.unique(clusters, return_inverse=True)
+    count = codes.max() + 1
+    sizes = np.bincount(codes, minlength=count)
+    sums = [np.stack([np.bincount(codes, row, count) for row in side]) for side in (first, second)]
+    rng, freedom = np.random.default_rng(seed), len(first) + len(second) - 2
+    student = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975) if freedom else 1.0
+    found = []
+    for begin in range(0, draws, BLOCK):
+        times = rng.multinomial(count, np.full(count, 1 / count), min(BLOCK, draws - begin)).astype(float)
+        tiles = times @ sizes
+        means = [_drawn_mean(times @ side.T / tiles[:, None], student, rng) for side in sums]
+        found.append(means[1] - means[0])
+    low, high = np.percentile(np.concatenate(found), INTERVAL)
+    gains = second.mean(axis=0) - first.mean(axis=0)
+    won, lost = (gains > 0).sum(), (gains < 0).sum()
+    return Difference(
+        tiles=len(codes),
+        clusters=int(count),
+        first=float(first.mean()),
+        second=float(second.mean()),
+        low=float(low),
+        high=float(high),
+        wins=int(won),
+        ties=int(len(gains) - won - lost),
+        losses=int(lost),
+    )
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The difference by share of salt, for the terminal."""
+    table = Table("salt", *(f"[b]{name}" for name in comparison.names), "difference", "95 % interval", "tiles")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, part in {"all": comparison.whole, **comparison.by_salt}.items():
+        scores = (f"{part.first:.4f}", f"{part.second:.4f}", f"{part.difference:+.4f}")
+        table.add_row(name, *scores, f"{part.low:+.4f} to {part.high:+.4f}", f"{part.tiles:,}")
+    return table
+
+
+def _drawn_mean(runs: np.ndarray, student: float, rng: np.random.Generator) -> np.ndarray:
+    """The mean over drawn runs of each draw, with their scatter corrected: (D, K) -> (D,)."""
+    draws, count = runs.shape
+    centre = runs.mean(axis=1)
+    if count == 1:
+        return centre
+    weights = rng.multinomial(count, np.full(count, 1 / count), draws) / count
+    return centre + ((weights * runs).sum(axis=1) - centre) * student * math.sqrt(count / (count - 1))
+
+
+def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
+    """The scored tiles of a run, or of each of its seeds: by id the columns ``score`` and ``salt``."""
+    seeds = sorted(run.path.glob("seed-*"), key=lambda path: path.name)
+    found = []
+    for one in [RunDirectory(path) for path in seeds] or [run]:
+        if not one.tile_scores.exists():
+            raise RunError(f"the tiles of the run in {one.path} are not scored: run score")
+        with readable(one.tile_scores, one.path):
+            table = pd.read_csv(io.BytesIO(one.tile_scores.read_bytes()), dtype={"id": str, "set": str})
+            table = table[table["set"] == kind].set_index("id")[["score", "salt"]].sort_index()
+        if table.empty:
+            raise RunError(f"the run in {one.path} has no tiles {SETS[kind]}: compare others (--on)")
+        found.append(table)
+    return found
+
+
+def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, run: RunDirectory) -> None:
+    """Make sure that two runs judged the same tiles by the same labels."""
+    apart = table.index.symmetric_difference(other.index)
+    if len(apart):
+        raise RunError(
+            f"{first.path} and {run.path} judge other tiles ({len(apart)} only one of them, first: {apart[0]}): take "
+            "the same survey, holdout and labels for both"
+        )
+    changed = table.index[~np.isclose(table["salt"], other["salt"], rtol=0, atol=1e-6)]
+    if len(changed):
+        raise RunError(
+            f"{first.path} and {run.path} have other labels ({len(changed)} tiles, first: {changed[0]}): their scores "
+            "do not compare"
+        )
+
+
+def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
+    """What each of (n,) tiles is drawn with: the number of its mosaic, or a number of its own: (n,) int64."""
+    paths = [path for run in runs for path in _mosaic_tables(run)]
+    tables = {table.digest: table for table in map(load_mosaics, paths)}
+    if len(tables) > 1:
+        raise RunError(
+            f"{runs[0].path} and {runs[1].path} have other mosaics: which tiles are neighbours has to be the same for "
+            "both (mosaics.min_correlation, compatibility, loop_compatibility)"
+        )
+    alone = np.arange(len(ids)) + len(ids)
+    for table in tables.values():
+        mosaic = pd.Series(table.mosaics, table.ids).reindex(ids).to_numpy()
+        return np.where(np.isnan(mosaic), alone, mosaic).astype(np.int64)
+    raise RunError(
+        f"neither {runs[0].path} nor {runs[1].path} says which tiles are neighbours: run mosaic for one of them"
+    )
+
+
+def _mosaic_tables(run: RunDirectory) -> list[Any]:
+    folders = [run.mosaics, *(RunDirectory(path).mosaics for path in run.path.glob("seed-*"))]
+    return [folder / "mosaics.csv" for folder in folders if (folder / "mosaics.csv").exists()]

@@ -1,0 +1,30 @@
+"""A comparison as a forest plot: the difference and its interval on all tiles, and on those of about the same salt."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from salt_ray.report.comparison import SETS, Comparison
+from salt_ray.report.style import BLUE, INK, png, styled
+
+WIDTH, ROW = 9, 0.42  # inches
+
+
+@styled()
+def draw_comparison(comparison: Comparison) -> bytes:
+    """A PNG; equal comparisons give equal bytes."""
+    rows = {"all tiles": comparison.whole, **comparison.by_salt}
+    figure = Figure((WIDTH, 1.6 + ROW * len(rows)))
+    axes = figure.add_subplot()
+    for place, part in enumerate(rows.values()):
+        colour = INK if place == 0 else BLUE
+        axes.plot([part.low, part.high], [place, place], color=colour, linewidth=2)
+        axes.plot([part.difference], [place], "s" if place == 0 else "o", color=colour)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(rows)), [f"{name} ({part.tiles:,})" for name, part in rows.items()])
+    axes.invert_yaxis()
+    first, second = comparison.names
+    axes.set_xlabel(f"score of {second} less score of {first}, {SETS[comparison.kind]}; 95 % intervals")
+    question = "two recipes" if comparison.of_recipes else "these trained models"
+    axes.set_title(f"{second} beside {first}: {question}; tiles by their share of salt (how many)", loc="left")
+    return png(figure)
