@@ -52,6 +52,8 @@ MACHINE_ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    # As Ray comes, the head's one core would have done these few mosaics before another machine has started a process.
+    "RAY_scheduler_spread_threshold": "0",
 }
 
 FOLDS = (0, 1)
