@@ -21,14 +21,14 @@ from scipy import stats
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
+from salt_ray.inference.resampling import drawn_sums
 from salt_ray.mosaic.table import load_mosaics
-from salt_ray.storage import readable
+from salt_ray.storage import StoragePath, readable
 
 Tiles = Literal["oof", "holdout", "test"]
 #: What the sets of tiles are called.
 SETS = {"oof": "out of fold", "holdout": "on the hold-out", "test": "on the test truth"}
 DRAWS = 5000
-BLOCK = 250  # draws at a time: 250 x 4,000 clusters are 8 MB
 INTERVAL = (2.5, 97.5)  # per cent
 #: Upper bounds of the share of a tile that is salt, and what the groups between them are called.
 SHARES = {0.0: "no salt", 0.1: "to 10 %", 0.25: "10 to 25 %", 0.5: "25 to 50 %", 0.75: "50 to 75 %", 1.0: "above 75 %"}
@@ -171,16 +171,13 @@ def difference(
     _, codes = np.unique(clusters, return_inverse=True)
     count = codes.max() + 1
     sizes = np.bincount(codes, minlength=count)
-    sums = [np.stack([np.bincount(codes, row, count) for row in side]) for side in (first, second)]
+    sums = [np.bincount(codes, row, count) for row in (*first, *second)]
     rng, freedom = np.random.default_rng(seed), len(first) + len(second) - 2
     student = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975) if freedom else 1.0
-    found = []
-    for begin in range(0, draws, BLOCK):
-        times = rng.multinomial(count, np.full(count, 1 / count), min(BLOCK, draws - begin)).astype(float)
-        tiles = times @ sizes
-        means = [_drawn_mean(times @ side.T / tiles[:, None], student, rng) for side in sums]
-        found.append(means[1] - means[0])
-    low, high = np.percentile(np.concatenate(found), INTERVAL)
+    drawn = drawn_sums(np.column_stack([sizes, *sums]), draws, rng)
+    sides = np.split(drawn[:, 1:] / drawn[:, :1], [len(first)], axis=1)
+    means = [_drawn_mean(side, student, rng) for side in sides]
+    low, high = np.percentile(means[1] - means[0], INTERVAL)
     gains = second.mean(axis=0) - first.mean(axis=0)
     won, lost = (gains > 0).sum(), (gains < 0).sum()
     return Difference(
@@ -219,9 +216,8 @@ def _drawn_mean(runs: np.ndarray, student: float, rng: np.random.Generator) -> n
 
 def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
     """The scored tiles of a run, or of each of its seeds: by id the columns ``score`` and ``salt``."""
-    seeds = sorted(run.path.glob("seed-*"), key=lambda path: path.name)
     found = []
-    for one in [RunDirectory(path) for path in seeds] or [run]:
+    for one in _seeds(run) or [run]:
         if not one.tile_scores.exists():
             raise RunError(f"the tiles of the run in {one.path} are not scored: run score")
         with readable(one.tile_scores, one.path):
@@ -231,6 +227,10 @@ def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
             raise RunError(f"the run in {one.path} has no tiles {SETS[kind]}: compare others (--on)")
         found.append(table)
     return found
+
+
+def _seeds(run: RunDirectory) -> list[RunDirectory]:
+    return [run.seed(number) for number in run.seed_numbers()]
 
 
 def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, run: RunDirectory) -> None:
@@ -267,6 +267,6 @@ def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
     )
 
 
-def _mosaic_tables(run: RunDirectory) -> list[Any]:
-    folders = [run.mosaics, *(RunDirectory(path).mosaics for path in run.path.glob("seed-*"))]
-    return [folder / "mosaics.csv" for folder in folders if (folder / "mosaics.csv").exists()]
+def _mosaic_tables(run: RunDirectory) -> list[StoragePath]:
+    paths = [one.mosaics / "mosaics.csv" for one in (run, *_seeds(run))]
+    return [path for path in paths if path.exists()]
