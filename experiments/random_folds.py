@@ -23,5 +23,5 @@ STAGE_1 = Stage(
 def experiment() -> Experiment:
     return Experiment(
         name="random_folds",
-        trainings=(Training(name="random", folds=Folds(count=5), stages=(STAGE_1,)),),
+        trainings=(Training(name="random", folds=Folds(kind="depth", count=5), stages=(STAGE_1,)),),
     )

@@ -44,6 +44,6 @@ def experiment() -> Experiment:
             decoder=Scse(widths=(96, 64, 48, 32, 16), pyramid_widths=(16, 16, 16, 16, 16)),
             mask_head_width=16,
         ),
-        trainings=(Training(name="random", folds=Folds(count=5), stages=(PIXELS, LOVASZ)),),
+        trainings=(Training(name="random", folds=Folds(kind="depth", count=5), stages=(PIXELS, LOVASZ)),),
         resources=Resources(cpus_per_fold=2),  # one fold after the other, each with both cores
     )

@@ -20,6 +20,7 @@ from pydantic import (
 
 from salt_ray.section import Fraction, Name, Section, Stored, Weight, distinct_names
 
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 #: A prediction that fills its tile: wrong where the inside of salt is labelled empty, as in TGS; right elsewhere.
 FullTiles = Literal["empty", "salt"]
 
@@ -120,12 +121,17 @@ class Network(Section):
 class Folds(Section):
     """How labelled tiles are divided (method section 4).
 
-    ``random`` takes rank by depth modulo count; ``mosaic`` keeps the tiles of a mosaic together and puts lone tiles to
-    the ones that they resemble; ``section`` keeps the tiles of a section together.
+    ``depth`` takes rank by depth modulo count; ``random`` divides at random; ``mosaic`` keeps the tiles of a mosaic
+    together and puts lone tiles to the ones that they resemble; ``section`` keeps the tiles of a section together.
+
+    Versions without ``seed`` called the first one ``random``: in a JSON that says ``random`` and has no ``seed``, it is
+    ``depth`` (``salt_ray.compatibility``).
     """
 
-    kind: Literal["random", "mosaic", "section"] = "random"
+    kind: Literal["depth", "random", "mosaic", "section"] = "depth"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
+    #: Of random folds; None: the experiment's, so that other seeds have other folds.
+    seed: Seed | None = None
     #: A trained checkpoint whose encoder says what lone tiles resemble; None: their histogram-matched image does.
     checkpoint: Stored | None = None
 
@@ -134,6 +140,27 @@ class Folds(Section):
         if self.checkpoint is not None and self.kind != "mosaic":
             raise ValueError(f"checkpoint = {str(self.checkpoint)!r} is for folds of kind 'mosaic' only")
         return self
+
+    @model_validator(mode="after")
+    def _uses_its_seed(self) -> Self:
+        if self.seed is not None and self.kind != "random":
+            raise ValueError(f"seed = {self.seed} is for folds of kind 'random' only")
+        return self
+
+    def with_seed(self, seed: int) -> Folds:
+        """The same, in which random folds that have no seed of their own take this one."""
+        return self.replace(seed=seed) if self.kind == "random" and self.seed is None else self
+
+    @property
+    def text(self) -> str:
+        """How many, and of which kind, for a line of the terminal."""
+        kinds = {
+            "depth": "by depth",
+            "random": f"at random (seed {self.seed})",
+            "mosaic": "of whole mosaics",
+            "section": "of whole sections",
+        }
+        return f"{self.count} {kinds[self.kind]}"
 
 
 class Plateau(Section):
@@ -408,7 +435,7 @@ class Experiment(Section):
     """Everything that decides a result."""
 
     name: Name
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
     holdout: Path | None = None
     labels: Labels = Labels()

@@ -236,7 +236,8 @@ OPTIONS = [
         ("trainings.9.folds.count=2", "there is no '9' here", "choose a number"),
         ("trainings.all.folds.count=1", "trainings.0.folds.count = 1", "greater than or equal to 2"),
         ("trainings.all.folds.count=50", "24 labelled tiles cannot make 50 folds", "lower the training's folds.count"),
-        ("trainings.all.folds.kind=depth", "folds.kind = 'depth'", "'random', 'mosaic' or 'section'"),
+        ("trainings.all.folds.kind=deep", "folds.kind = 'deep'", "'depth', 'random', 'mosaic' or 'section'"),
+        ("trainings.all.folds.seed=3", "seed = 3 is for", "folds of kind 'random' only"),
         ("trainings.all.stages.plateau.lr=0", "lr = 0", "greater than 0"),
         ("trainings.all.stages.plateau.epochs=0", "epochs = 0", "greater than or equal to 1"),
         ("trainings.all.stages.none.lr=0.1", "there is no 'none' here", "one of ['plateau', 'cosine']"),
@@ -413,7 +414,7 @@ APPLIED = [
 RUNS = [
     Case("another seed", nothing, f"train {AGAIN} --set seed=8", "experiment.seed: 7 there, 8 now", "use another --run-dir"),
     Case("another rate", nothing, f"prepare {AGAIN} --set trainings.all.stages.plateau.lr=0.5", "stages.0.lr: 0.02 there, 0.5 now", "use another"),
-    Case("folds of no sections", nothing, f"{SET}trainings.all.folds.kind=section", "need tiles in a folder for each section", "use folds.kind=random"),
+    Case("folds of no sections", nothing, f"{SET}trainings.all.folds.kind=section", "need tiles in a folder for each section", "use folds.kind=depth, random or mosaic"),
     Case("other folds", nothing, f"score {AGAIN} --set trainings.all.folds.count=3", "count: 2 there, 3 now", "delete that folder"),
     Case("another encoder", nothing, f"predict {AGAIN} --set network.encoder=resnet18", "resnet18 now", "use another --run-dir"),
     Case("other rules", nothing, f"submit {AGAIN} --set postprocessing.rules=[\"fill_holes\"]", "not post-processed with these settings", "run postprocess first"),

@@ -346,7 +346,7 @@ def test_tables_of_a_run_are_only_compared_with_the_tiles(
     with pytest.raises(KeyError):
         positions(np.array(["a0", identity]), tiles.ids)
     prepared = prepare_survey(tiles, tiny, cache=cache)
-    prepared.random_folds(2).save(tmp_path / "folds.csv")
+    prepared.depth_folds(2).save(tmp_path / "folds.csv")
     set_row(tmp_path / "folds.csv", f'"{identity}",0')
     with pytest.raises(SaltRayError, match=r"folds\.csv"):
         prepared.load_folds(tmp_path / "folds.csv", 2)

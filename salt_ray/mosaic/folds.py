@@ -50,13 +50,13 @@ def mosaic_folds(
     if len(sizes) < count:
         raise FoldError(
             f"{len(sizes)} mosaics have two labelled tiles or more, which is too few for {count} mosaic folds: lower "
-            "the training's folds.count, loosen mosaics.compatibility, or use folds of kind 'random'"
+            "the training's folds.count, loosen mosaics.compatibility, or use folds of kind 'depth' or 'random'"
         )
     # The fold of such a mosaic would train on fewer than half the tiles that equal folds leave to training.
     if 2 * (len(ids) - sizes.max()) * count < len(ids) * (count - 1):
         raise FoldError(
             f"one mosaic holds {sizes.max()} of the {len(ids)} labelled tiles, too many for one of {count} folds: "
-            "raise mosaics.compatibility if it is a false one, or use folds of kind 'random'"
+            "raise mosaics.compatibility if it is a false one, or use folds of kind 'depth' or 'random'"
         )
     distances = cosine_distances(embeddings[~grouped], embeddings[grouped])
     owners = groups.copy()

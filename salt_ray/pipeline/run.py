@@ -143,26 +143,29 @@ class Run:
         return {training.name: self._fold_table(training) for training in self.experiment.trainings}
 
     def _fold_table(self, training: Training) -> FoldTable:
-        inputs = training.folds.model_dump(mode="json") | {"survey": self.prepared.survey.key}
-        if training.folds.kind == "mosaic":
+        division = training.folds.with_seed(self.experiment.seed)
+        inputs = division.model_dump(mode="json") | {"survey": self.prepared.survey.key}
+        if division.kind == "mosaic":
             inputs["checkpoint"] = None
-            if training.folds.checkpoint is not None:  # by content: its place does not matter
-                inputs["checkpoint"] = weights_digest(training.folds.checkpoint)
-                read_checkpoint(training.folds.checkpoint)  # what is wrong with it is said before mosaics are assembled
+            if division.checkpoint is not None:  # by content: its place does not matter
+                inputs["checkpoint"] = weights_digest(division.checkpoint)
+                read_checkpoint(division.checkpoint)  # what is wrong with it is said before mosaics are assembled
             inputs["mosaics"] = self.mosaics.digest
         folder = Folder(self.directory.folds(training.name), inputs)
         path = folder.path / "folds.csv"
         if folder.done is None:
-            folds = self._new_folds(training.folds)
+            folds = self._new_folds(division)
             folder.open()
             folds.save(path)
             folder.finish()
-        return self.prepared.load_folds(path, training.folds.count)
+        return self.prepared.load_folds(path, division.count)
 
     def _new_folds(self, folds: Folds) -> FoldTable:
         prepared = self.prepared
+        if folds.kind == "depth":
+            return prepared.depth_folds(folds.count)
         if folds.kind == "random":
-            return prepared.random_folds(folds.count)
+            return prepared.random_folds(folds.count, folds.seed)
         if folds.kind == "section":
             return prepared.section_folds(folds.count)
         from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings

@@ -66,9 +66,10 @@ def prepare(run: Run) -> None:
 
         try_network(experiment.network, run.prepared.frame.crop_px, download=False)
     _check_same_settings(run)
-    for name, table in run.tables.items():
+    for training in experiment.trainings:
+        name, division = training.name, training.folds.with_seed(experiment.seed)
         path = directory.folds(name) / "folds.csv"
-        terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
+        terminal.say(f"folds {name}: {division.text}, {len(run.tables[name].ids):,} tiles, {path}")
     version = None if is_older(directory) else __version__
     if directory.record.exists():  # of what made the run, not of what goes on with it
         version = run.record.version

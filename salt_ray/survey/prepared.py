@@ -16,7 +16,7 @@ from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.storage import atomic_file, atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
-from salt_ray.survey.folds import FoldTable, load_folds, random_folds, section_folds
+from salt_ray.survey.folds import FoldTable, depth_folds, load_folds, random_folds, section_folds
 from salt_ray.survey.memory import room
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
 from salt_ray.survey.problems import shown
@@ -83,9 +83,13 @@ class PreparedSurvey:
             self.survey.key, ids, np.asarray(self.images[:labelled]), np.asarray(self.masks), self.frame
         )
 
-    def random_folds(self, count: int) -> FoldTable:
-        """Depth-ordered random folds of the trainable tiles."""
-        return random_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
+    def depth_folds(self, count: int) -> FoldTable:
+        """Folds of the trainable tiles by their rank in depth."""
+        return depth_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
+
+    def random_folds(self, count: int, seed: int) -> FoldTable:
+        """Random folds of the trainable tiles."""
+        return random_folds(self.survey.ids[self.trainable], count, seed)
 
     def section_folds(self, count: int) -> FoldTable:
         """Folds of whole sections, of the trainable tiles.
@@ -97,7 +101,7 @@ class PreparedSurvey:
         if self.survey.sections is None:
             raise RunError(
                 "folds of kind section need tiles in a folder for each section, train/images/SECTION/ID.png: "
-                "use folds.kind=random or mosaic"
+                "use folds.kind=depth, random or mosaic"
             )
         return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
 

@@ -121,7 +121,7 @@ def test_constant_and_held_out_tiles_are_not_trained_on(survey: Survey, tiny: Ex
     (tmp_path / "holdout.csv").write_text("id\n" + "\n".join(chosen) + "\n")
     prepared = prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
     assert prepared.trainable.tolist() == usable[5:].tolist()
-    table = prepared.random_folds(2)
+    table = prepared.depth_folds(2)
     assert not set(table.ids) & set(chosen)
     assert survey.constant[: survey.labelled].any()
     assert not set(table.ids) & set(survey.ids[survey.constant])
@@ -156,7 +156,7 @@ def test_a_hold_out_may_have_other_columns_and_name_a_tile_twice(survey: Survey,
 
 def test_saved_folds_are_checked(prepared: PreparedSurvey, tmp_path: Path) -> None:
     path = tmp_path / "folds.csv"
-    table = prepared.random_folds(3)
+    table = prepared.depth_folds(3)
     table.save(path)
     assert prepared.load_folds(path, 3).digest == table.digest
     rows = path.read_text().splitlines()
