@@ -6,11 +6,14 @@ Numbers and their sources: the seed's recipe, method sections 2 to 5. Files and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
+    PlainSerializer,
+    PlainValidator,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -18,11 +21,39 @@ from pydantic import (
     model_validator,
 )
 
-from salt_ray.section import Fraction, Name, Section, Stored, Weight, distinct_names
+from salt_ray.section import Fraction, Name, Section, Stored, Weight, distinct_names, stored
 
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 #: A prediction that fills its tile: wrong where the inside of salt is labelled empty, as in TGS; right elsewhere.
 FullTiles = Literal["empty", "salt"]
+
+
+@dataclass(frozen=True)
+class HoldoutShare:
+    """A hold-out of whole mosaics or sections, as text ``mosaic:0.1``: lone tiles are mosaics of one."""
+
+    kind: str
+    #: Of the labelled tiles, those of one colour aside.
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.share}"
+
+
+def _holdout(value: Any) -> Stored | HoldoutShare:
+    kind, colon, share = str(value).partition(":")
+    if kind not in ("mosaic", "section") or not colon:
+        return stored(value)
+    try:
+        number = float(share)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise ValueError(f"after {kind}: comes a share above 0 and below 1, as in {kind}:0.1")
+    return HoldoutShare(kind, number)
+
+
+Holdout = Annotated[Stored | HoldoutShare, PlainValidator(_holdout), PlainSerializer(str, when_used="json")]
 
 
 class Labels(Section):
@@ -181,7 +212,7 @@ class Cosine(Section):
 
 
 class OneCycle(Section):
-    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end."""""
+    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end.""" ""
 
     kind: Literal["one_cycle"] = "one_cycle"
     warmup_epochs: Annotated[StrictFloat, Field(ge=0)] = 1.0
@@ -436,8 +467,11 @@ class Experiment(Section):
 
     name: Name
     seed: Seed = 0
-    #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
-    holdout: Path | None = None
+    #: Labelled tiles that are never trained on nor chosen by, scored once at the end: a CSV with a column ``id``; or a
+    #: share of them in whole mosaics or sections, mosaic:0.1 or section:0.1, drawn at random.
+    holdout: Holdout | None = None
+    #: Of a hold-out that is drawn: apart from ``seed``, so that other seeds have the same hold-out.
+    holdout_seed: Seed = 0
     labels: Labels = Labels()
     amplitudes: Amplitudes = Amplitudes()
     geometry: Geometry = Geometry()

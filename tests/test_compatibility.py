@@ -238,7 +238,10 @@ def test_random_folds_of_today_stay_random(tiny: Experiment, tmp_path: Path) -> 
     table = Folder(tmp_path / "folds", folds.with_seed(3).model_dump(mode="json"))
     assert table.differences(table.inputs) == []
     assert table.differences(folds.with_seed(4).model_dump(mode="json")) == ["seed: 4 there, 3 now"]
-    assert table.differences({"kind": "random", "count": 2}) == ["kind: depth there, random now", "seed: None there, 3 now"]
+    assert table.differences({"kind": "random", "count": 2}) == [
+        "kind: depth there, random now",
+        "seed: None there, 3 now",
+    ]
 
 
 def test_a_field_may_have_another_name_in_its_section(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,9 @@ from salt_ray.postprocessing.predicted import positions
 from salt_ray.section import ExperimentError
 from salt_ray.storage import load_array
 from salt_ray.survey import decoding, memory, png, zips
+from salt_ray.survey.holdout import held_out
 from salt_ray.survey.memory import MAX_EDGE_PX
-from salt_ray.survey.prepared import held_out, prepare_survey
+from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.tiles import SurveyError, load_survey
 from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study

@@ -76,6 +76,12 @@ def labelled_mosaics(ids: np.ndarray, table: MosaicTable) -> np.ndarray:
     return pd.factorize(mosaics.where(mosaics.duplicated(keep=False)))[0]
 
 
+def whole_mosaics(ids: np.ndarray, table: MosaicTable) -> np.ndarray:
+    """(L,) int64: the mosaic of each tile; one that shares it with no other of ``ids`` is a mosaic of its own."""
+    mosaics = labelled_mosaics(ids, table)
+    return np.where(mosaics >= 0, mosaics, len(ids) + np.arange(len(ids)))
+
+
 def pack(weights: np.ndarray, count: int) -> np.ndarray:
     """Put groups into folds whose sums are alike in every weight at once.
 
