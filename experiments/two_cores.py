@@ -1,4 +1,4 @@
-"""What two CPU cores can have: a pretrained EfficientNet-Lite2, AdamW and one cycle, five random folds.
+"""What two CPU cores can have: a pretrained EfficientNet-Lite2, AdamW and one cycle, five folds by depth.
 
 Hypothesis: ImageNet weights, AdamW, a moving average of the weights and the Lovász hinge on mask and complement bring
             what longer training brings elsewhere; ImageNet weights alone were worth 0.057 to others (U-ResNet34).
