@@ -53,7 +53,7 @@ def _holdout(value: Any) -> Stored | HoldoutShare:
     return HoldoutShare(kind, number)
 
 
-Holdout = Annotated[Stored | HoldoutShare, PlainValidator(_holdout), PlainSerializer(str, when_used="json")]
+Holdout = Annotated[Stored | HoldoutShare, PlainValidator(_holdout), PlainSerializer(str)]
 
 
 class Labels(Section):

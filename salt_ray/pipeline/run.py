@@ -113,8 +113,8 @@ class Run:
             write_atomically(path, content)
             folder.finish(sha256=_digest(content.encode()))
             self.terminal.say(
-                f"hold-out {wanted} (seed {seed}): {chosen.sum():,} of {len(ids):,} tiles, in "
-                f"{len(np.unique(groups[chosen])):,} whole {wanted.kind}s, {path}"
+                f"hold-out {wanted} (seed {seed}): {chosen.sum():,} of {len(ids):,} tiles, whole "
+                f"{wanted.kind}s: {len(np.unique(groups[chosen])):,}, {path}"
             )
         with readable(path, folder.path):
             if _digest(path.read_bytes()) != folder.done["sha256"]:
