@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import row, survey
-from experiments.demo import experiment as demo_experiment
+from experiments.from_scratch import experiment as small_experiment
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.session import connect
 from salt_ray.cluster.training import train_folds
@@ -47,7 +47,7 @@ STEADY_FROM = 4  # the epochs before it share the cores with Ray's starting proc
 
 def measure() -> Iterator[dict]:
     """Rows for one fold, for two at once, and for two at once against one alone (all under Ray)."""
-    tasks, data = demo_folds(2, TILES, EPOCHS)
+    tasks, data = small_folds(2, TILES, EPOCHS)
     alone, together, all_equal = [], [], True
     with connect("local"), tempfile.TemporaryDirectory() as folder:
         for name, chosen, ours in (
@@ -66,9 +66,9 @@ def measure() -> Iterator[dict]:
     yield _trials(tasks[0].experiment, data, tasks[0].folds)
 
 
-def demo_folds(count: int, tiles: int, epochs: int) -> tuple[list[FoldTask], TrainingTiles]:
-    """So many folds of the demo's network, one stage each."""
-    experiment = demo_experiment()
+def small_folds(count: int, tiles: int, epochs: int) -> tuple[list[FoldTask], TrainingTiles]:
+    """So many folds of the small network, one stage each."""
+    experiment = small_experiment()
     training = experiment.trainings[0]
     stage = training.stages[0].replace(epochs=epochs)
     training = training.replace(folds=training.folds.replace(count=max(2, count)), stages=(stage,))

@@ -1,7 +1,7 @@
 """Prediction with flip averaging: batched, against one tile and one view at a time, as the seed did.
 
-On a CPU the demo's network, and the seed's on fewer tiles; on CUDA the seed's. Both sides have the same threads, the
-same padded tiles and the same averaging; only the order of the work differs.
+On a CPU a small network (experiments/from_scratch.py), and the seed's on fewer tiles; on CUDA the seed's. Both sides
+have the same threads, the same padded tiles and the same averaging; only the order of the work differs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.harness import alternate, per_tile, row, survey
 from experiments.argus import experiment as seed_experiment
-from experiments.demo import experiment as demo_experiment
+from experiments.from_scratch import experiment as small_experiment
 from salt_ray.config import Experiment, Geometry
 from salt_ray.inference.predict import Model
 from salt_ray.model.network import build_network
@@ -27,7 +27,7 @@ def measure_on(device: torch.device) -> list[dict]:
     if device.type == "cuda":
         return [_row("predict, seed's network", seed_experiment(), 2048, 5, device, peer_tiles=64)]
     return [
-        _row("predict, demo's network", demo_experiment(), 512, 5, device),
+        _row("predict, small network", small_experiment(), 512, 5, device),
         _row("predict, seed's network", seed_experiment(), 16, 3, device),
     ]
 

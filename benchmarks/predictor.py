@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import alternate, row, survey
-from experiments.demo import experiment as demo_experiment
+from experiments.from_scratch import experiment as small_experiment
 from salt_ray.decision import Decision
 from salt_ray.inference.predict import Model
 from salt_ray.inference.predictor import Predictor
@@ -26,7 +26,7 @@ MODELS, TILES, RUNS = 5, 10, 5
 
 def measure_on(device: torch.device) -> list[dict]:
     """One row: ten predictions of one tile each."""
-    experiment, images = demo_experiment(), survey(TILES)[0]
+    experiment, images = small_experiment(), survey(TILES)[0]
     frame = frame_for(images.shape[-1], experiment.geometry)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = []

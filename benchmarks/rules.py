@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import ndimage
 
 from benchmarks.harness import row
-from experiments.demo import experiment as demo_experiment
+from experiments.from_scratch import experiment as small_experiment
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.engine import RayEngine
 from salt_ray.config import Experiment
@@ -102,7 +102,7 @@ def _ready(number: int) -> int:
 
 def _load(root: Path) -> Work:
     """Everything mapped from the disk."""
-    experiment = demo_experiment().replace(postprocessing=Settings(rules="seed"))
+    experiment = small_experiment().replace(postprocessing=Settings(rules="seed"))
     survey = load_survey(root / "survey", cache=root / "cache")
     prepared = prepare_survey(survey, experiment, cache=root / "cache")
     models = [ModelPrediction.load(root / f"model-{k}") for k in range(MODELS)]

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.harness import figure, row
-from benchmarks.overhead import demo_folds, under_ray
+from benchmarks.overhead import small_folds, under_ray
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.session import connect
 from salt_ray.cluster.training import train_folds
@@ -35,7 +35,7 @@ def measure() -> Iterator[dict]:
     """A row for each number of folds at once, and two for each number of pretended nodes."""
     cores = os.cpu_count() or 1
     counts = [count for count in (1, 2, 4, 8, 16) if count <= cores]
-    tasks, data = demo_folds(counts[-1], TILES, EPOCHS)
+    tasks, data = small_folds(counts[-1], TILES, EPOCHS)
     seconds = {count: [] for count in counts}
     with connect("local"), tempfile.TemporaryDirectory() as folder:
         for i in range(RUNS):
@@ -50,7 +50,7 @@ def measure() -> Iterator[dict]:
 def _pretended(nodes: int) -> Iterator[dict]:
     from ray.cluster_utils import Cluster
 
-    tasks, data = demo_folds(nodes, max(32, 8 * nodes), 1)
+    tasks, data = small_folds(nodes, max(32, 8 * nodes), 1)
     cluster = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0})
     try:
         for _ in range(nodes):

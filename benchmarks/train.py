@@ -1,7 +1,8 @@
 """Training steps of the loop against a plain eager fp32 PyTorch loop with a DataLoader, as the seed trained.
 
-On a CPU the demo's network with the seed's batch of 24; on CUDA the seed's network. The peer augments tile by tile
-in DataLoader workers, keeps the default memory format and computes Lovasz tile by tile; written from its description.
+On a CPU a small network (experiments/from_scratch.py) with the seed's batch of 24; on CUDA the seed's network. The peer
+augments tile by tile in DataLoader workers, keeps the default memory format and computes Lovasz tile by tile; written
+from its description.
 
 A twin of the loop is fed one batch over and over, which tells its data from its computing; the parts of a step are
 measured one by one, each waited for, and compared with the step; the arithmetic is compared with what a large
@@ -25,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness import figure, part, row, survey
 from benchmarks.lovasz import one_by_one
-from experiments.demo import experiment as demo_experiment
+from experiments.from_scratch import experiment as small_experiment
 from experiments.random_folds import STAGE_1
 from experiments.random_folds import experiment as seed_experiment
 from salt_ray.artifacts import RunDirectory
@@ -54,7 +55,7 @@ def measure_on(device: torch.device) -> Iterator[dict]:
     experiment, name, tiles = (
         (seed_experiment(), "train, seed's network", 2000)
         if device.type == "cuda"
-        else (demo_experiment(), "train, demo's network", 192)
+        else (small_experiment(), "train, small network", 192)
     )
     stage = STAGE_1.replace(early_stopping=None)
     training = experiment.trainings[0]

@@ -1,13 +1,13 @@
-"""A search in minutes on two CPU cores: the demo's first stage, twelve short trials.
+"""A search in minutes on two CPU cores: a small network's first stage, twelve short trials.
 
-Hypothesis: the best of twelve is at least as good as the demo's own settings, which are the first.
+Hypothesis: the best of twelve is at least as good as its own settings, which are the first.
 Command:    python launch.py tune --data runs/demo/survey --experiment experiments/tune_demo.py
             (the survey is the one that python launch.py demo makes)
 Cost:       7.4 minutes on two CPU cores.
 Score:      fold 0: 0.5884 with its own settings, 0.5932 the best, 0.5416 ± 0.0653 the nine complete ones (1 search).
 """
 
-from experiments.demo import experiment as parent
+from experiments.from_scratch import experiment as parent
 from experiments.tune import STAGES
 from salt_ray.config import Experiment, FloatRange, IntRange, Tune
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from salt_ray.config import Experiment
 from salt_ray.model.network import Logits, SaltNet
 
-#: Tiles to train on from which a CPU compiles, more than the demo has. Its network then takes 13 ms a tile instead of
-#: 19 (two threads), and compiling it 67 s.
+#: Tiles to train on from which a CPU compiles: more than a training of minutes has. A small network then takes 13 ms a
+#: tile instead of 19 (two threads), and compiling it 67 s.
 WORTH_COMPILING = 100_000
 
 #: What an error says that comes of a CUDA graph.
@@ -80,7 +80,7 @@ def compilation_watched() -> Iterator[None]:
 def forward_batch(device: torch.device) -> int:
     """The most tiles that go through a network at once where no gradient is wanted.
 
-    On a CPU more do not fit its caches: the demo's network takes 5.5 ms a tile with 16, 7.5 ms with 64.
+    On a CPU more do not fit its caches: a small network takes 5.5 ms a tile with 16, 7.5 ms with 64.
     """
     return 256 if device.type == "cuda" else 16
 
