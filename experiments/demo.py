@@ -19,7 +19,7 @@ def experiment() -> Experiment:
         lovasz_weight=0.5,
         lovasz="symmetric",
         bce_weight=0.1,
-        schedule=OneCycle(warmup_epochs=1.0),
+        schedule=OneCycle(warmup_epochs=0.5),
         optimizer=AdamW(),
         clip_norm=5.0,
         average=0.98,

@@ -13,8 +13,8 @@ FILES = sorted(p for p in (Path(__file__).parents[1] / "experiments").glob("*.py
 
 
 @pytest.fixture
-def demo() -> Experiment:
-    return load_experiment(Path(__file__).parents[1] / "experiments" / "demo.py")
+def small() -> Experiment:
+    return load_experiment(Path(__file__).parents[1] / "experiments" / "from_scratch.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -49,10 +49,10 @@ def test_every_experiment_builds_and_survives_json(path: Path, tmp_path: Path) -
     ],
 )
 def test_a_mistake_is_one_sentence_with_field_value_and_remedy(
-    demo: Experiment, assignment: str, words: list[str]
+    small: Experiment, assignment: str, words: list[str]
 ) -> None:
     with pytest.raises(ExperimentError) as caught:
-        override(demo, [assignment])
+        override(small, [assignment])
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -80,39 +80,39 @@ def test_python_is_not_read_from_an_object_store() -> None:
         load_experiment(ObjectPath("s3://bucket/experiments/demo.py"))
 
 
-def test_overrides_reach_members_by_name_number_and_all(demo: Experiment) -> None:
+def test_overrides_reach_members_by_name_number_and_all(small: Experiment) -> None:
     changed = override(
-        demo,
+        small,
         ["trainings.all.stages.plateau.epochs=3", "trainings.0.stages.1.lr=0.004", "network.encoder=resnet18"],
     )
     plateau, cosine = changed.trainings[0].stages
     assert (plateau.epochs, cosine.lr, changed.network.encoder) == (3, 0.004, "resnet18")
-    assert demo.network.encoder != "resnet18"
-    assert changed.digest() != demo.digest()
+    assert small.network.encoder != "resnet18"
+    assert changed.digest() != small.digest()
 
 
-def test_a_section_of_another_kind_keeps_what_was_set_and_both_have(demo: Experiment) -> None:
-    decoder = demo.network.decoder
-    changed = override(demo, ["network.decoder.dropout=0.1", "network.decoder.kind=scse"]).network.decoder
+def test_a_section_of_another_kind_keeps_what_was_set_and_both_have(small: Experiment) -> None:
+    decoder = small.network.decoder
+    changed = override(small, ["network.decoder.dropout=0.1", "network.decoder.kind=scse"]).network.decoder
     assert changed == Scse(widths=decoder.widths, pyramid_widths=decoder.pyramid_widths, dropout=0.1)
-    assert override(demo, ["network.decoder.kind=scse", "network.decoder.kind=fpn"]) == demo
+    assert override(small, ["network.decoder.kind=scse", "network.decoder.kind=fpn"]) == small
 
 
-def test_a_section_of_another_kind_has_its_own_defaults(demo: Experiment) -> None:
+def test_a_section_of_another_kind_has_its_own_defaults(small: Experiment) -> None:
     schedule = "trainings.all.stages.plateau.schedule"
-    changed = override(demo, [f"{schedule}.kind=cosine", f"{schedule}.epochs_per_cycle=7"])
+    changed = override(small, [f"{schedule}.kind=cosine", f"{schedule}.epochs_per_cycle=7"])
     assert changed.trainings[0].stages[0].schedule == Cosine(epochs_per_cycle=7)
     with pytest.raises(ExperimentError, match="no field 'patience'"):
         override(changed, [f"{schedule}.patience=3"])
 
 
-def test_fields_can_be_set_in_a_section_that_was_given(demo: Experiment) -> None:
+def test_fields_can_be_set_in_a_section_that_was_given(small: Experiment) -> None:
     given = ['network={"encoder": "resnet18", "decoder": {"kind": "scse"}}', "network.decoder.dropout=0.1"]
-    assert override(demo, given).network == Network(encoder="resnet18", decoder=Scse(dropout=0.1))
+    assert override(small, given).network == Network(encoder="resnet18", decoder=Scse(dropout=0.1))
     with pytest.raises(ExperimentError, match=r"seed\.a: there is no field 'a'"):
-        override(demo, ['seed={"a": 1}', "seed.a=2"])
+        override(small, ['seed={"a": 1}', "seed.a=2"])
     with pytest.raises(ExperimentError, match=r"network\.decoder\.dropout: 'dropout' is set below a plain value"):
-        override(demo, ["network={}", "network.decoder.dropout=0.1"])
+        override(small, ["network={}", "network.decoder.dropout=0.1"])
 
 
 def test_python_that_uses_an_old_name_is_told_the_new_one(tmp_path: Path) -> None:
