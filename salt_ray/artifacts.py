@@ -44,6 +44,7 @@ class RunDirectory:
         report.html                              the results on one page, with pictures
         study/                                   a search: study.db (Optuna's), trials.csv, summary.json, pictures
         study/trials/NNNN/                       one trial of it, laid out as a run: experiment.json, trainings/
+        study/confirmed/NNNN/                    its settings trained on a fold that chose none, a run
         best.json                                the experiment that the search found
         seed-K/, seeds.json                      runs over several seeds, laid out as runs; their mean and spread
         tensorboard/                             curves of folds and trials; nothing of the result depends on them
@@ -80,6 +81,9 @@ class RunDirectory:
 
     def trial(self, number: int) -> RunDirectory:
         return RunDirectory(self.study / "trials" / f"{number:04d}")
+
+    def confirmed(self, number: int) -> RunDirectory:
+        return RunDirectory(self.study / "confirmed" / f"{number:04d}")
 
     def folds(self, training: str) -> StoragePath:
         return self.path / "folds" / training

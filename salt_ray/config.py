@@ -430,6 +430,9 @@ class Tune(Section):
     trials: Annotated[StrictInt, Field(ge=1)] = 50
     #: The folds that a trial trains in this order, of every training; its value is their mean score.
     folds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] | Literal["all"] = (0,)
+    #: A fold, of every training, that judges no trial: when the search is done, the best trial's settings and the
+    #: experiment's own are trained on it. None: they are not.
+    confirm: Annotated[StrictInt, Field(ge=0)] | None = None
     #: Optuna's tree-structured Parzen estimator (multivariate), Gaussian process, quasi-random numbers, or chance.
     sampler: Literal["tpe", "gp", "qmc", "random"] = "tpe"
     #: Trials drawn by chance before tpe or gp learn from them, and completed before a median prunes.
@@ -460,6 +463,12 @@ class Tune(Section):
         if len(set(folds)) < len(folds) and folds != "all":
             raise ValueError("a fold stands there twice")
         return folds
+
+    @model_validator(mode="after")
+    def _confirmed_elsewhere(self) -> Self:
+        if self.confirm is not None and (self.folds == "all" or self.confirm in self.folds):
+            raise ValueError(f"confirm = {self.confirm} is one of the folds that judge trials: name another one")
+        return self
 
 
 class Experiment(Section):

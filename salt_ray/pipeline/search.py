@@ -1,15 +1,17 @@
-"""A search from its beginning, or from where it was, to the experiment that it found."""
+"""A search from its beginning, or from where it was, to the experiment that it found, and what that is worth elsewhere."""
 
 from __future__ import annotations
+
+from statistics import fmean
 
 from salt_ray.errors import TrainingFailed
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.run import Run
-from salt_ray.pipeline.steps import prepare
+from salt_ray.pipeline.steps import prepare, train
 from salt_ray.pipeline.trial import SearchWork
-from salt_ray.report.study import report_study
-from salt_ray.tuning.results import Summary
-from salt_ray.tuning.space import Space
+from salt_ray.report.study import best_experiment, confirmation_line, report_study
+from salt_ray.tuning.results import Confirmation, Summary
+from salt_ray.tuning.space import BASELINE, Space
 from salt_ray.tuning.study import Study
 from salt_ray.tuning.trial import folds_of
 
@@ -51,4 +53,25 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
             f"no trial in {run.directory.path} has a value: change the ranges in tune.parameters, "
             "with another --run-dir"
         )
+    if run.experiment.tune.confirm is not None and summary.best.number != BASELINE:
+        confirm(run, engine, summary, run.experiment.tune.confirm)
     return summary
+
+
+def confirm(run: Run, engine: Engine, summary: Summary, fold: int) -> None:
+    """Train the best trial's settings and the experiment's own on a fold that chose neither; say and keep their scores.
+
+    Raises:
+        SaltRayError: as ``train``.
+    """
+    scores = []
+    for number in (BASELINE, summary.best.number):
+        experiment = best_experiment(run.directory, number).replace(tune=None)
+        one = Run(experiment, run.data, run.directory.confirmed(number), run.terminal, skip_bad=run.skip_bad)
+        with one.held():
+            prepare(one)
+            train(one, engine, (fold,))
+            scores.append(fmean(model.score for task in one.chosen for model in one.models(task)))
+    found = Confirmation(fold, summary.best.number, *scores)
+    found.save(run.directory)
+    run.terminal.say(confirmation_line(found))

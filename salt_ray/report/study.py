@@ -17,7 +17,7 @@ from salt_ray.experiment_file import load_experiment
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import short
 from salt_ray.storage import write_atomically
-from salt_ray.tuning.results import Summary, summarize, trial_table
+from salt_ray.tuning.results import Confirmation, Summary, summarize, trial_table
 from salt_ray.tuning.space import BASELINE
 from salt_ray.tuning.study import load_study, storage_url
 from salt_ray.tuning.trial import trial_name
@@ -45,6 +45,9 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     terminal.table(summary_table(study, summary))
     for line in [*_remarks(summary), *_failures(study)]:
         terminal.say(line)
+    confirmation = Confirmation.load(run)
+    if confirmation is not None and summary.best is not None and confirmation.number == summary.best.number:
+        terminal.say(confirmation_line(confirmation))
     if best is not None:
         write_atomically(run.best, best.model_dump_json(indent=1))
         terminal.say(f"train it on all folds: {PROGRAM} train --experiment {quote(str(run.best))}")
@@ -55,6 +58,14 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
     else:
         terminal.say(f"in a browser: aws s3 cp {quote(str(database))} . && optuna-dashboard sqlite:///study.db")
     return summary
+
+
+def confirmation_line(found: Confirmation) -> str:
+    """What the search is worth on a fold that chose nothing."""
+    return (
+        f"fold {found.fold}, which chose neither: own settings {found.baseline:.4f}, {trial_name(found.number)} "
+        f"{found.best:.4f} ({found.best - found.baseline:+.4f}; of one run each, so less than 0.01 is noise)"
+    )
 
 
 def best_experiment(run: RunDirectory, number: int) -> Experiment:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Self
 
 import optuna
 import pandas as pd
@@ -15,7 +16,9 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import fields_if_there, readable, write_atomically
 from salt_ray.tuning.space import BASELINE
 from salt_ray.tuning.trial import STATES
 
@@ -69,6 +72,31 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """The fields as a dict that ``json.dumps`` takes; it holds no NaN."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the best trial's settings and the experiment's own score on a fold that judged no trial."""
+
+    fold: int
+    number: int
+    baseline: float
+    best: float
+
+    def save(self, run: RunDirectory) -> None:
+        """Write it beside the search."""
+        write_atomically(run.study / "confirmation.json", json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, run: RunDirectory) -> Self | None:
+        """What was written; None: nothing yet.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        fields = fields_if_there(run.study / "confirmation.json", run.study)
+        with readable(run.study / "confirmation.json", run.study):
+            return None if fields is None else cls(**fields)
 
 
 def summarize(study: optuna.Study) -> Summary:

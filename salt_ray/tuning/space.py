@@ -16,7 +16,7 @@ from salt_ray.section import ExperimentError
 
 BASELINE = 0  # the number of the trial with the experiment's own values
 #: What may differ when a search goes on: it can be made longer, or wider.
-CHANGEABLE = {"trials", "trials_per_gpu", "max_concurrent", "kept_checkpoints"}
+CHANGEABLE = {"trials", "confirm", "trials_per_gpu", "max_concurrent", "kept_checkpoints"}
 
 
 class Space:

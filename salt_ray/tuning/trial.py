@@ -64,12 +64,12 @@ def folds_of(experiment: Experiment) -> list[tuple[Training, int]]:
     folds = []
     for training in experiment.trainings:
         chosen = range(training.folds.count) if experiment.tune.folds == "all" else experiment.tune.folds
-        for fold in chosen:
+        for name, fold in [*(("folds", fold) for fold in chosen), ("confirm", experiment.tune.confirm or 0)]:
             if not 0 <= fold < training.folds.count:
                 raise ExperimentError(
-                    f"tune.folds: {training.name} has no fold {fold}, only 0 … {training.folds.count - 1}"
+                    f"tune.{name}: {training.name} has no fold {fold}, only 0 … {training.folds.count - 1}"
                 )
-            folds.append((training, fold))
+        folds += [(training, fold) for fold in chosen]
     return folds
 
 
