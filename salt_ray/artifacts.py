@@ -31,7 +31,8 @@ class RunDirectory:
         run.json                                 what made the run, and what it took from its survey (``record``)
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
-                                                 times.csv: when its epochs ended, and how long they took
+                                                 times.csv: when its epochs ended, and how long they took;
+                                                 pseudo_labels.npy, where it learns from unlabelled tiles
         trainings/TRAINING/fold-K/               hardware.json: what trained it; owner, while it trains;
                                                  micro_batch.json, where memory was short
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
