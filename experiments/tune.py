@@ -4,6 +4,7 @@ Hypothesis: the seed tuned these by hand on one network; a search finds settings
 Command:    python launch.py tune
             --set tune.parameters.encoder.on=true also searches the encoder, and so on for the others below
             --set tune.folds=all judges by the mean of all five folds
+            --set tune.confirm=1 trains the best settings and its own on fold 1, which chose neither
 Cost:       50 trials of at most 700 epochs x 3,136 tiles x 192 GFLOP; pruned ones end after 40, 120 or 360 epochs.
 Score:      not yet measured with ImageNet weights on a GPU; see README.md beside this file.
 """
@@ -21,6 +22,10 @@ PARAMETERS = (
     FloatRange(name="min_lr", fields=(f"{STAGES}.schedule.min_lr",), low=1e-9, high=1e-3, log=True),
     IntRange(name="early_stopping", fields=(f"{STAGES}.early_stopping",), low=50, high=200, on=False),
     Choice(name="batch_size", fields=(f"{STAGES}.batch_size",), values=(12, 16, 24, 32, 48), on=False),
+    Choice(name="optimizer", fields=(f"{STAGES}.optimizer.kind",), values=("sgd", "adamw"), on=False),
+    Choice(name="lovasz", fields=(f"{STAGES}.lovasz",), values=("hinge", "symmetric"), on=False),
+    Choice(name="average", fields=(f"{STAGES}.average",), values=(0.0, 0.98, 0.995, 0.999), on=False),
+    Choice(name="normalise", fields=("network.normalise",), values=(False, True), on=False),
     FloatRange(name="dropout", fields=("network.decoder.dropout",), low=0.0, high=0.5, on=False),
     FloatRange(
         name="augmentation",

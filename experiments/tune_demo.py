@@ -8,10 +8,12 @@ Score:      fold 0: 0.5884 with its own settings, 0.5932 the best, 0.5416 ± 0.0
 """
 
 from experiments.from_scratch import experiment as parent
-from experiments.tune import STAGES
+from experiments.tune import PARAMETERS, STAGES
 from salt_ray.config import Experiment, FloatRange, IntRange, Tune
 
 EPOCHS = 8
+#: Off as in experiments/tune.py, until they are switched on.
+INGREDIENTS = {"optimizer", "lovasz", "average"}
 
 
 def experiment() -> Experiment:
@@ -30,6 +32,7 @@ def experiment() -> Experiment:
                 FloatRange(name="lr", fields=(f"{STAGES}.lr",), low=0.03, high=0.3, log=True),
                 IntRange(name="patience", fields=(f"{STAGES}.schedule.patience",), low=0, high=4),
                 FloatRange(name="factor", fields=(f"{STAGES}.schedule.factor",), low=0.3, high=0.9),
+                *(parameter for parameter in PARAMETERS if parameter.name in INGREDIENTS),
             ),
             trials=12,
             startup_trials=5,
