@@ -45,5 +45,5 @@ def experiment() -> Experiment:
             mask_head_width=16,
         ),
         trainings=(Training(name="random", folds=Folds(count=5), stages=(PIXELS, LOVASZ)),),
-        resources=Resources(cpus_per_fold=2),  # two folds at once on two cores took longer than one after the other
+        resources=Resources(cpus_per_fold=2, compile=True),  # two folds at once took longer than one after the other
     )
