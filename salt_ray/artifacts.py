@@ -71,6 +71,11 @@ class RunDirectory:
     def seed(self, seed: int) -> RunDirectory:
         return RunDirectory(self.path / f"seed-{seed}")
 
+    def seed_numbers(self) -> list[int]:
+        """The seeds of the runs that are in it, where it holds one for each of several."""
+        names = (path.name.removeprefix("seed-") for path in self.path.glob("seed-*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def trial(self, number: int) -> RunDirectory:
         return RunDirectory(self.study / "trials" / f"{number:04d}")
 

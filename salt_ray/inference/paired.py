@@ -1,7 +1,7 @@
 """What one side scores beyond another on the same tiles, with an interval that knows of neighbours and of seeds.
 
-Tiles are paired, and drawn anew by their mosaics (the cluster bootstrap; Field and Welsh, 2007): neighbours show the
-same rock, so that a mosaic says less than as many tiles from elsewhere.
+Tiles are paired, and drawn with replacement by their mosaics (``resampling``): neighbours show the same rock, so that a
+mosaic says less than as many tiles from elsewhere.
 
 Letters: n tiles, C clusters of them, D draws, K runs of a side, which differ in their seed.
 """
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from salt_ray.inference.resampling import drawn_sums
+
 DRAWS = 5000
-BLOCK = 250  # draws at a time: 250 x 4,000 clusters are 8 MB
 INTERVAL = (2.5, 97.5)  # per cent
 
 
@@ -66,16 +67,13 @@ def difference(
     _, codes = np.unique(clusters, return_inverse=True)
     count = codes.max() + 1
     sizes = np.bincount(codes, minlength=count)
-    sums = [np.stack([np.bincount(codes, row, count) for row in side]) for side in (first, second)]
+    sums = [np.bincount(codes, row, count) for row in (*first, *second)]
     rng, freedom = np.random.default_rng(seed), len(first) + len(second) - 2
     student = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975) if freedom else 1.0
-    found = []
-    for begin in range(0, draws, BLOCK):
-        times = rng.multinomial(count, np.full(count, 1 / count), min(BLOCK, draws - begin)).astype(float)
-        tiles = times @ sizes
-        means = [_drawn_mean(times @ side.T / tiles[:, None], student, rng) for side in sums]
-        found.append(means[1] - means[0])
-    low, high = np.percentile(np.concatenate(found), INTERVAL)
+    drawn = drawn_sums(np.column_stack([sizes, *sums]), draws, rng)
+    sides = np.split(drawn[:, 1:] / drawn[:, :1], [len(first)], axis=1)
+    means = [_drawn_mean(side, student, rng) for side in sides]
+    low, high = np.percentile(means[1] - means[0], INTERVAL)
     gains = second.mean(axis=0) - first.mean(axis=0)
     won, lost = (gains > 0).sum(), (gains < 0).sum()
     return Difference(

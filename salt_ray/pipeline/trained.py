@@ -80,9 +80,9 @@ class TrainedRun:
 
     def _untrained(self, fold: str) -> RunError:
         path = self.directory.path
-        seeds = sorted(found.name for found in path.glob("seed-*"))
-        if seeds:
-            return RunError(f"{path} holds a run for each seed: take one of them, {path / seeds[0]}")
+        if seeds := self.directory.seed_numbers():
+            first = self.directory.seed(seeds[0]).path
+            return RunError(f"{path} holds a run for each seed: take one of them, {first}")
         return RunError(f"{fold} is not trained in {path}: finish that run with pipeline")
 
     def _folder(self, model: FoldModel) -> Folder:

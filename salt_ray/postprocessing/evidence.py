@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from salt_ray.config import Postprocessing, RuleName
+from salt_ray.inference.resampling import drawn_sums
 from salt_ray.postprocessing.rules import RULES
 from salt_ray.postprocessing.selection import HiddenScores
 
@@ -114,8 +115,7 @@ def _holm(chances: Sequence[float]) -> list[float]:
 def _intervals(gains: np.ndarray, tiles: np.ndarray, seed: int) -> list[tuple[float, float]]:
     """95 % intervals of the mean gain over tiles, for (M, C) gains: mosaics drawn with replacement (percentiles)."""
     random = np.random.default_rng([seed, 7])  # 7: not the stream of anything else
-    sums, count = np.column_stack([gains, tiles]), len(tiles)
-    drawn = np.array([sums[random.integers(count, size=count)].sum(axis=0) for _ in range(RESAMPLES)])
+    drawn = drawn_sums(np.column_stack([gains, tiles]), RESAMPLES, random)
     low, high = np.quantile(drawn[:, :-1] / TENTHS / drawn[:, -1:], [0.025, 0.975], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 

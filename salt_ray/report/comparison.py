@@ -1,6 +1,6 @@
 """Two runs on the same tiles: which scores higher, by how much, and how sure that is.
 
-Tiles are drawn anew by their mosaics (``inference.paired``); a tile in no mosaic by itself. Letters: n tiles.
+Tiles are drawn by their mosaics (``inference.paired``), a tile in no mosaic by itself. Letters: n tiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.inference.paired import Difference, difference
 from salt_ray.mosaic.table import load_mosaics
-from salt_ray.storage import readable
+from salt_ray.storage import StoragePath, readable
 
 Tiles = Literal["oof", "holdout", "test"]
 #: What the sets of tiles are called.
@@ -130,9 +130,8 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
     """The scored tiles of a run, or of each of its seeds: by id the columns ``score`` and ``salt``."""
-    seeds = sorted(run.path.glob("seed-*"), key=lambda path: path.name)
     found = []
-    for one in [RunDirectory(path) for path in seeds] or [run]:
+    for one in _seeds(run) or [run]:
         if not one.tile_scores.exists():
             raise RunError(f"the tiles of the run in {one.path} are not scored: run score")
         with readable(one.tile_scores, one.path):
@@ -142,6 +141,10 @@ def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
             raise RunError(f"the run in {one.path} has no tiles {SETS[kind]}: compare others (--on)")
         found.append(table)
     return found
+
+
+def _seeds(run: RunDirectory) -> list[RunDirectory]:
+    return [run.seed(number) for number in run.seed_numbers()]
 
 
 def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, run: RunDirectory) -> None:
@@ -178,6 +181,6 @@ def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
     )
 
 
-def _mosaic_tables(run: RunDirectory) -> list[Any]:
-    folders = [run.mosaics, *(RunDirectory(path).mosaics for path in run.path.glob("seed-*"))]
-    return [folder / "mosaics.csv" for folder in folders if (folder / "mosaics.csv").exists()]
+def _mosaic_tables(run: RunDirectory) -> list[StoragePath]:
+    paths = [one.mosaics / "mosaics.csv" for one in (run, *_seeds(run))]
+    return [path for path in paths if path.exists()]

@@ -80,8 +80,7 @@ def run_status(run: RunDirectory) -> Status:
         raise RunError(f"there is no run in {run.path}: name another one, or make it with pipeline")
     experiment = load_experiment(run.experiment)
     in_use = run.in_use()
-    names = (path.name.removeprefix("seed-") for path in run.path.glob("seed-*"))
-    seeds = sorted(int(name) for name in names if name.isdecimal())
+    seeds = run.seed_numbers()
     steps = tuple(_seeds(run, seeds) if seeds else _steps(run, experiment, bool(in_use)))
     files = (run.scores, run.seeds, run.study / "summary.json")
     found = {file.name.removesuffix(".json"): fields_if_there(file, file) for file in files}
