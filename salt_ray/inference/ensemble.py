@@ -58,6 +58,14 @@ class ModelPrediction:
         return ModelPrediction(tiles[found][order], rows[order], self.records)
 
 
+def judged_tiles(models: Sequence[ModelPrediction], tiles: np.ndarray) -> np.ndarray:
+    """Those of the labelled tiles (n,) that a model predicted, and so was not trained on: all where every fold has."""
+    judged = np.zeros(len(tiles), bool)
+    for model in models:
+        judged |= model.find(tiles)[0]
+    return tiles[judged]
+
+
 def mean_blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterator[tuple[np.ndarray, Probabilities]]:
     """The mean over all models that predicted a tile, for (n,) positions, in blocks.
 

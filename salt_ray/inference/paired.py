@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from salt_ray.inference.resampling import drawn_sums
 
@@ -69,7 +69,7 @@ def difference(
     sizes = np.bincount(codes, minlength=count)
     sums = [np.bincount(codes, row, count) for row in (*first, *second)]
     rng, freedom = np.random.default_rng(seed), len(first) + len(second) - 2
-    student = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975) if freedom else 1.0
+    student = stdtrit(freedom, 0.975) / ndtri(0.975) if freedom else 1.0
     drawn = drawn_sums(np.column_stack([sizes, *sums]), draws, rng)
     sides = np.split(drawn[:, 1:] / drawn[:, :1], [len(first)], axis=1)
     means = [_drawn_mean(side, student, rng) for side in sides]

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction, mean_blocks
 from salt_ray.inference.paired import Difference, difference
 from salt_ray.metric import tile_scores
+from salt_ray.storage import StoragePath, readable, write_atomically
 
 MASK_THRESHOLDS = np.arange(4, 15) / 20  # 0.20 … 0.70
 SALT_THRESHOLDS = np.arange(0, 19) / 20  # 0.00 … 0.90
@@ -61,39 +63,67 @@ class ThresholdScores:
         return int(mask), int(salt)
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """What was chosen, and why.
+class FoldThresholds(BaseModel):
+    """What the other folds chose for one.
 
     Attributes:
-        given, decision: the thresholds before and after; equal where the gain is not more than chance.
-        of_folds: for each fold the pair (mask, salt) that the other folds chose for it.
-        gain: what these score on the folds they were not chosen on, beside the given ones.
+        decision: with their thresholds.
+        tiles: judged tiles of the fold.
+        before, after: their mean score with the given thresholds and with these.
     """
 
-    given: Decision
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
     decision: Decision
-    of_folds: dict[int, tuple[float, float]]
-    gain: Difference
+    tiles: int
+    before: float
+    after: float
+
+
+class Thresholds(BaseModel):
+    """What was chosen, and why: ``thresholds.json``.
+
+    Attributes:
+        given, final: the thresholds before and after; equal where the gain is not more than chance.
+        folds: what the other folds chose for each; empty where there are fewer than two.
+        gain: what these score on the folds that they were not chosen on (``second``) beyond the given ones (``first``);
+            None where there are fewer than two.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    given: Decision
+    final: Decision
+    folds: dict[int, FoldThresholds]
+    gain: Difference | None
 
     @property
-    def changed(self) -> bool:
-        return self.decision != self.given
+    def adopted(self) -> bool:
+        """Whether the gain is more than chance."""
+        return self.gain is not None and self.gain.low > 0
 
-    def as_json(self) -> dict[str, Any]:
-        """``thresholds.json``."""
-        return {
-            "before": [self.given.mask_threshold, self.given.salt_threshold],
-            "after": [self.decision.mask_threshold, self.decision.salt_threshold],
-            "changed": self.changed,
-            "folds": {str(fold): list(pair) for fold, pair in self.of_folds.items()},
-            "score_before": self.gain.first,
-            "score_cross_fitted": self.gain.second,
-            "gain": self.gain.difference,
-            "interval": [self.gain.low, self.gain.high],
-            "tiles": self.gain.tiles,
-            "clusters": self.gain.clusters,
-        }
+    def decisions(self, folds: np.ndarray) -> FoldDecisions:
+        """How every tile is decided: none of a fold by what its own labels chose.
+
+        Args:
+            folds: (N,) int64 of every tile of the survey, -1 where it is in none.
+        """
+        of_folds = {fold: chosen.decision for fold, chosen in self.folds.items()} if self.adopted else {}
+        return FoldDecisions(self.final, of_folds, folds)
+
+    @classmethod
+    def load(cls, path: StoragePath) -> Self:
+        """Those in a file.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        with readable(path, path.parent):
+            return cls.model_validate_json(path.read_bytes())
+
+    def save(self, path: StoragePath) -> None:
+        """Write ``thresholds.json``, whole or not at all."""
+        write_atomically(path, self.model_dump_json(indent=1))
 
 
 def score_thresholds(
@@ -123,20 +153,28 @@ def choose_thresholds(
     """Choose on all folds what the folds, each without itself, show to be a gain; otherwise keep the given thresholds.
 
     Args:
-        folds: (n,) int64, of at least two.
+        folds: (n,) int64; of fewer than two nothing is chosen.
         clusters: (n,) of any type: tiles that are neighbours (``paired.difference``).
         seed: of the bootstrap.
     """
+    numbers = np.unique(folds).tolist()
+    if len(numbers) < 2:
+        return Thresholds(given=given, final=given, folds={}, gain=None)
     fitted, of_folds = np.empty(len(folds)), {}
-    for fold in np.unique(folds).tolist():
-        pair = scores.best(folds != fold, given)
-        fitted[folds == fold] = scores.at(pair)[folds == fold]
-        of_folds[fold] = float(MASK_THRESHOLDS[pair[0]]), float(SALT_THRESHOLDS[pair[1]])
-    gain = difference(scores.given[None], fitted[None], clusters, seed)
-    decision = given
-    if gain.low > 0:
-        mask, salt = scores.best(np.ones(len(folds), bool), given)
-        decision = given.replace(
-            mask_threshold=float(MASK_THRESHOLDS[mask]), salt_threshold=float(SALT_THRESHOLDS[salt])
+    for fold in numbers:
+        own = folds == fold
+        pair = scores.best(~own, given)
+        fitted[own] = scores.at(pair)[own]
+        before, after = scores.given[own].mean(), fitted[own].mean()
+        of_folds[fold] = FoldThresholds(
+            decision=_with(given, pair), tiles=int(own.sum()), before=float(before), after=float(after)
         )
-    return Thresholds(given, decision, of_folds, gain)
+    gain = difference(scores.given[None], fitted[None], clusters, seed)
+    final = _with(given, scores.best(np.ones(len(folds), bool), given)) if gain.low > 0 else given
+    return Thresholds(given=given, final=final, folds=of_folds, gain=gain)
+
+
+def _with(given: Decision, pair: tuple[int, int]) -> Decision:
+    """The decision with the thresholds at these places of ``MASK_`` and ``SALT_THRESHOLDS``."""
+    mask, salt = pair
+    return given.replace(mask_threshold=float(MASK_THRESHOLDS[mask]), salt_threshold=float(SALT_THRESHOLDS[salt]))

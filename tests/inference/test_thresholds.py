@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from salt_ray.decision import Decision
+from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.thresholds import (
     MASK_THRESHOLDS,
     SALT_THRESHOLDS,
+    Thresholds,
     ThresholdScores,
     choose_thresholds,
     score_thresholds,
@@ -59,11 +63,13 @@ def test_probabilities_that_are_too_low_get_a_lower_threshold() -> None:
     model, truth = predicted(np.random.default_rng(1), shift=0.2)
     scores = score_thresholds([model], np.arange(TILES), truth, GIVEN)
     found = choose_thresholds(scores, *folds_and_clusters(), GIVEN, seed=0)
-    assert found.changed and found.decision.mask_threshold < GIVEN.mask_threshold
+    assert found.adopted and found.final.mask_threshold < GIVEN.mask_threshold
     assert found.gain.low > 0 and found.gain.second > found.gain.first == pytest.approx(scores.given.mean())
-    assert found.decision.flip and found.decision.full_tiles == "empty"
-    told = found.as_json()
-    assert told["before"] == [0.4, 0.5] and told["after"][0] < 0.4 and set(told["folds"]) == {"0", "1", "2"}
+    assert found.final.flip and found.final.full_tiles == "empty"
+    scores_after = [fold.after for fold in found.folds.values()]
+    assert np.average(scores_after, weights=[fold.tiles for fold in found.folds.values()]) == pytest.approx(found.gain.second)
+    decisions = found.decisions(folds_and_clusters()[0])
+    assert decisions.final == found.final and list(decisions.of_folds) == [0, 1, 2]
 
 
 def test_where_the_given_ones_are_the_best_they_are_seldom_changed() -> None:
@@ -78,7 +84,7 @@ def test_where_the_given_ones_are_the_best_they_are_seldom_changed() -> None:
         salt = rng.random(TILES).astype(np.float32)
         empty = np.where(salt > 0.5, masks[:, 4] - 0.1, masks[:, 4] + 0.1).clip(0, 1)
         scores = ThresholdScores(masks, empty, salt, np.where(salt > np.float32(0.5), masks[:, 4], empty))
-        changed += choose_thresholds(scores, *folds_and_clusters(), GIVEN, seed=draw).changed
+        changed += choose_thresholds(scores, *folds_and_clusters(), GIVEN, seed=draw).adopted
     assert changed <= 10
 
 
@@ -89,11 +95,27 @@ def test_a_fold_s_labels_have_no_part_in_its_thresholds(fold: int) -> None:
     folds, clusters = folds_and_clusters()
     own = (folds == fold)[:, None, None]
 
-    def chosen(labels: np.ndarray) -> dict[int, tuple[float, float]]:
+    def chosen(labels: np.ndarray) -> dict[int, Decision]:
         scores = score_thresholds([model], np.arange(TILES), labels, GIVEN)
-        return choose_thresholds(scores, folds, clusters, GIVEN, seed=0).of_folds
+        found = choose_thresholds(scores, folds, clusters, GIVEN, seed=0)
+        return {number: of_fold.decision for number, of_fold in found.folds.items()}
 
     before, inverted = chosen(truth), chosen(np.where(own, ~truth, truth))
     fatter = chosen(np.where(own, model.records["mask"] > 0.15, truth))
     assert inverted[fold] == fatter[fold] == before[fold]
-    assert all(fatter[other][0] < before[other][0] for other in range(3) if other != fold)
+    assert all(fatter[other].mask_threshold < before[other].mask_threshold for other in range(3) if other != fold)
+
+
+def test_one_fold_keeps_the_given_ones_and_a_file_gives_back_what_was_chosen(tmp_path: Path) -> None:
+    model, truth = predicted(np.random.default_rng(3), shift=0.2)
+    scores = score_thresholds([model], np.arange(TILES), truth, GIVEN)
+    alone = choose_thresholds(scores, np.zeros(TILES, int), np.arange(TILES), GIVEN, seed=0)
+    assert alone.final == GIVEN and not alone.adopted and alone.gain is None and not alone.folds
+    assert not alone.decisions(np.zeros(TILES, int)).of_folds
+    path = tmp_path / "thresholds.json"
+    for found in (alone, choose_thresholds(scores, *folds_and_clusters(), GIVEN, seed=0)):
+        found.save(path)
+        assert Thresholds.load(path) == found
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunError, match=r"thresholds.json is damaged .* delete .*, and pipeline makes it anew"):
+        Thresholds.load(path)

@@ -236,7 +236,7 @@ def test_a_hold_out_stands_beside_the_other_scores(elsewhere: FinishedRun) -> No
     held_out = np.zeros(elsewhere.prepared.survey.labelled, bool)
     held_out[elsewhere.prepared.trainable[::4]] = True
     prepared = dataclasses.replace(elsewhere.prepared, held_out=held_out)
-    scores, _ = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.decision, None)
+    scores, _ = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.decisions, None)
     run = dataclasses.replace(elsewhere, prepared=prepared, scores=scores)
     out_of_fold, hold_out = parts.answer(run)["columns"]
     truth = prepared.survey.masks
