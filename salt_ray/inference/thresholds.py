@@ -24,6 +24,7 @@ from salt_ray.storage import StoragePath, readable, write_atomically
 
 MASK_THRESHOLDS = np.arange(4, 15) / 20  # 0.20 … 0.70
 SALT_THRESHOLDS = np.arange(0, 19) / 20  # 0.00 … 0.90
+MIN_CLUSTERS = 10  # fewer say too little of the others: of a single one the interval is a point
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Thresholds(BaseModel):
     @property
     def adopted(self) -> bool:
         """Whether the gain is more than chance."""
-        return self.gain is not None and self.gain.low > 0
+        return self.gain is not None and _is_shown(self.gain)
 
     def decisions(self, folds: np.ndarray) -> FoldDecisions:
         """How every tile is decided: none of a fold by what its own labels chose.
@@ -170,8 +171,12 @@ def choose_thresholds(
             decision=_with(given, pair), tiles=int(own.sum()), before=float(before), after=float(after)
         )
     gain = difference(scores.given[None], fitted[None], clusters, seed)
-    final = _with(given, scores.best(np.ones(len(folds), bool), given)) if gain.low > 0 else given
+    final = _with(given, scores.best(np.ones(len(folds), bool), given)) if _is_shown(gain) else given
     return Thresholds(given=given, final=final, folds=of_folds, gain=gain)
+
+
+def _is_shown(gain: Difference) -> bool:
+    return gain.clusters >= MIN_CLUSTERS and gain.low > 0
 
 
 def _with(given: Decision, pair: tuple[int, int]) -> Decision:

@@ -113,7 +113,7 @@ class Run:
             RunError: thresholds are chosen, and a model has not predicted yet.
         """
         thresholds = self.thresholds
-        return FoldDecisions(self.given) if thresholds is None else thresholds.decisions(self._fold_of_tiles)
+        return FoldDecisions(self.given) if thresholds is None else thresholds.decisions(self.fold_of_tiles)
 
     @functools.cached_property
     def thresholds(self) -> Thresholds | None:
@@ -137,7 +137,7 @@ class Run:
             survey, tiles = self.prepared.survey, judged_tiles(models, self.prepared.trainable)
             scores = score_thresholds(models, tiles, np.asarray(survey.masks[tiles]), self.given)
             clusters = self.mosaics.clusters(survey.ids[tiles])
-            folds = self._fold_of_tiles[tiles]
+            folds = self.fold_of_tiles[tiles]
             choose_thresholds(scores, folds, clusters, self.given, self.experiment.seed).save(path)
             folder.finish()
         thresholds = Thresholds.load(path)
@@ -145,7 +145,7 @@ class Run:
         return thresholds
 
     @property
-    def _fold_of_tiles(self) -> np.ndarray:
+    def fold_of_tiles(self) -> np.ndarray:
         """(N,) int64: the fold of every tile, -1 where it is in none.
 
         Of several trainings the first one counts whose folds keep neighbours together, or the first of all.

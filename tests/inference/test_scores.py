@@ -90,6 +90,25 @@ def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: Prep
     assert "test" not in scores
 
 
+def test_each_fold_is_scored_by_its_own_decision_and_unseen_tiles_by_the_final_one(prepared: PreparedSurvey) -> None:
+    truth = np.concatenate([prepared.survey.masks, np.ones((TOTAL - LABELLED, SIDE, SIDE), bool)])
+    truth[LABELLED:, 0] = False
+    models, tables = models_of(prepared, truth)
+    folds = np.full(TOTAL, -1)
+    folds[prepared.trainable] = tables["random"].folds
+    nothing = SETTINGS.replace(salt_threshold=1.0)
+    empty = ~prepared.survey.masks.any(axis=(1, 2))
+    scores, each = run_scores(
+        prepared, models, tables, FoldDecisions(SETTINGS, {0: SETTINGS, 1: nothing, 2: SETTINGS}, folds), None
+    )
+    assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
+    assert scores["folds"]["1"] == empty[folds[:LABELLED] == 1].mean() < 1
+    expected = np.where(folds[prepared.trainable] == 1, empty[prepared.trainable], 1.0)
+    assert scores["oof"] == expected.mean()
+    assert each[each["set"] == "oof"]["score"].tolist() == expected.tolist()
+    assert run_scores(prepared, models, tables, FoldDecisions(nothing), None)[0]["holdout"] < 1
+
+
 def test_tiles_of_one_colour_are_empty_without_a_prediction(prepared: PreparedSurvey) -> None:
     truth = np.ones((TOTAL, SIDE, SIDE), bool)
     truth[:, 0, 0] = False

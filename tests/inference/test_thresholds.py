@@ -12,6 +12,7 @@ from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.thresholds import (
     MASK_THRESHOLDS,
+    MIN_CLUSTERS,
     SALT_THRESHOLDS,
     Thresholds,
     ThresholdScores,
@@ -67,7 +68,9 @@ def test_probabilities_that_are_too_low_get_a_lower_threshold() -> None:
     assert found.gain.low > 0 and found.gain.second > found.gain.first == pytest.approx(scores.given.mean())
     assert found.final.flip and found.final.full_tiles == "empty"
     scores_after = [fold.after for fold in found.folds.values()]
-    assert np.average(scores_after, weights=[fold.tiles for fold in found.folds.values()]) == pytest.approx(found.gain.second)
+    assert np.average(scores_after, weights=[fold.tiles for fold in found.folds.values()]) == pytest.approx(
+        found.gain.second
+    )
     decisions = found.decisions(folds_and_clusters()[0])
     assert decisions.final == found.final and list(decisions.of_folds) == [0, 1, 2]
 
@@ -106,9 +109,12 @@ def test_a_fold_s_labels_have_no_part_in_its_thresholds(fold: int) -> None:
     assert all(fatter[other].mask_threshold < before[other].mask_threshold for other in range(3) if other != fold)
 
 
-def test_one_fold_keeps_the_given_ones_and_a_file_gives_back_what_was_chosen(tmp_path: Path) -> None:
+def test_one_fold_or_few_mosaics_keep_the_given_ones_and_a_file_gives_back_what_was_chosen(tmp_path: Path) -> None:
     model, truth = predicted(np.random.default_rng(3), shift=0.2)
     scores = score_thresholds([model], np.arange(TILES), truth, GIVEN)
+    folds, _ = folds_and_clusters()
+    neighbours = choose_thresholds(scores, folds, np.arange(TILES) % (MIN_CLUSTERS - 1), GIVEN, seed=0)
+    assert neighbours.gain.low > 0 and neighbours.final == GIVEN and not neighbours.adopted
     alone = choose_thresholds(scores, np.zeros(TILES, int), np.arange(TILES), GIVEN, seed=0)
     assert alone.final == GIVEN and not alone.adopted and alone.gain is None and not alone.folds
     assert not alone.decisions(np.zeros(TILES, int)).of_folds

@@ -68,6 +68,32 @@ def test_scores_agree_with_a_direct_computation() -> None:
     assert trial.changed.tolist() == [changed] and changed > 0
 
 
+def test_a_hidden_tile_is_decided_by_its_fold_and_so_are_its_neighbours_without_a_label() -> None:
+    """The final thresholds know the hidden labels: where a tile is hidden they decide nothing in its mosaic."""
+    mosaic = column_of_salt(0)
+    mosaic.tiles.labelled[2] = False  # both models predict it
+    mosaic.tiles.labels[2] = False
+    mosaic.masks[:, 2], mosaic.salt[:, 2] = 0.1, 0.1
+    groups, fold = np.where(mosaic.tiles.labelled, 0, -1), np.where(mosaic.blind[:, 0], 0, 1)
+    fold[2] = -1
+    low = SETTINGS.replace(mask_threshold=0.05, salt_threshold=0.05, full_tiles="salt")
+    decisions = FoldDecisions(SETTINGS.replace(full_tiles="salt"), {0: low, 1: SETTINGS}, fold)
+    seen = []
+
+    def record(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> SeenMosaic:
+        seen.append((hidden, decision))
+        return view(mosaic, hidden, models, decision)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "view", record)
+        try_rules(mosaic, groups, [("fill_holes",)], decisions)
+    for hidden, decision in seen:
+        (own,) = set(fold[hidden].tolist())
+        assert decision == decisions.of_folds[own]
+        assert view(mosaic, hidden, np.arange(2) == own, decision).masks[2].all() == (own == 0)
+    assert {decision for _, decision in seen} == set(decisions.of_folds.values())
+
+
 def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """What rules are given must not depend on a hidden label: here somebody leaves the labels where they are."""
 
