@@ -101,7 +101,7 @@ class Thresholds(BaseModel):
     @property
     def adopted(self) -> bool:
         """Whether the gain is more than chance."""
-        return self.gain is not None and _is_shown(self.gain)
+        return self.gain is not None and self.gain.clusters >= MIN_CLUSTERS and self.gain.low > 0
 
     def decisions(self, folds: np.ndarray) -> FoldDecisions:
         """How every tile is decided: none of a fold by what its own labels chose.
@@ -171,12 +171,9 @@ def choose_thresholds(
             decision=_with(given, pair), tiles=int(own.sum()), before=float(before), after=float(after)
         )
     gain = difference(scores.given[None], fitted[None], clusters, seed)
-    final = _with(given, scores.best(np.ones(len(folds), bool), given)) if _is_shown(gain) else given
-    return Thresholds(given=given, final=final, folds=of_folds, gain=gain)
-
-
-def _is_shown(gain: Difference) -> bool:
-    return gain.clusters >= MIN_CLUSTERS and gain.low > 0
+    found = Thresholds(given=given, final=given, folds=of_folds, gain=gain)
+    final = _with(given, scores.best(np.ones(len(folds), bool), given))
+    return found.model_copy(update={"final": final}) if found.adopted else found
 
 
 def _with(given: Decision, pair: tuple[int, int]) -> Decision:
