@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -45,6 +45,7 @@ def train(
     data: str | Path,
     to: str | StoragePath,
     *,
+    folds: Collection[int] | None = None,
     engine: Engine | EngineName = "local",
     quiet: bool = False,
 ) -> TrainedRun:
@@ -54,6 +55,7 @@ def train(
         experiment: for example ``salt_ray.load_experiment("demo")``, changed by ``replace``.
         data: a survey in Kaggle's layout.
         to: the run directory; the same call again goes on there.
+        folds: of every training only these, beside those of an earlier call; None: all.
         engine: "local": all in this process; "ray": on the cluster that this process runs on, or a local Ray.
         quiet: print nothing.
 
@@ -67,7 +69,7 @@ def train(
         run.scores()["oof"]
     """
     with _at_work(experiment, data, to, engine, quiet) as (run, doing):
-        steps.pipeline(run, doing)
+        steps.pipeline(run, doing, folds)
     return TrainedRun(run.directory, experiment)
 
 

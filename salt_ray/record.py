@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from salt_ray import __version__
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import FullTiles
+from salt_ray.config import Experiment, FullTiles, Training
 from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
 from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange
@@ -30,6 +30,7 @@ class RunRecord(BaseModel):
         samples: type of the images' values, as in ``tiles.Survey``.
         amplitudes: the range that became greys from 0 to 255; None too where ``samples`` is 'uint8'.
         full_tiles: what a prediction that fills its tile becomes.
+        folds: of every training, those that are trained and predict; None: all.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -39,9 +40,16 @@ class RunRecord(BaseModel):
     samples: str | None = None
     amplitudes: GreyRange | None = None
     full_tiles: FullTiles | None = None
+    folds: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, survey: Survey, full_tiles: FullTiles | None, version: str | None = __version__) -> Self:
+    def of(
+        cls,
+        survey: Survey,
+        full_tiles: FullTiles | None,
+        version: str | None = __version__,
+        folds: tuple[int, ...] | None = None,
+    ) -> Self:
         """What a run takes from its survey."""
         amplitudes = None if survey.scaling is None else survey.scaling.used
         return cls(
@@ -50,6 +58,7 @@ class RunRecord(BaseModel):
             samples=survey.samples,
             amplitudes=amplitudes,
             full_tiles=full_tiles,
+            folds=folds,
         )
 
     @classmethod
@@ -114,6 +123,16 @@ class RunRecord(BaseModel):
     def save(self, path: StoragePath) -> None:
         """Write ``run.json``, whole or not at all."""
         write_atomically(path, self.model_dump_json(indent=1))
+
+
+def chosen_folds(run: RunDirectory, experiment: Experiment) -> list[tuple[Training, int]]:
+    """The folds that a run trains and predicts with: those of ``train --folds``, or all.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    folds = RunRecord.load(run.record).folds
+    return [(training, fold) for training, fold in experiment.all_folds if folds is None or fold in folds]
 
 
 def is_older(run: RunDirectory) -> bool:

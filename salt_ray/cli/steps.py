@@ -13,12 +13,17 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for PyTor
 
 commands = typer.Typer()
 
+FoldNumbers = Annotated[
+    list[int] | None, typer.Option("--folds", min=0, help="This fold only, of every training; any number of times.")
+]
+
 
 @run_command(commands)
 def pipeline(
     run: "Run",
     engine: "Engine",
     *,
+    folds: FoldNumbers = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
 ) -> None:
     """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
@@ -26,9 +31,9 @@ def pipeline(
     from salt_ray.pipeline.seeds import run_seeds
 
     if seeds == 1:
-        steps.pipeline(run, engine)
+        steps.pipeline(run, engine, folds)
     else:
-        run_seeds(run, engine, seeds)
+        run_seeds(run, engine, seeds, folds)
 
 
 @run_command(commands)
@@ -44,9 +49,7 @@ def train(
     run: "Run",
     engine: "Engine",
     *,
-    folds: Annotated[
-        list[int] | None, typer.Option(min=0, help="Train this fold only, of every training; any number of times.")
-    ] = None,
+    folds: FoldNumbers = None,
 ) -> None:
     """Train every fold; the same command again continues what is unfinished and skips what is done."""
     from salt_ray.pipeline import steps

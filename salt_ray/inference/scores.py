@@ -19,7 +19,7 @@ import pandas as pd
 
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
-from salt_ray.inference.ensemble import ModelPrediction, decided_masks
+from salt_ray.inference.ensemble import ModelPrediction, decided_masks, judged_tiles
 from salt_ray.metric import score, tile_scores, trivial_scores
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_mask
@@ -66,7 +66,7 @@ def run_scores(
             f"the masks of the test truth are {sizes[0]}, the tiles {sizes[1]}: "
             "restore truth/masks beside the tiles, or remove it"
         )
-    tiles = prepared.trainable
+    tiles = judged_tiles(list(models.values()), prepared.trainable)
     oof = _judged_masks(list(models.values()), tiles, decisions)
     scores: dict[str, Any] = {"folds": {}}
     for (training, fold), model in models.items():

@@ -17,7 +17,7 @@ from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Experiment, RuleName
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import SaltRayError
-from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.ensemble import ModelPrediction, judged_tiles
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.pipeline.engine import Engine, Failed
 from salt_ray.postprocessing.corrections import CorrectedMosaic, Corrections, correct, save_changes
@@ -94,7 +94,7 @@ class Postprocessing:
 
         settings = experiment.postprocessing
         large = tiles[np.bincount(table.mosaics, minlength=table.count)[table.mosaics] >= MIN_TILES]
-        judged = np.isin(np.arange(len(missing)), np.intersect1d(large, prepared.trainable))
+        judged = np.isin(np.arange(len(missing)), np.intersect1d(large, judged_tiles(models, prepared.trainable)))
         self._groups = hidden_groups(self._mosaic_of, judged, experiment.seed)
         self._alone: dict[RuleName, Evidence] = {}
         self._together: Evidence | None = None
@@ -106,8 +106,8 @@ class Postprocessing:
         if self._rules is None:
             self._untried = set(self._mosaic_of[judged].tolist())
             self._candidates: list[tuple[RuleName, ...]] = [(name,) for name in RULES]
-            if not self._untried:
-                self._rules = ()
+            if not self._untried or len(models) < 2:
+                self._rules, self._untried = (), set()
         self._begin(range(table.count))
 
     def arrived(self, tiles: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from salt_ray.pipeline.prediction import PredictionTask, say_outdated
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.predicted import positions
-from salt_ray.record import RunRecord, is_older
+from salt_ray.record import RunRecord, chosen_folds, is_older
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.verdicts import thresholds_text
 from salt_ray.storage import fields_if_there, readable
@@ -240,6 +240,31 @@ class Run:
             for training, fold in self.experiment.all_folds
         ]
 
+    @property
+    def chosen(self) -> list[FoldTask]:
+        """The folds that the run trains and predicts with."""
+        chosen = chosen_folds(self.directory, self.experiment)
+        return [task for task in self.tasks if (task.training, task.fold) in chosen]
+
+    def choose(self, folds: Collection[int] | None) -> None:
+        """Note the folds that the run trains and predicts with.
+
+        Args:
+            folds: of every training these, beside those chosen before; None: all. A run that has begun with all of
+                them keeps all.
+
+        Raises:
+            RunError: there is no such fold.
+        """
+        last = max(task.fold for task in self.tasks)
+        if unknown := [fold for fold in folds or () if not 0 <= fold <= last]:
+            raise RunError(f"there is no fold {min(unknown)}: choose from 0 … {last}")
+        record = self.record
+        has_all = record.folds is None and begun_decision(self.directory, self.experiment) is not None
+        chosen = None if folds is None or has_all else tuple(sorted({*(record.folds or ()), *folds}))
+        if chosen != record.folds:
+            record.model_copy(update={"folds": chosen}).save(self.directory.record)
+
     def models(self, task: FoldTask) -> list[FoldModel]:
         """What a fold predicts with; empty while it is not trained to its end."""
         return fold_models(self.directory, task.training, task.fold, self.experiment.prediction.models)
@@ -255,7 +280,7 @@ class Run:
         priority = np.full(len(survey_ids), np.iinfo(np.int64).max)
         if self.has_rules:
             priority[positions(self.mosaics.ids, survey_ids)] = self.mosaics.mosaics
-        return [self._prediction_task(task, priority) for task in self.tasks]
+        return [self._prediction_task(task, priority) for task in self.chosen]
 
     def _prediction_task(self, task: FoldTask, priority: np.ndarray) -> PredictionTask:
         models = self.models(task)
@@ -286,7 +311,7 @@ class Run:
         """
         predictions = {}
         self.check_begun()
-        for task, prediction in zip(self.tasks, self.prediction_tasks, strict=True):
+        for task, prediction in zip(self.chosen, self.prediction_tasks, strict=True):
             if prediction.folder.done is None:
                 changed = _changed(prediction.folder)
                 raise RunError(f"{task.name} has not predicted{changed} in {self.directory.path}: run predict first")

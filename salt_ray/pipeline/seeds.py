@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from salt_ray.inference.scores import Spread, spreads
 from salt_ray.pipeline.engine import Engine
@@ -11,13 +12,14 @@ from salt_ray.pipeline.steps import pipeline, report
 from salt_ray.storage import write_atomically
 
 
-def run_seeds(run: Run, engine: Engine, count: int) -> dict[str, Spread]:
+def run_seeds(run: Run, engine: Engine, count: int, folds: Collection[int] | None = None) -> dict[str, Spread]:
     """``pipeline`` with the experiment's seed and those after it; writes ``seeds.json``.
 
     Each lies in a run directory of its own, ``RUN/seed-K``; the same command again goes on where it was.
 
     Args:
         count: how many seeds, two or more.
+        folds: as for ``train``.
 
     Returns:
         Every score by its name.
@@ -31,7 +33,7 @@ def run_seeds(run: Run, engine: Engine, count: int) -> dict[str, Spread]:
     for seed in range(first, first + count):
         run.terminal.say(f"seed {seed}, {len(found) + 1} of {count}: {directory.seed(seed).path}")
         with run.with_seed(seed).held() as one:
-            found.append(pipeline(one, engine))
+            found.append(pipeline(one, engine, folds))
     table = spreads(found)
     content = {"first_seed": first, "scores": {name: spread.as_json() for name, spread in table.items()}}
     write_atomically(directory.seeds, json.dumps(content, indent=1))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from salt_ray import __version__
-from salt_ray.errors import RunError, TrainingFailed
+from salt_ray.errors import TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import StoredPrediction, StoredRecords
@@ -36,14 +36,17 @@ from salt_ray.training.task import FoldTask
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
 
 
-def pipeline(run: Run, engine: Engine) -> dict[str, Any]:
+def pipeline(run: Run, engine: Engine, folds: Collection[int] | None = None) -> dict[str, Any]:
     """All steps; returns the scores.
+
+    Args:
+        folds: as for ``train``.
 
     Raises:
         SaltRayError: as the steps.
     """
     prepare(run)
-    train(run, engine)
+    train(run, engine, folds)
     _predict_and_postprocess(run, engine)
     submit(run)
     scores = score(run)
@@ -69,7 +72,7 @@ def prepare(run: Run) -> None:
     version = None if is_older(directory) else __version__
     if directory.record.exists():  # of what made the run, not of what goes on with it
         version = run.record.version
-    record = RunRecord.of(run.prepared.survey, run.full_tiles, version)
+    record = RunRecord.of(run.prepared.survey, run.full_tiles, version, run.record.folds)
     if record != run.record:
         record.save(directory.record)
     write_atomically(directory.experiment, experiment.model_dump_json(indent=1))
@@ -84,7 +87,7 @@ def _check_same_settings(run: Run) -> None:
     for task in run.tasks:
         for stage in range(len(task.training.stages)):
             _ = task.stage_folder(run.directory, stage, run.prepared.survey.key).done
-    if all(run.models(task) for task in run.tasks):
+    if all(run.models(task) for task in run.chosen):
         _ = [prediction.folder.done for prediction in run.prediction_tasks]
         given = run.experiment.prediction.thresholds == "given"  # what is to be chosen may change without an error
         if given and run.has_rules and run.directory.postprocessing.exists():
@@ -109,17 +112,15 @@ def train(run: Run, engine: Engine, folds: Collection[int] | None = None) -> Non
     """Train every fold that is not finished.
 
     Args:
-        folds: of every training only these, so that an idea can be tried on one; None: all. What comes after training
-            needs all of them: a later call trains the others.
+        folds: of every training only these, so that an idea can be tried on one, beside those chosen by an earlier
+            call; None: all. What comes after training goes by the same folds.
 
     Raises:
         RunError: there is no such fold.
         TrainingFailed: naming every fold that failed, after the others have finished.
     """
+    run.choose(folds)
     wanted = [task for task in run.tasks if folds is None or task.fold in folds]
-    if unknown := set(folds or ()) - {task.fold for task in wanted}:
-        last = max(task.fold for task in run.tasks)
-        raise RunError(f"there is no fold {min(unknown)}: choose from 0 … {last}")
     unfinished = [task for task in wanted if not run.models(task)]
     if skipped := len(wanted) - len(unfinished):
         run.terminal.say(f"{skipped} of {len(wanted)} folds are trained already")
@@ -128,8 +129,8 @@ def train(run: Run, engine: Engine, folds: Collection[int] | None = None) -> Non
     for task in wanted if folds is not None else ():
         (model,) = run.models(task)
         run.terminal.say(f"{task.name}: {model.text}")
-    if left := [task.name for task in run.tasks if not run.models(task)]:
-        run.terminal.say(f"not trained yet: {', '.join(left)}; predictions need every fold")
+    if left := [task.name for task in run.chosen if not run.models(task)]:
+        run.terminal.say(f"not trained yet: {', '.join(left)}; predictions need them")
 
 
 def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
@@ -157,6 +158,9 @@ def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = la
         arrived: called with positions of tiles that one model has predicted, also in an earlier run.
     """
     run.check_begun()
+    if len(run.chosen) == 1:
+        name = run.chosen[0].name
+        run.terminal.say(f"one fold, {name}: no ensemble and no evidence for mosaic rules, which need two")
     missing = []
     for task in run.prediction_tasks:
         if task.model.remark is not None:
@@ -165,15 +169,15 @@ def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = la
             missing.append(task)
         else:
             arrived(task.tiles)
-    if done := len(run.tasks) - len(missing):
-        run.terminal.say(f"{done} of {len(run.tasks)} models have predicted already")
+    if done := len(run.prediction_tasks) - len(missing):
+        run.terminal.say(f"{done} of {len(run.prediction_tasks)} models have predicted already")
     predict_missing(missing, run.predicting, engine, run.terminal, arrived)
     _ = run.thresholds
 
 
 def predict_again(run: Run) -> None:
     """Forget the predictions of other models than would be taken today, so that ``predict`` makes them again."""
-    for task in run.tasks:
+    for task in run.chosen:
         models = run.experiment.prediction.models
         for folder in other_predictions(run.directory, task.training, task.fold, models):
             run.terminal.say(f"{task.name}: predictions of stage {folder.name} are left behind")

@@ -25,7 +25,7 @@ from salt_ray.inference.stored import chunk_path
 from salt_ray.inference.thresholds import Thresholds
 from salt_ray.metric import tile_scores
 from salt_ray.pipeline.workplace import own_device
-from salt_ray.record import RunRecord
+from salt_ray.record import RunRecord, chosen_folds
 from salt_ray.report.finished import load_scores
 from salt_ray.storage import StoragePath, fields_if_there, load_array, load_fields, readable, storage_path
 from salt_ray.survey.folds import load_folds
@@ -72,7 +72,7 @@ class TrainedRun:
     def __init__(self, directory: RunDirectory, experiment: Experiment) -> None:
         self.directory, self.experiment = directory, experiment
         self.models: list[FoldModel] = []
-        for training, fold in experiment.all_folds:
+        for training, fold in chosen_folds(directory, experiment):
             found = fold_models(directory, training, fold, experiment.prediction.models)
             if not found:
                 raise self._untrained(fold_name(training.name, fold))
@@ -190,7 +190,7 @@ class TrainedRun:
     def history(self) -> pd.DataFrame:
         """Every epoch: ``history.csv`` of all folds and stages, with ``training``, ``fold`` and ``stage`` before it."""
         found = []
-        for training, fold in self.experiment.all_folds:
+        for training, fold in chosen_folds(self.directory, self.experiment):
             for stage in training.stages:
                 folder = self.directory.stage(training.name, fold, stage.name)
                 with readable(folder / "history.csv", folder):

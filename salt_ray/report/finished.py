@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, Training
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import PROGRAM, RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.thresholds import Thresholds
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.postprocessing.corrections import Corrections
+from salt_ray.record import chosen_folds
 from salt_ray.report.judged import Judged, judge
 from salt_ray.storage import StoragePath, parse_fields, readable
 from salt_ray.survey.folds import FoldTable
@@ -106,6 +107,11 @@ class FinishedRun:
     def decision(self) -> Decision:
         """How the predictions of tiles become masks that are in no fold."""
         return self.decisions.final
+
+    @cached_property
+    def folds(self) -> list[tuple[Training, int]]:
+        """Those that the run trains and predicts with."""
+        return chosen_folds(self.run, self.experiment)
 
     @cached_property
     def judged(self) -> Judged:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from salt_ray.decision import FoldDecisions
-from salt_ray.inference.ensemble import ModelPrediction, mean_blocks
+from salt_ray.inference.ensemble import ModelPrediction, judged_tiles, mean_blocks
 from salt_ray.metric import tile_scores
 from salt_ray.survey.prepared import PreparedSurvey
 
@@ -56,7 +56,7 @@ class Judged:
 
 def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decisions: FoldDecisions) -> Judged:
     """Read the predictions of all labelled tiles that may judge, a block at a time."""
-    tiles = prepared.trainable
+    tiles = judged_tiles(models, prepared.trainable)
     truth = np.asarray(prepared.survey.masks[tiles])
     masks, ungated = np.empty_like(truth), np.empty(len(tiles))
     salt, doubt = np.empty(len(tiles), np.float32), np.empty(len(tiles), np.float32)

@@ -16,6 +16,7 @@ import pandas as pd
 from salt_ray.config import RuleName
 from salt_ray.metric import trivial_scores
 from salt_ray.postprocessing.rules import RULES
+from salt_ray.record import RunRecord
 from salt_ray.report import charts, findings, gallery, inventory, provenance
 from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
@@ -117,7 +118,8 @@ def learning(finished: FinishedRun) -> Part:
     for training in finished.experiment.trainings:
         histories = {
             (f"fold {fold}", stage.name): finished.run.stage(training.name, fold, stage.name) / "history.csv"
-            for fold in range(training.folds.count)
+            for its, fold in finished.folds
+            if its is training
             for stage in training.stages
         }
         stages = {key: load_columns(path, HISTORY) for key, path in histories.items()}
@@ -170,24 +172,23 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
     rows = []
     masks = finished.prepared.survey.masks
     ids = finished.prepared.survey.ids[: len(masks)]
-    for training in finished.experiment.trainings:
-        for fold in range(training.folds.count):
-            _, own = finished.tables[training.name].split(fold, ids)
-            name = finished.fold_name(training.name, fold)
-            stages = trained_stages(finished.run, training, fold)
-            (model,) = fold_models(finished.run, training, fold, finished.experiment.prediction.models)
-            seconds = training_seconds(stages)
-            rows.append(
-                {
-                    "name": name,
-                    "tiles": len(own),
-                    "score": finished.scores["folds"][name],
-                    "empty": float((~masks[np.sort(own)].any(axis=(1, 2))).mean()),
-                    "epochs": " + ".join(str(stage.marker["epochs"]) for stage in stages),
-                    "best": f"{model.stage}, epoch {model.marker['best_epoch']}",
-                    "time": None if seconds is None else clock(seconds),
-                }
-            )
+    for training, fold in finished.folds:
+        _, own = finished.tables[training.name].split(fold, ids)
+        name = finished.fold_name(training.name, fold)
+        stages = trained_stages(finished.run, training, fold)
+        (model,) = fold_models(finished.run, training, fold, finished.experiment.prediction.models)
+        seconds = training_seconds(stages)
+        rows.append(
+            {
+                "name": name,
+                "tiles": len(own),
+                "score": finished.scores["folds"][name],
+                "empty": float((~masks[np.sort(own)].any(axis=(1, 2))).mean()),
+                "epochs": " + ".join(str(stage.marker["epochs"]) for stage in stages),
+                "best": f"{model.stage}, epoch {model.marker['best_epoch']}",
+                "time": None if seconds is None else clock(seconds),
+            }
+        )
     return rows
 
 
@@ -313,6 +314,7 @@ def data(finished: FinishedRun) -> Part:
 def origin(finished: FinishedRun) -> Part:
     """What it takes to make the run again."""
     return {
+        "chosen": RunRecord.load(finished.run.record).folds or (),
         "skip_bad": any(line.startswith("left out: ") for line in finished.prepared.survey.remarks),
         "json": json.dumps(finished.experiment.model_dump(mode="json"), indent=2),
         "versions": provenance.versions(),
@@ -325,9 +327,8 @@ def origin(finished: FinishedRun) -> Part:
 def _trained_on(finished: FinishedRun) -> dict[str, list[str]]:
     """Folds by the devices that trained them; those of old runs, which kept none, are left out."""
     folds: dict[str, list[str]] = {}
-    for training in finished.experiment.trainings:
-        for fold in range(training.folds.count):
-            names = trained_on(finished.run.fold(training.name, fold))
-            if names:
-                folds.setdefault(", then ".join(names), []).append(finished.fold_name(training.name, fold))
+    for training, fold in finished.folds:
+        names = trained_on(finished.run.fold(training.name, fold))
+        if names:
+            folds.setdefault(", then ".join(names), []).append(finished.fold_name(training.name, fold))
     return folds

@@ -23,6 +23,7 @@ from salt_ray.config import Experiment, Training
 from salt_ray.errors import PROGRAM, RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import chunk_count
+from salt_ray.record import chosen_folds
 from salt_ray.storage import StoragePath, fields_if_there, load_array
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.models import fold_models
@@ -122,12 +123,14 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
     else:
         detail = f"{placed['tiles']:,} tiles in {placed['mosaics']:,} mosaics" if placed else ""
         yield _step("mosaic", _state(placed is not None, run.mosaics.exists()), detail, run.mosaics)
-    for training in experiment.trainings:
-        for fold in range(training.folds.count):
+    chosen = chosen_folds(run, experiment)
+    for training, fold in experiment.all_folds:
+        if (training, fold) in chosen:
             yield _training(run, training, fold, running)
-    for training in experiment.trainings:
-        for fold in range(training.folds.count):
-            yield _prediction(run, experiment, training, fold)
+        else:
+            yield Step(f"train {fold_name(training.name, fold)}", "left out", "by --folds", None, None)
+    for training, fold in chosen:
+        yield _prediction(run, experiment, training, fold)
     if chooses:
         state = _state(_marker(run.thresholds) is not None, run.thresholds.exists())
         yield _step("thresholds", state, "", run.thresholds)

@@ -77,7 +77,10 @@ def method_text(rules: Mapping[str, Any]) -> str:
     """How the rules came to be kept."""
     if not rules["alone"]:
         if rules["rules"] == "evidence":
-            return "There is no evidence for a rule: no mosaic of three tiles or more has a label to hide."
+            return (
+                "There is no evidence for a rule: that takes mosaics of three tiles or more with labels to hide, and "
+                "two folds."
+            )
         return "The rules were named by the experiment (postprocessing.rules), not chosen by evidence."
     if "repeats" in rules:
         return (

@@ -22,7 +22,10 @@ from salt_ray.config import Experiment, Folds
 from salt_ray.errors import RunError
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.trained import load_run
 from salt_ray.postprocessing.rules import RULES
+from salt_ray.report.finished import load_scores
+from salt_ray.report.status import run_status
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.folds import FoldTable
 from salt_ray.training.checkpoint import read_checkpoint
@@ -121,10 +124,21 @@ def test_one_fold_is_tried_and_the_others_follow_with_the_same_bytes(
 ) -> None:
     first = road.here("train", tmp_path, "--folds", "1")
     assert "random-fold-1: " in first and "(scored 0." in first
-    assert "not trained yet: random-fold-0; predictions need every fold" in first
     assert not (tmp_path / "trainings" / "random" / "fold-0").exists()
-    assert "random-fold-0 is not trained" in road.refused("predict", tmp_path)
     assert "there is no fold 2: choose from 0 … 1" in road.refused("train", tmp_path, "--folds", "2")
+
+    output = road.here("pipeline", tmp_path, "--folds", "1")  # everything that one fold can say
+    assert "one fold, random-fold-1: no ensemble and no evidence for mosaic rules, which need two" in output
+    of_one, of_all = load_scores(tmp_path / "scores.json"), load_scores(undisturbed / "scores.json")
+    assert of_one["folds"] == {"1": of_all["folds"]["1"]} and of_one["oof"] == of_one["folds"]["1"]
+    assert of_one["oof_tiles"] < of_all["oof_tiles"] and of_one["rules"]["kept"] == []
+    assert len(load_run(tmp_path).models) == 1
+    assert "pipeline --data SURVEY --folds 1 --experiment" in (tmp_path / "report.html").read_text()
+    steps = {step.name: step.state for step in run_status(RunDirectory(tmp_path)).steps}
+    assert steps["train random-fold-0"] == "left out" and "waiting" not in steps.values()
+
+    road.here("train", tmp_path, "--folds", "0")  # beside the other
+    assert "one fold" not in road.here("predict", tmp_path)
     road.here("pipeline", tmp_path)
     assert results(tmp_path) == results(undisturbed)
 
