@@ -29,7 +29,7 @@ from salt_ray.config import Experiment, FloatRange, Tune
 from salt_ray.decision import ARGUS
 from salt_ray.pipeline.trial import SearchWork
 from salt_ray.report.trials import TrialView
-from salt_ray.survey.folds import FoldTable, random_folds
+from salt_ray.survey.folds import FoldTable, depth_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointFolder
@@ -78,7 +78,7 @@ def demo_folds(count: int, tiles: int, epochs: int) -> tuple[list[FoldTask], Tra
     padding = operator(frame)
     ids = np.array([f"{i:06d}" for i in range(tiles)])
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
-    folds = random_folds(ids, np.arange(tiles), max(2, count))
+    folds = depth_folds(ids, np.arange(tiles), max(2, count))
     return [FoldTask(experiment, training, fold, folds) for fold in range(count)], data
 
 

@@ -34,7 +34,7 @@ from salt_ray.metric import score
 from salt_ray.model.acceleration import forward_batch, mixed_precision, wants_compilation
 from salt_ray.model.network import Logits, build_network
 from salt_ray.survey.augment import Augmenter
-from salt_ray.survey.folds import random_folds
+from salt_ray.survey.folds import depth_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import loop
@@ -67,7 +67,7 @@ def measure_on(device: torch.device) -> Iterator[dict]:
     padding = operator(frame)
     ids = np.array([f"{i:06d}" for i in range(tiles)])
     data = TrainingTiles("bench", ids, padding.images(images), padding.masks(masks), frame)
-    task = FoldTask(experiment, experiment.trainings[0], 0, random_folds(ids, np.arange(tiles), 2))
+    task = FoldTask(experiment, experiment.trainings[0], 0, depth_folds(ids, np.arange(tiles), 2))
     compiling = not wants_compilation(experiment, device)
     switched = experiment.replace(resources=experiment.resources.replace(compile=compiling))
     other_task = FoldTask(switched, task.training, 0, task.folds)
@@ -220,7 +220,7 @@ def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device, epo
     optimizer = torch.optim.SGD(
         network.parameters(), stage.lr, settings.momentum, weight_decay=settings.weight_decay
     )
-    training, _ = random_folds(data.ids, np.arange(len(data.ids)), 2).split(0, data.ids)
+    training, _ = depth_folds(data.ids, np.arange(len(data.ids)), 2).split(0, data.ids)
     loader = DataLoader(
         _Tiles(experiment, data, training),
         stage.batch_size,

@@ -33,5 +33,5 @@ def experiment() -> Experiment:
             decoder=Fpn(widths=(48, 32, 24, 16, 8), pyramid_widths=(4, 4, 4, 4, 4)),
             mask_head_width=8,
         ),
-        trainings=(Training(name="random", folds=Folds(count=2), stages=(plateau, cosine)),),
+        trainings=(Training(name="random", folds=Folds(kind="depth", count=2), stages=(plateau, cosine)),),
     )

@@ -1,7 +1,7 @@
 """The seed's second training: six folds that keep every mosaic whole, stage 1 only.
 
 Hypothesis: a fold that holds no neighbours of its training tiles scores lower than a random one, and more like the test
-            tiles; its models, divided along other lines, add to the average of those on random folds.
+            tiles; its models, divided along other lines, add to the average of those on folds by depth.
 Command:    python launch.py pipeline --experiment experiments/mosaic_folds.py
             with --set trainings.mosaic.folds.checkpoint=PATH (or s3://BUCKET/KEY, of a best.pt), lone tiles join
             folds by what a trained encoder says

@@ -1,4 +1,4 @@
-"""The seed's first training, stage 1: five depth-ordered random folds, Lovasz + BCE, learning rate on plateaus.
+"""The seed's first training, stage 1: five folds by depth, Lovasz + BCE, learning rate on plateaus.
 
 Hypothesis: the published settings carry over as they are (fold 0 scored 0.8511 at its best epoch).
 Command:    python launch.py pipeline --experiment experiments/random_folds.py
@@ -23,5 +23,5 @@ STAGE_1 = Stage(
 def experiment() -> Experiment:
     return Experiment(
         name="random_folds",
-        trainings=(Training(name="random", folds=Folds(count=5), stages=(STAGE_1,)),),
+        trainings=(Training(name="random", folds=Folds(kind="depth", count=5), stages=(STAGE_1,)),),
     )

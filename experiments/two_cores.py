@@ -1,4 +1,4 @@
-"""What two CPU cores can have: a pretrained EfficientNet-Lite2, AdamW and one cycle, five random folds.
+"""What two CPU cores can have: a pretrained EfficientNet-Lite2, AdamW and one cycle, five folds by depth.
 
 Hypothesis: ImageNet weights, AdamW, a moving average of the weights and the Lovász hinge on mask and complement bring
             what longer training brings elsewhere; ImageNet weights alone were worth 0.057 to others (U-ResNet34).
@@ -44,6 +44,6 @@ def experiment() -> Experiment:
             decoder=Scse(widths=(96, 64, 48, 32, 16), pyramid_widths=(16, 16, 16, 16, 16)),
             mask_head_width=16,
         ),
-        trainings=(Training(name="random", folds=Folds(count=5), stages=(PIXELS, LOVASZ)),),
+        trainings=(Training(name="random", folds=Folds(kind="depth", count=5), stages=(PIXELS, LOVASZ)),),
         resources=Resources(cpus_per_fold=2),  # one fold after the other, each with both cores
     )

@@ -29,6 +29,7 @@ class RunDirectory:
 
         experiment.json                          the experiment as it ran
         run.json                                 what made the run, and what it took from its survey (``record``)
+        holdout/                                 holdout.csv: id, where the hold-out is drawn
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
                                                  times.csv: when its epochs ended, and how long they took
@@ -55,6 +56,7 @@ class RunDirectory:
         self.experiment = path / "experiment.json"
         self.record = path / "run.json"
         self.mosaics = path / "mosaics"
+        self.holdout = path / "holdout"
         self.thresholds = path / "thresholds"
         self.postprocessing = path / "postprocessing"
         self.submission = path / "submission.csv"

@@ -6,11 +6,14 @@ Numbers and their sources: the seed's recipe, method sections 2 to 5. Files and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
+    PlainSerializer,
+    PlainValidator,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -18,10 +21,39 @@ from pydantic import (
     model_validator,
 )
 
-from salt_ray.section import Fraction, Name, Section, Stored, Weight, distinct_names
+from salt_ray.section import Fraction, Name, Section, Stored, Weight, distinct_names, stored
 
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 #: A prediction that fills its tile: wrong where the inside of salt is labelled empty, as in TGS; right elsewhere.
 FullTiles = Literal["empty", "salt"]
+
+
+@dataclass(frozen=True)
+class HoldoutShare:
+    """A hold-out of whole mosaics or sections, as text ``mosaic:0.1``: lone tiles are mosaics of one."""
+
+    kind: str
+    #: Of the labelled tiles, those of one colour aside.
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.share}"
+
+
+def _holdout(value: Any) -> Stored | HoldoutShare:
+    kind, colon, share = str(value).partition(":")
+    if kind not in ("mosaic", "section") or not colon:
+        return stored(value)
+    try:
+        number = float(share)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise ValueError(f"after {kind}: comes a share above 0 and below 1, as in {kind}:0.1")
+    return HoldoutShare(kind, number)
+
+
+Holdout = Annotated[Stored | HoldoutShare, PlainValidator(_holdout), PlainSerializer(str)]
 
 
 class Labels(Section):
@@ -120,12 +152,17 @@ class Network(Section):
 class Folds(Section):
     """How labelled tiles are divided (method section 4).
 
-    ``random`` takes rank by depth modulo count; ``mosaic`` keeps the tiles of a mosaic together and puts lone tiles to
-    the ones that they resemble; ``section`` keeps the tiles of a section together.
+    ``depth`` takes rank by depth modulo count; ``random`` divides at random; ``mosaic`` keeps the tiles of a mosaic
+    together and puts lone tiles to the ones that they resemble; ``section`` keeps the tiles of a section together.
+
+    Versions without ``seed`` called the first one ``random``: in a JSON that says ``random`` and has no ``seed``, it is
+    ``depth`` (``salt_ray.compatibility``).
     """
 
-    kind: Literal["random", "mosaic", "section"] = "random"
+    kind: Literal["depth", "random", "mosaic", "section"] = "depth"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
+    #: Of random folds; None: the experiment's, so that other seeds have other folds.
+    seed: Seed | None = None
     #: A trained checkpoint whose encoder says what lone tiles resemble; None: their histogram-matched image does.
     checkpoint: Stored | None = None
 
@@ -134,6 +171,27 @@ class Folds(Section):
         if self.checkpoint is not None and self.kind != "mosaic":
             raise ValueError(f"checkpoint = {str(self.checkpoint)!r} is for folds of kind 'mosaic' only")
         return self
+
+    @model_validator(mode="after")
+    def _uses_its_seed(self) -> Self:
+        if self.seed is not None and self.kind != "random":
+            raise ValueError(f"seed = {self.seed} is for folds of kind 'random' only")
+        return self
+
+    def with_seed(self, seed: int) -> Folds:
+        """The same, in which random folds that have no seed of their own take this one."""
+        return self.replace(seed=seed) if self.kind == "random" and self.seed is None else self
+
+    @property
+    def text(self) -> str:
+        """How many, and of which kind, for a line of the terminal."""
+        kinds = {
+            "depth": "by depth",
+            "random": f"at random (seed {self.seed})",
+            "mosaic": "of whole mosaics",
+            "section": "of whole sections",
+        }
+        return f"{self.count} {kinds[self.kind]}"
 
 
 class Plateau(Section):
@@ -154,7 +212,7 @@ class Cosine(Section):
 
 
 class OneCycle(Section):
-    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end."""""
+    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end.""" ""
 
     kind: Literal["one_cycle"] = "one_cycle"
     warmup_epochs: Annotated[StrictFloat, Field(ge=0)] = 1.0
@@ -410,9 +468,12 @@ class Experiment(Section):
     """Everything that decides a result."""
 
     name: Name
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
-    #: CSV with a column ``id``: labelled tiles that are never trained on nor chosen by, scored once at the end.
-    holdout: Path | None = None
+    seed: Seed = 0
+    #: Labelled tiles that are never trained on nor chosen by, scored once at the end: a CSV with a column ``id``; or a
+    #: share of them in whole mosaics or sections, mosaic:0.1 or section:0.1, drawn at random.
+    holdout: Holdout | None = None
+    #: Of a hold-out that is drawn: apart from ``seed``, so that other seeds have the same hold-out.
+    holdout_seed: Seed = 0
     labels: Labels = Labels()
     amplitudes: Amplitudes = Amplitudes()
     geometry: Geometry = Geometry()

@@ -66,7 +66,12 @@ Weight = Annotated[StrictFloat, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
 
-def _stored(value: Any) -> StoragePath:
+def stored(value: Any) -> StoragePath:
+    """A path as a field's value.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         return storage_path(value)
     except TypeError:
@@ -76,7 +81,7 @@ def _stored(value: Any) -> StoragePath:
 
 
 #: A file on a disk or in an object store; a plain Path would make s3:/BUCKET of s3://BUCKET.
-Stored = Annotated[StoragePath, PlainValidator(_stored), PlainSerializer(str, when_used="json")]
+Stored = Annotated[StoragePath, PlainValidator(stored), PlainSerializer(str, when_used="json")]
 
 
 def validated(kind: type[SectionT], fields: Any) -> SectionT:

@@ -17,7 +17,7 @@ from pyarrow.fs import FileSystem
 from scipy import ndimage
 
 from salt_ray.config import Cosine, Experiment, Folds, Fpn, Labels, Network, Plateau, Resources, Stage, Training
-from salt_ray.survey.folds import FoldTable, random_folds
+from salt_ray.survey.folds import FoldTable, depth_folds
 from salt_ray.survey.padding import frame_for, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.survey.synthetic import write_survey
@@ -124,7 +124,7 @@ def tiny_tiles(tiny: Experiment, own_cache: Path) -> TrainingTiles:
 
 @pytest.fixture(scope="session")
 def tiny_folds(tiny_tiles: TrainingTiles) -> FoldTable:
-    return random_folds(tiny_tiles.ids, np.arange(len(tiny_tiles.ids)), 2)
+    return depth_folds(tiny_tiles.ids, np.arange(len(tiny_tiles.ids)), 2)
 
 
 @pytest.fixture(scope="session")

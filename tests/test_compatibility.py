@@ -11,7 +11,7 @@ import pytest
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.compatibility import in_todays_fields, in_todays_names
-from salt_ray.config import Choice, Experiment, FloatRange, Fpn, Postprocessing, Scse, Tune, UNetDecoder
+from salt_ray.config import Choice, Experiment, FloatRange, Folds, Fpn, Postprocessing, Scse, Tune, UNetDecoder
 from salt_ray.decision import ARGUS, Decision
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
@@ -204,6 +204,44 @@ def test_a_search_of_a_field_that_has_moved_goes_on(tiny: Experiment, tmp_path: 
     inputs["tune"]["parameters"][1]["fields"] = ["network.dropout"]
     inputs["tune"]["parameters"][2]["fields"] = ["network.decoder"]
     assert folder.differences(inputs) == []
+
+
+def random_of_before(experiment: dict[str, Any]) -> None:
+    """Make of folds by depth what they were: called random, and without a seed."""
+    for training in experiment["trainings"]:
+        folds = training["folds"]
+        assert folds.pop("seed") is None and folds["kind"] == "depth"
+        folds["kind"] = "random"
+
+
+def test_random_folds_of_before_there_was_a_seed_are_folds_by_depth(tiny: Experiment, tmp_path: Path) -> None:
+    """In an experiment.json, in the inputs of a table of folds, and in those of a search."""
+    lr = FloatRange(name="lr", fields=("trainings.all.stages.plateau.lr",), low=0.01, high=0.1)
+    now = tiny.replace(tune=Tune(parameters=(lr,)))
+    before = json.loads(now.model_dump_json())
+    random_of_before(before)
+    (tmp_path / "experiment.json").write_text(json.dumps(before))
+    assert load_experiment(tmp_path / "experiment.json") == now
+    search = study_folder(now, RunDirectory(tmp_path), {})
+    inputs = copy.deepcopy(search.inputs)
+    random_of_before(inputs["experiment"])
+    assert search.differences(inputs) == []
+    table = Folder(tmp_path / "folds", now.trainings[0].folds.model_dump(mode="json") | {"survey": "key"})
+    assert table.differences({"kind": "random", "count": 2, "checkpoint": None, "survey": "key"}) == []
+
+
+def test_random_folds_of_today_stay_random(tiny: Experiment, tmp_path: Path) -> None:
+    folds = Folds(kind="random", count=2)
+    now = tiny.replace(trainings=(tiny.trainings[0].replace(folds=folds),))
+    (tmp_path / "experiment.json").write_text(now.model_dump_json())
+    assert load_experiment(tmp_path / "experiment.json") == now
+    table = Folder(tmp_path / "folds", folds.with_seed(3).model_dump(mode="json"))
+    assert table.differences(table.inputs) == []
+    assert table.differences(folds.with_seed(4).model_dump(mode="json")) == ["seed: 4 there, 3 now"]
+    assert table.differences({"kind": "random", "count": 2}) == [
+        "kind: depth there, random now",
+        "seed: None there, 3 now",
+    ]
 
 
 def test_a_field_may_have_another_name_in_its_section(monkeypatch: pytest.MonkeyPatch) -> None:

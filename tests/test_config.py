@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, HoldoutShare
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.object_store import ObjectPath
 from salt_ray.section import ExperimentError
@@ -50,6 +50,24 @@ def test_a_checkpoint_for_folds_may_lie_in_an_object_store(demo: Experiment) -> 
         override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=s3://"])
     with pytest.raises(ExperimentError, match=r"folds\.checkpoint = 3: input should be a path"):
         override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "holdout"),
+    [
+        ("mosaic:0.1", HoldoutShare("mosaic", 0.1)),
+        ("section:0.250", HoldoutShare("section", 0.25)),
+        ("ids.csv", Path("ids.csv")),
+        ("mosaic", Path("mosaic")),
+        ("s3://bucket/ids.csv", ObjectPath("s3://bucket/ids.csv")),
+    ],
+)
+def test_a_hold_out_is_a_share_or_a_path(demo: Experiment, text: str, holdout: object) -> None:
+    experiment = override(demo, [f"holdout={text}", "holdout_seed=3"])
+    again = Experiment.model_validate_json(experiment.model_dump_json())
+    assert again == experiment == override(experiment, ["seed=0"]) == experiment.replace(seed=0)
+    assert again.holdout == holdout == demo.replace(holdout=holdout).holdout
+    assert again.model_dump(mode="json")["holdout"] == str(holdout)
 
 
 def test_experiments_cannot_be_changed_in_place(demo: Experiment) -> None:

@@ -34,7 +34,7 @@ def test_every_experiment_builds_and_survives_json(path: Path, tmp_path: Path) -
         ("trainings.0.stages.0.lr=-1", ["trainings.0.stages.0.lr", "-1", "greater than 0"]),
         ("trainings.0.stages.0.epochs=many", ["epochs", "'many'", "integer"]),
         ("trainings.0.stages.0.lr=NaN", ["lr", "finite"]),
-        ("trainings.0.folds.kind=mosaics", ["folds.kind", "'mosaics'", "'random'"]),
+        ("trainings.0.folds.kind=mosaics", ["folds.kind", "'mosaics'", "'depth', 'random'"]),
         ("trainings.0.stages.plato.epochs=3", ["'plato'", "plateau"]),
         ("trainings.0.stages=[]", ["trainings.0.stages", "at least one"]),
         ("geometry.crop_px=100", ["geometry.crop_px", "100", "multiple of 32"]),

@@ -87,7 +87,7 @@ def test_prepare_says_what_it_found_and_assumed(own: Path, tiny: Experiment, tmp
         "found: sections: 3: line-12 (",
         "assumed: ids are SECTION-ID, and tiles of two sections are never neighbours",
         "become greys from 0 to 255; the 1 % below and the 1 % above are clipped",
-        "without depths.csv: random folds are dealt by id",
+        "without depths.csv: folds by depth are dealt by id",
         "without sample_submission.csv: submission.csv lists the tiles in the order of their ids",
         "assumed: networks see crops of 64 px, out of tiles that are padded from 33 to 84 px",
     ):

@@ -31,8 +31,9 @@ from salt_ray.postprocessing.predicted import positions
 from salt_ray.section import ExperimentError
 from salt_ray.storage import load_array
 from salt_ray.survey import decoding, memory, png, zips
+from salt_ray.survey.holdout import held_out
 from salt_ray.survey.memory import MAX_EDGE_PX
-from salt_ray.survey.prepared import held_out, prepare_survey
+from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.tiles import SurveyError, load_survey
 from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
@@ -346,7 +347,7 @@ def test_tables_of_a_run_are_only_compared_with_the_tiles(
     with pytest.raises(KeyError):
         positions(np.array(["a0", identity]), tiles.ids)
     prepared = prepare_survey(tiles, tiny, cache=cache)
-    prepared.random_folds(2).save(tmp_path / "folds.csv")
+    prepared.depth_folds(2).save(tmp_path / "folds.csv")
     set_row(tmp_path / "folds.csv", f'"{identity}",0')
     with pytest.raises(SaltRayError, match=r"folds\.csv"):
         prepared.load_folds(tmp_path / "folds.csv", 2)

@@ -50,13 +50,13 @@ def mosaic_folds(
     if len(sizes) < count:
         raise FoldError(
             f"{len(sizes)} mosaics have two labelled tiles or more, which is too few for {count} mosaic folds: lower "
-            "the training's folds.count, loosen mosaics.compatibility, or use folds of kind 'random'"
+            "the training's folds.count, loosen mosaics.compatibility, or use folds of kind 'depth' or 'random'"
         )
     # The fold of such a mosaic would train on fewer than half the tiles that equal folds leave to training.
     if 2 * (len(ids) - sizes.max()) * count < len(ids) * (count - 1):
         raise FoldError(
             f"one mosaic holds {sizes.max()} of the {len(ids)} labelled tiles, too many for one of {count} folds: "
-            "raise mosaics.compatibility if it is a false one, or use folds of kind 'random'"
+            "raise mosaics.compatibility if it is a false one, or use folds of kind 'depth' or 'random'"
         )
     distances = cosine_distances(embeddings[~grouped], embeddings[grouped])
     owners = groups.copy()
@@ -74,6 +74,12 @@ def labelled_mosaics(ids: np.ndarray, table: MosaicTable) -> np.ndarray:
     """(L,) int64: which mosaic each tile shares with another of ``ids``, numbered as they appear there; -1: none."""
     mosaics = pd.Series(table.mosaics, index=table.ids).reindex(ids)
     return pd.factorize(mosaics.where(mosaics.duplicated(keep=False)))[0]
+
+
+def whole_mosaics(ids: np.ndarray, table: MosaicTable) -> np.ndarray:
+    """(L,) int64: the mosaic of each tile; one that shares it with no other of ``ids`` is a mosaic of its own."""
+    mosaics = labelled_mosaics(ids, table)
+    return np.where(mosaics >= 0, mosaics, len(ids) + np.arange(len(ids)))
 
 
 def pack(weights: np.ndarray, count: int) -> np.ndarray:

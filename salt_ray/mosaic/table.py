@@ -70,11 +70,6 @@ class MosaicTable:
         edges = np.searchsorted(self.mosaics, np.arange(self.count + 1)).tolist()
         return [slice(first, end) for first, end in itertools.pairwise(edges)]
 
-    def clusters(self, ids: np.ndarray) -> np.ndarray:
-        """(n,) int64: equal where tiles (n,) are neighbours: the number of the mosaic, beyond those one of its own."""
-        mosaic = pd.Series(self.mosaics, self.ids).reindex(ids).to_numpy(np.float64)
-        return np.where(np.isnan(mosaic), np.arange(len(ids)) + self.count, mosaic).astype(np.int64)
-
     def save(self, path: StoragePath) -> None:
         """Write ``id,mosaic_id,row,col,confidence`` rows, whole or not at all."""
         write_atomically(path, self._csv())

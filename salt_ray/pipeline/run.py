@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -15,13 +16,13 @@ import numpy as np
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.compatibility import ADDED
-from salt_ray.config import Experiment, Folds, FullTiles, Training
+from salt_ray.config import Experiment, Folds, FullTiles, HoldoutShare, Training
 from salt_ray.decision import Decision, FoldDecisions, validation_decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles
 from salt_ray.inference.thresholds import Thresholds, choose_thresholds, score_thresholds
 from salt_ray.model.weights import first_weights, weights_digest
-from salt_ray.mosaic.folds import mosaic_folds
+from salt_ray.mosaic.folds import mosaic_folds, whole_mosaics
 from salt_ray.mosaic.histogram import match, matching_tables
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.engine import Predicting
@@ -32,13 +33,14 @@ from salt_ray.postprocessing.predicted import positions
 from salt_ray.record import RunRecord, chosen_folds, is_older
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.verdicts import thresholds_text
-from salt_ray.storage import fields_if_there, readable
+from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
 from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.holdout import drawn
 from salt_ray.survey.labels import full_tiles
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
-from salt_ray.survey.tiles import load_survey
+from salt_ray.survey.tiles import Survey, load_survey
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.models import Choice, FoldModel, fold_models
 from salt_ray.training.task import FoldTask, begun_decision, fold_name
@@ -77,11 +79,61 @@ class Run:
             yield self
 
     @functools.cached_property
-    def prepared(self) -> PreparedSurvey:
-        """The survey's tiles, padded."""
+    def survey(self) -> Survey:
+        """The survey's tiles, as they were found."""
         meaning = Meaning.of(self.experiment)
-        survey = load_survey(self.data, meaning, skip_bad=self.skip_bad, report=self.terminal.say)
-        return prepare_survey(survey, self.experiment, self.terminal.say)
+        return load_survey(self.data, meaning, skip_bad=self.skip_bad, report=self.terminal.say)
+
+    @functools.cached_property
+    def prepared(self) -> PreparedSurvey:
+        """The survey's tiles, padded, and which of them are held out."""
+        experiment = self.experiment
+        if isinstance(experiment.holdout, HoldoutShare):
+            experiment = experiment.replace(holdout=self._drawn_holdout(experiment.holdout))
+        return prepare_survey(self.survey, experiment, self.terminal.say)
+
+    def _drawn_holdout(self, wanted: HoldoutShare) -> StoragePath:
+        """The list of a hold-out of whole mosaics or sections, drawn once per run and without a look at a mask.
+
+        Raises:
+            RunError: it was drawn otherwise before; the survey has no sections; or no group is small enough.
+        """
+        survey, seed = self.survey, self.experiment.holdout_seed
+        inputs = {"holdout": str(wanted), "seed": seed, "survey": survey.key}
+        if wanted.kind == "mosaic":
+            inputs["mosaics"] = self.mosaics.digest
+        folder = Folder(self.directory.holdout, inputs)
+        path = folder.path / "holdout.csv"
+        if folder.done is None:
+            varied = np.flatnonzero(~survey.constant[: survey.labelled])
+            ids, groups = survey.ids[varied], self._groups(wanted.kind, varied)
+            chosen = drawn(groups, wanted.share, seed)
+            if not chosen.any():
+                raise RunError(f"no {wanted.kind} is as small as holdout={wanted} asks for: raise the share")
+            content = "\n".join(["id", *ids[chosen], ""])
+            folder.open()
+            write_atomically(path, content)
+            folder.finish(sha256=_digest(content.encode()))
+            self.terminal.say(
+                f"hold-out {wanted} (seed {seed}): {chosen.sum():,} of {len(ids):,} tiles, whole "
+                f"{wanted.kind}s: {len(np.unique(groups[chosen])):,}, {path}"
+            )
+        with readable(path, folder.path):
+            if _digest(path.read_bytes()) != folder.done["sha256"]:
+                raise ValueError("its tiles are not those that were drawn")
+        return path
+
+    def _groups(self, kind: str, tiles: np.ndarray) -> np.ndarray:
+        """(n,) which mosaic or section each tile, at a position (n,) in the survey, belongs to."""
+        survey = self.survey
+        if kind == "mosaic":
+            return whole_mosaics(survey.ids[tiles], self.mosaics)
+        if survey.sections is None:
+            raise RunError(
+                "a hold-out of whole sections needs tiles in a folder for each section, train/images/SECTION/ID.png: "
+                "use holdout=mosaic:SHARE"
+            )
+        return survey.sections[tiles]
 
     @property
     def record(self) -> RunRecord:
@@ -136,8 +188,7 @@ class Run:
             folder.open()
             survey, tiles = self.prepared.survey, judged_tiles(models, self.prepared.trainable)
             scores = score_thresholds(models, tiles, np.asarray(survey.masks[tiles]), self.given)
-            clusters = self.mosaics.clusters(survey.ids[tiles])
-            folds = self.fold_of_tiles[tiles]
+            folds, clusters = self.fold_of_tiles[tiles], self._groups("mosaic", tiles)
             choose_thresholds(scores, folds, clusters, self.given, self.experiment.seed).save(path)
             folder.finish()
         thresholds = Thresholds.load(path)
@@ -150,7 +201,7 @@ class Run:
 
         Of several trainings the first one counts whose folds keep neighbours together, or the first of all.
         """
-        training = min(self.experiment.trainings, key=lambda one: one.folds.kind == "random")
+        training = min(self.experiment.trainings, key=lambda one: one.folds.kind not in ("mosaic", "section"))
         table, ids = self.tables[training.name], self.prepared.survey.ids
         folds = np.full(len(ids), -1)
         folds[positions(table.ids, ids)] = table.folds
@@ -168,7 +219,7 @@ class Run:
     @functools.cached_property
     def mosaics(self) -> MosaicTable:
         """The tiles' places, assembled once per run."""
-        survey, settings = self.prepared.survey, self.experiment.mosaics
+        survey, settings = self.survey, self.experiment.mosaics
         folder = Folder(self.directory.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
         path = folder.path / "mosaics.csv"
         if folder.done is None:
@@ -196,26 +247,29 @@ class Run:
         return {training.name: self._fold_table(training) for training in self.experiment.trainings}
 
     def _fold_table(self, training: Training) -> FoldTable:
-        inputs = training.folds.model_dump(mode="json") | {"survey": self.prepared.survey.key}
-        if training.folds.kind == "mosaic":
+        division = training.folds.with_seed(self.experiment.seed)
+        inputs = division.model_dump(mode="json") | {"survey": self.prepared.survey.key}
+        if division.kind == "mosaic":
             inputs["checkpoint"] = None
-            if training.folds.checkpoint is not None:  # by content: its place does not matter
-                inputs["checkpoint"] = weights_digest(training.folds.checkpoint)
-                read_checkpoint(training.folds.checkpoint)  # what is wrong with it is said before mosaics are assembled
+            if division.checkpoint is not None:  # by content: its place does not matter
+                inputs["checkpoint"] = weights_digest(division.checkpoint)
+                read_checkpoint(division.checkpoint)  # what is wrong with it is said before mosaics are assembled
             inputs["mosaics"] = self.mosaics.digest
         folder = Folder(self.directory.folds(training.name), inputs)
         path = folder.path / "folds.csv"
         if folder.done is None:
-            folds = self._new_folds(training.folds)
+            folds = self._new_folds(division)
             folder.open()
             folds.save(path)
             folder.finish()
-        return self.prepared.load_folds(path, training.folds.count)
+        return self.prepared.load_folds(path, division.count)
 
     def _new_folds(self, folds: Folds) -> FoldTable:
         prepared = self.prepared
+        if folds.kind == "depth":
+            return prepared.depth_folds(folds.count)
         if folds.kind == "random":
-            return prepared.random_folds(folds.count)
+            return prepared.random_folds(folds.count, folds.seed)
         if folds.kind == "section":
             return prepared.section_folds(folds.count)
         from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
@@ -386,6 +440,10 @@ class Run:
             "models": models,
         }
         return study_folder(self.experiment, self.directory, inputs)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _changed(folder: Folder) -> str:

@@ -66,9 +66,10 @@ def prepare(run: Run) -> None:
 
         try_network(experiment.network, run.prepared.frame.crop_px, download=False)
     _check_same_settings(run)
-    for name, table in run.tables.items():
+    for training in experiment.trainings:
+        name, division = training.name, training.folds.with_seed(experiment.seed)
         path = directory.folds(name) / "folds.csv"
-        terminal.say(f"folds {name}: {table.count}, {len(table.ids):,} tiles, {path}")
+        terminal.say(f"folds {name}: {division.text}, {len(run.tables[name].ids):,} tiles, {path}")
     version = None if is_older(directory) else __version__
     if directory.record.exists():  # of what made the run, not of what goes on with it
         version = run.record.version
@@ -102,7 +103,7 @@ def assemble(run: Run) -> None:
     if not run.directory.experiment.exists():
         write_atomically(run.directory.experiment, run.experiment.model_dump_json(indent=1))
     run.terminal.say(
-        f"{len(table.ids):,} of {len(run.prepared.survey.ids):,} tiles lie in {table.count:,} mosaics"
+        f"{len(table.ids):,} of {len(run.survey.ids):,} tiles lie in {table.count:,} mosaics"
         + (f", the largest of {sizes.max()}" if len(sizes) else "")
         + f": {run.directory.mosaics / 'mosaics.csv'}"
     )
@@ -243,8 +244,9 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
     Args:
         probabilities: also write what stands behind the masks (``outputs``).
     """
+    models = run.predictions.values()
     unlabelled, survey = run.prepared.unlabelled, run.prepared.survey
-    masks = survey_masks(run.prepared, run.predictions.values(), unlabelled, run.decisions.final)
+    masks = survey_masks(run.prepared, models, unlabelled, run.decisions.final)
     masks = run.corrections.apply(unlabelled, masks)
     ids = survey.ids[unlabelled]
     left_out = np.setdiff1d(survey.submission_ids, ids) if run.skip_bad else ids[:0]
@@ -256,7 +258,7 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
     write_submission(submission, ids, masks, survey.submission_ids)
     write_masks(pictures, ids, masks)
     if probabilities:
-        write_behind_masks(run.directory, run.prepared, list(run.predictions.values()), unlabelled)
+        write_behind_masks(run.directory, run.prepared, list(models), unlabelled)
     salt = masks.any(axis=(1, 2)).sum()
     run.terminal.say(f"{len(masks):,} tiles, {salt:,} with salt: {submission}, {pictures}")
     return submission
@@ -264,9 +266,9 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
 
 def score(run: Run) -> dict[str, Any]:
     """Score the predictions before and after the rules, write ``scores.json`` and each tile's, show the table."""
+    models, corrections = run.predictions, run.corrections
     survey = run.prepared.survey
     truth = read_test_truth(run.data, survey.ids[run.prepared.unlabelled], Meaning.of(run.experiment))
-    models, corrections = run.predictions, run.corrections
     scores, tiles = run_scores(run.prepared, models, run.tables, run.decisions, truth, corrections.apply)
     if run.has_rules:
         folder = run.postprocessing_folder.path

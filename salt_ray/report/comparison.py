@@ -172,8 +172,10 @@ def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
             f"{runs[0].path} and {runs[1].path} have other mosaics: which tiles are neighbours has to be the same for "
             "both (mosaics.min_correlation, compatibility, loop_compatibility)"
         )
+    alone = np.arange(len(ids)) + len(ids)
     for table in tables.values():
-        return table.clusters(ids)
+        mosaic = pd.Series(table.mosaics, table.ids).reindex(ids).to_numpy()
+        return np.where(np.isnan(mosaic), alone, mosaic).astype(np.int64)
     raise RunError(
         f"neither {runs[0].path} nor {runs[1].path} says which tiles are neighbours: run mosaic for one of them"
     )

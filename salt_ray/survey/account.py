@@ -43,7 +43,7 @@ def account(survey: Survey, images: str, masks: str | None, tables: Tables, valu
     if not survey.labelled:
         lines.append(f"without {TRAIN}: nothing can be trained")
     elif DEPTHS_CSV not in tables:
-        lines.append(f"without {DEPTHS_CSV}: random folds are dealt by id")
+        lines.append(f"without {DEPTHS_CSV}: folds by depth are dealt by id")
     if not survey.unlabelled:
         lines.append(f"without {TEST}: submission.csv has no rows")
     elif SUBMISSION_CSV not in tables:

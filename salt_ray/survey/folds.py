@@ -87,7 +87,7 @@ def load_folds(path: StoragePath, count: int) -> FoldTable:
         ) from error
 
 
-def random_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
+def depth_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
     """Rank by depth modulo the number of folds; equal (or unknown) depths are ranked by id.
 
     Args:
@@ -95,15 +95,28 @@ def random_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
         depths: (L,) float, feet; NaN where a survey has none.
         count: K, at most L.
     """
+    return _dealt(np.asarray(ids)[np.lexsort((ids, np.nan_to_num(depths, nan=np.inf)))], count)
+
+
+def random_folds(ids: np.ndarray, count: int, seed: int) -> FoldTable:
+    """A random division into folds whose sizes differ by at most one tile; the order of the tiles does not matter.
+
+    Args:
+        ids: (L,) str.
+        count: K, at most L.
+        seed: another one gives another division.
+    """
+    return _dealt(np.random.default_rng(seed).permutation(np.sort(ids)), count)
+
+
+def _dealt(ids: np.ndarray, count: int) -> FoldTable:
+    """(L,) str: the first tile to the first fold, the next to the next, and so on in turn."""
     if len(ids) < count:
         raise FoldError(
             f"{len(ids)} labelled tiles cannot make {count} folds: lower the training's folds.count or add tiles"
         )
-    order = np.lexsort((ids, np.nan_to_num(depths, nan=np.inf)))
-    folds = np.empty(len(ids), np.int64)
-    folds[order] = np.arange(len(ids)) % count
     by_id = np.argsort(ids)
-    return FoldTable(np.asarray(ids)[by_id].astype(str), folds[by_id], count)
+    return FoldTable(ids[by_id].astype(str), np.arange(len(ids))[by_id] % count, count)
 
 
 def section_folds(ids: np.ndarray, sections: np.ndarray, count: int) -> FoldTable:

@@ -16,11 +16,10 @@ from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.storage import atomic_file, atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
-from salt_ray.survey.folds import FoldTable, load_folds, random_folds, section_folds
+from salt_ray.survey.folds import FoldTable, depth_folds, load_folds, random_folds, section_folds
+from salt_ray.survey.holdout import held_out
 from salt_ray.survey.memory import room
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
-from salt_ray.survey.problems import shown
-from salt_ray.survey.tables import read_table
 from salt_ray.survey.tiles import Survey
 
 #: Bytes of padded tiles held at a time, on their way to the disk: all of them may take more than the memory.
@@ -83,9 +82,13 @@ class PreparedSurvey:
             self.survey.key, ids, np.asarray(self.images[:labelled]), np.asarray(self.masks), self.frame
         )
 
-    def random_folds(self, count: int) -> FoldTable:
-        """Depth-ordered random folds of the trainable tiles."""
-        return random_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
+    def depth_folds(self, count: int) -> FoldTable:
+        """Folds of the trainable tiles by their rank in depth."""
+        return depth_folds(self.survey.ids[self.trainable], self.survey.depths[self.trainable], count)
+
+    def random_folds(self, count: int, seed: int) -> FoldTable:
+        """Random folds of the trainable tiles."""
+        return random_folds(self.survey.ids[self.trainable], count, seed)
 
     def section_folds(self, count: int) -> FoldTable:
         """Folds of whole sections, of the trainable tiles.
@@ -97,7 +100,7 @@ class PreparedSurvey:
         if self.survey.sections is None:
             raise RunError(
                 "folds of kind section need tiles in a folder for each section, train/images/SECTION/ID.png: "
-                "use folds.kind=random or mosaic"
+                "use folds.kind=depth, random or mosaic"
             )
         return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
 
@@ -121,6 +124,9 @@ def prepare_survey(
     survey: Survey, experiment: Experiment, report: Callable[[str], None] = lambda line: None, cache: Path | None = None
 ) -> PreparedSurvey:
     """Pad every tile (cached on the disk per content and geometry) and mark the hold-out.
+
+    Args:
+        experiment: whose hold-out, if any, is a list; one to be drawn is drawn first (``pipeline.run``).
 
     Raises:
         RunError: the hold-out list cannot be read or names tiles that are not labelled; or the padded tiles cannot be
@@ -177,29 +183,3 @@ def _save(path: Path, tiles: np.ndarray, pad: Callable[[np.ndarray], np.ndarray]
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(tiles), block):
             file.write(pad(tiles[start : start + block]))
-
-
-def held_out(survey: Survey, path: Path | None) -> np.ndarray:
-    """(L,) bool: which labelled tiles stand in the hold-out CSV (column ``id``)."""
-    ids = survey.ids[: survey.labelled]
-    if path is None:
-        return np.zeros(len(ids), bool)
-    try:
-        rows, problems = read_table(path.read_bytes(), str(path))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"the hold-out {path} cannot be read as a CSV with a column id ({error}): correct holdout"
-        ) from error
-    for problem in problems:
-        if not problem.drops:  # an id that is named twice is held out all the same
-            raise RunError(f"the hold-out {problem}")
-    wanted = np.array(list(rows), str)
-    if not len(wanted):
-        raise RunError(f"the hold-out {path} names no tile: correct holdout, or leave it out")
-    unknown = np.setdiff1d(wanted, ids)
-    if len(unknown):
-        first = shown(str(unknown[0]))
-        raise RunError(
-            f"{len(unknown)} tiles of the hold-out {path} are not labelled here (first: {first}): correct holdout"
-        )
-    return np.isin(ids, wanted)

@@ -17,7 +17,7 @@ from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import as_records
 from salt_ray.metric import score
-from salt_ray.survey.folds import random_folds
+from salt_ray.survey.folds import depth_folds
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.padding import Frame
 from salt_ray.survey.prepared import PreparedSurvey
@@ -49,7 +49,7 @@ def perfect(prepared: PreparedSurvey, tiles: np.ndarray, truth: np.ndarray) -> M
 
 
 def models_of(prepared: PreparedSurvey, truth: np.ndarray) -> tuple[dict, dict]:
-    table = random_folds(prepared.survey.ids[prepared.trainable], np.arange(len(prepared.trainable)), 3)
+    table = depth_folds(prepared.survey.ids[prepared.trainable], np.arange(len(prepared.trainable)), 3)
     models = {}
     for fold in range(3):
         _, own = table.split(fold, prepared.survey.ids[:LABELLED])

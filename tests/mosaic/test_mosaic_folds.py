@@ -137,9 +137,9 @@ def test_only_mosaics_with_two_of_the_tiles_count() -> None:
 
 
 def test_what_makes_no_folds_is_refused() -> None:
-    with pytest.raises(FoldError, match=r"3 mosaics .* too few for 4 .*kind 'random'"):
+    with pytest.raises(FoldError, match=r"3 mosaics .* too few for 4 .*kind 'depth' or 'random'"):
         mosaic_folds(*sample([5, 1, 4, 1, 3], 20), 4)
-    with pytest.raises(FoldError, match=r"0 mosaics .*kind 'random'"):
+    with pytest.raises(FoldError, match=r"0 mosaics .*kind 'depth' or 'random'"):
         mosaic_folds(*sample([1, 1], 20), 2)
     with pytest.raises(FoldError, match=r"one mosaic holds 70 of the 100"):
         mosaic_folds(*sample([70, 2, 2], 26), 3)

@@ -37,16 +37,9 @@ def test_members_are_the_rows_of_each_mosaic(table: MosaicTable) -> None:
     assert table.count == 2
 
 
-def test_neighbours_share_a_number_and_tiles_without_any_have_one_each(table: MosaicTable) -> None:
-    clusters = table.clusters(np.array(list("xdaycbe")))
-    assert clusters.dtype == np.int64 and clusters[2] == clusters[4] == clusters[5] != clusters[1] == clusters[6]
-    assert len(np.unique(clusters)) == 4
-
-
 def test_an_empty_table_has_no_mosaics(tmp_path: Path) -> None:
     empty = table_of("", [], [], [])
     assert empty.count == 0 and empty.members == []
-    assert len(np.unique(empty.clusters(np.array(["a", "b"])))) == 2
     empty.save(tmp_path / "mosaics.csv")
     assert load_mosaics(tmp_path / "mosaics.csv").count == 0
 

@@ -218,11 +218,13 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
     monkeypatch.setattr(postprocessing, "try_mosaic", answer)
     monkeypatch.setattr(postprocessing, "correct_mosaic", not_drawn)
     missing = np.zeros(len(prepared.survey.ids), np.int64)
+    nothing = np.empty(0)  # no prediction is read
+    models = [ModelPrediction.of(prepared.trainable[fold::2], nothing) for fold in range(2)]
     rules = Postprocessing(
         tiny,
         prepared,
         table,
-        [],
+        models,
         missing,
         FoldDecisions(DECISION),
         Folder(tmp_path / "out", {}),

@@ -43,7 +43,7 @@ def made_run(
     random = np.random.default_rng(5)
     run = RunDirectory(tmp_path_factory.mktemp("runs") / "made")
     truth = np.concatenate([prepared.survey.masks, read_test_truth(survey, prepared.survey.ids[prepared.unlabelled])])
-    table = prepared.random_folds(2)
+    table = prepared.depth_folds(2)
     models = {}
     for fold in range(2):
         _, own = table.split(fold, prepared.survey.ids[: prepared.survey.labelled])

@@ -15,7 +15,7 @@ from salt_ray.survey import prepared as prepared_survey
 from salt_ray.survey.folds import FoldError
 from salt_ray.survey.memory import NotEnoughMemory
 from salt_ray.survey.padding import PaddingOperator, centre
-from salt_ray.survey.prepared import PreparedSurvey, held_out, prepare_survey
+from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.synthetic import write_survey
 from salt_ray.survey.tiles import Survey, load_survey
 
@@ -121,42 +121,15 @@ def test_constant_and_held_out_tiles_are_not_trained_on(survey: Survey, tiny: Ex
     (tmp_path / "holdout.csv").write_text("id\n" + "\n".join(chosen) + "\n")
     prepared = prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
     assert prepared.trainable.tolist() == usable[5:].tolist()
-    table = prepared.random_folds(2)
+    table = prepared.depth_folds(2)
     assert not set(table.ids) & set(chosen)
     assert survey.constant[: survey.labelled].any()
     assert not set(table.ids) & set(survey.ids[survey.constant])
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("name\na\n", "column id"),
-        ("id\nnobody\n", "1 tiles .* not labelled here .first: nobody"),
-        ("id\n", "names no tile"),
-        ("id,fold\n{0},{1},\n", "line 2 has 3 fields, the header 2"),
-        ("fold,id\n{0},{1},\n{0},{1},\n", "line 2 has 3 fields, the header 2"),
-        ("id;fold\n{0};1\n", "column id"),
-        ('id\n"{0}\n', "cannot be parsed"),
-        ("id\n{0} \n", "line 2 has the id '.* '; an id is"),
-    ],
-)
-def test_a_hold_out_that_does_not_fit_is_refused(
-    survey: Survey, tiny: Experiment, tmp_path: Path, content: str, words: str
-) -> None:
-    (tmp_path / "holdout.csv").write_text(content.format(*survey.ids[:2]))
-    with pytest.raises(RunError, match=words):
-        prepare_survey(survey, tiny.replace(holdout=tmp_path / "holdout.csv"))
-
-
-@pytest.mark.parametrize("content", ["id\n{0}\n{1}\n", "\ufeff fold, id\r\n1,{0}\r\n2,{1}\r\n\r\n1,{0}\r\n"])
-def test_a_hold_out_may_have_other_columns_and_name_a_tile_twice(survey: Survey, tmp_path: Path, content: str) -> None:
-    (tmp_path / "holdout.csv").write_text(content.format(*survey.ids[:2]), encoding="utf-8")
-    assert np.flatnonzero(held_out(survey, tmp_path / "holdout.csv")).tolist() == [0, 1]
-
-
 def test_saved_folds_are_checked(prepared: PreparedSurvey, tmp_path: Path) -> None:
     path = tmp_path / "folds.csv"
-    table = prepared.random_folds(3)
+    table = prepared.depth_folds(3)
     table.save(path)
     assert prepared.load_folds(path, 3).digest == table.digest
     rows = path.read_text().splitlines()
