@@ -32,7 +32,8 @@ class RunDirectory:
         holdout/                                 holdout.csv: id, where the hold-out is drawn
         folds/TRAINING/                          folds.csv: id, fold
         trainings/TRAINING/fold-K/STAGE/         one stage of one fold: inputs.json, checkpoints, history.csv, done.json
-                                                 times.csv: when its epochs ended, and how long they took
+                                                 times.csv: when its epochs ended, and how long they took;
+                                                 pseudo_labels.npy, where it learns from unlabelled tiles
         trainings/TRAINING/fold-K/               hardware.json: what trained it; owner, while it trains;
                                                  micro_batch.json, where memory was short
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json

@@ -234,6 +234,16 @@ class AdamW(Section):
     weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.01
 
 
+class PseudoLabels(Section):
+    """Labels that a fold's own network gives to unlabelled tiles before the stage begins, to learn from them too."""
+
+    #: Of the tiles of an epoch, where so many are labelled. A half: SeuTao's, 4th place of TGS.
+    share: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.5
+    #: A tile is labelled where the network is at least so confident, in the mean over its pixels and of the whole tile:
+    #: the probability of what is likelier, salt or none (Hendrycks and Gimpel, 2017), from 0.5 to 1.
+    confidence: Annotated[StrictFloat, Field(ge=0.5, le=1)] = 0.9
+
+
 class Stage(Section):
     """One training of a network: loss weights, optimizer, schedule and stopping (method section 4)."""
 
@@ -258,6 +268,10 @@ class Stage(Section):
     average: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
     #: Epochs without a better score after which the stage ends; None: it runs all its epochs.
     early_stopping: Annotated[StrictInt, Field(ge=1)] | None = None
+    #: From which epoch of the stage before this one starts.
+    begins: Literal["best", "last"] = "best"
+    #: None: it learns from labels alone.
+    pseudo_labels: PseudoLabels | None = None
 
     renamed: ClassVar[Mapping[str, str]] = {
         "momentum": "optimizer.momentum",
@@ -279,7 +293,7 @@ class Stage(Section):
 
 
 class Training(Section):
-    """K folds, each trained through the same stages; every later stage starts from the best of the one before."""
+    """K folds, each trained through the same stages; every later stage starts from the one before (``begins``)."""
 
     name: Name
     folds: Folds = Folds()
@@ -291,6 +305,26 @@ class Training(Section):
         if stages and stages[0].bce_weight == 0:
             raise ValueError(f"bce_weight of {stages[0].name} is 0: an empty head that never learnt would empty tiles")
         return distinct_names(stages)
+
+    @field_validator("stages")
+    @classmethod
+    def _pseudo_labels_know_no_label_of_their_fold(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        """Up to the network that labels nothing may depend on scores: they come from the fold's labels."""
+        learning = [number for number, stage in enumerate(stages) if stage.pseudo_labels is not None]
+        if not learning:
+            return stages
+        if learning[0] == 0:
+            raise ValueError(f"{stages[0].name} is the first stage: there is no network yet to make pseudo_labels")
+        before, name = stages[: learning[-1]], stages[learning[-1]].name
+        remedies = [f"{stage.name}.begins=last" for stage in stages[1 : len(before) + 1] if stage.begins != "last"]
+        remedies += [f"{stage.name}.schedule.kind=cosine" for stage in before if isinstance(stage.schedule, Plateau)]
+        remedies += [f"{stage.name}.early_stopping=null" for stage in before if stage.early_stopping is not None]
+        if remedies:
+            raise ValueError(
+                f"the labels that a fold is judged by would help to choose the network that makes {name}'s "
+                f"pseudo_labels: set {', '.join(remedies)}"
+            )
+        return stages
 
 
 class Prediction(Section):
@@ -496,6 +530,20 @@ class Experiment(Section):
     @classmethod
     def _distinct(cls, trainings: tuple[Training, ...]) -> tuple[Training, ...]:
         return distinct_names(trainings)
+
+    @model_validator(mode="after")
+    def _full_tiles_are_known(self) -> Self:
+        if self.has_pseudo_labels and self.labels.full_tiles is None:
+            raise ValueError(
+                "with pseudo_labels, labels.full_tiles must be set, to empty (as in TGS) or salt: otherwise all labels "
+                "would decide it, those too that a fold is judged by"
+            )
+        return self
+
+    @property
+    def has_pseudo_labels(self) -> bool:
+        """Whether some stage learns from unlabelled tiles."""
+        return any(stage.pseudo_labels is not None for training in self.trainings for stage in training.stages)
 
     @property
     def all_folds(self) -> list[tuple[Training, int]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_ray.config import Experiment, HoldoutShare
+from salt_ray.config import Cosine, Experiment, HoldoutShare, Plateau, PseudoLabels
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.object_store import ObjectPath
 from salt_ray.section import ExperimentError
@@ -35,6 +35,42 @@ def test_a_stage_that_learns_nothing_is_refused(demo: Experiment) -> None:
     stage = "trainings.0.stages.0"
     with pytest.raises(ExperimentError, match="no mask would be learnt"):
         override(demo, [f"{stage}.lovasz_weight=0", f"{stage}.pixel_bce_weight=0"])
+
+
+PSEUDO = "trainings.0.stages.1.pseudo_labels={}"
+
+
+def test_pseudo_labels_are_refused_where_the_labels_of_their_fold_would_choose_the_network(demo: Experiment) -> None:
+    """The message names all settings that have to change; with these it is allowed."""
+    first, second, *others = demo.trainings[0].stages
+    assert first.early_stopping is None
+    stages = [first.replace(schedule=Plateau(), early_stopping=5), second.replace(schedule=Plateau()), *others]
+    demo = demo.replace(trainings=(demo.trainings[0].replace(stages=tuple(stages)),))
+    with pytest.raises(ExperimentError, match=r"labels that a fold is judged by would help to choose") as caught:
+        override(demo, [PSEUDO])
+    _, _, remedies = str(caught.value).partition("pseudo_labels: set ")
+    assert remedies.split(", ") == [
+        f"{second.name}.begins=last", f"{first.name}.schedule.kind=cosine", f"{first.name}.early_stopping=null"
+    ]  # fmt: skip
+    settings = [f"trainings.all.stages.{remedy}" for remedy in remedies.split(", ")]
+    allowed = override(demo, [*settings, PSEUDO])
+    assert allowed.has_pseudo_labels and not demo.has_pseudo_labels
+    assert allowed.trainings[0].stages[1].pseudo_labels == PseudoLabels()
+    assert allowed.trainings[0].stages[1].schedule == Plateau()  # what comes after the labels may follow scores
+    for setting in settings:
+        with pytest.raises(ExperimentError, match=setting.removeprefix("trainings.all.stages.")):
+            override(demo, [*(other for other in settings if other != setting), PSEUDO])
+
+
+def test_pseudo_labels_need_a_stage_before_and_a_rule_for_full_tiles(demo: Experiment) -> None:
+    with pytest.raises(ExperimentError, match="is the first stage: there is no network yet"):
+        override(demo, ["trainings.0.stages.0.pseudo_labels={}"])
+    (training,) = demo.trainings
+    first, second, *_ = training.stages
+    stages = first.replace(schedule=Cosine()), second.replace(begins="last", pseudo_labels=PseudoLabels())
+    experiment = demo.replace(trainings=(training.replace(stages=stages),))
+    with pytest.raises(ExperimentError, match=r"labels\.full_tiles must be set, to empty \(as in TGS\) or salt"):
+        override(experiment, ["labels.full_tiles=null"])
 
 
 def test_a_checkpoint_for_folds_may_lie_in_an_object_store(demo: Experiment) -> None:

@@ -181,7 +181,7 @@ def test_an_interrupted_run_ends_as_it_would_have(old: Path) -> None:
     run = opened(old, "interrupted")
     steps.prepare(run)
     assert run.validation == ARGUS
-    train_fold(run.tasks[1], run.prepared.training_tiles(), run.directory, CPU)
+    train_fold(run.tasks[1], run.prepared.training_tiles(run.experiment), run.directory, CPU)
     here, there = (old / name / "trainings" / "random" / "fold-1" / "cosine" for name in ("interrupted", "finished"))
     for name in ("done.json", "history.csv"):
         assert (here / name).read_bytes() == (there / name).read_bytes(), name

@@ -42,7 +42,7 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
         experiment = run.experiment.replace(prediction=run.experiment.prediction.replace(models=models))
         work = SearchWork(experiment, run.tables, run.directory, decision)
         with run.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
-            engine.search(study, work, run.prepared.training_tiles(), view)
+            engine.search(study, work, run.prepared.training_tiles(run.experiment), view)
     else:
         run.terminal.say(f"{len(study.ended)} trials have ended already; more with --trials")
     summary = report_study(run.directory, run.terminal)

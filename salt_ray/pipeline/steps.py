@@ -140,7 +140,7 @@ def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
     # What is wrong with it is said here, not by K workers.
     try_network(run.experiment.network, run.prepared.frame.crop_px, download=True)
     with run.terminal.folds([task.name for task in unfinished]) as report:
-        tiles = run.prepared.training_tiles()
+        tiles = run.prepared.training_tiles(run.experiment)
         outcomes = engine.train(unfinished, tiles, run.directory, report, run.terminal.say)
     failed = [outcome for outcome in outcomes if outcome.marker is None]
     if failed:

@@ -1,6 +1,6 @@
 """A survey made ready: tiles padded once, cached, and divided into what may be trained on and what may not.
 
-Letters: N tiles, L of them labelled (the first ones), S tile and P padded edge in px.
+Letters: N tiles, L of them labelled (the first ones), U of the others, S tile and P padded edge in px.
 """
 
 from __future__ import annotations
@@ -27,6 +27,19 @@ _BLOCK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
+class UnlabelledTiles:
+    """Tiles without a label that pseudo-labels may be made for: none is of one colour.
+
+    Attributes:
+        ids: (U,) str.
+        images: (U, P, P) uint8, padded.
+    """
+
+    ids: np.ndarray
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
 class TrainingTiles:
     """What training reads.
 
@@ -36,6 +49,7 @@ class TrainingTiles:
         images: (L, P, P) uint8, padded.
         masks: (L, P, P) bool, padded.
         frame: tile, padded and crop edges.
+        unlabelled: where a stage learns from pseudo-labels.
     """
 
     key: str
@@ -43,6 +57,7 @@ class TrainingTiles:
     images: np.ndarray
     masks: np.ndarray
     frame: Frame
+    unlabelled: UnlabelledTiles | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +89,23 @@ class PreparedSurvey:
         """Positions of the unlabelled tiles, those of one colour included, (U,) int64."""
         return np.arange(self.survey.labelled, len(self.survey.ids))
 
-    def training_tiles(self) -> TrainingTiles:
-        """The labelled part, for the object store."""
-        labelled = self.survey.labelled
-        ids = self.survey.ids[:labelled]
-        return TrainingTiles(
-            self.survey.key, ids, np.asarray(self.images[:labelled]), np.asarray(self.masks), self.frame
-        )
+    def training_tiles(self, experiment: Experiment) -> TrainingTiles:
+        """The labelled part, for the object store; and unlabelled tiles where the experiment learns from them.
+
+        Raises:
+            RunError: it does, and there are none.
+        """
+        survey, labelled, unlabelled = self.survey, self.survey.labelled, None
+        if experiment.has_pseudo_labels:
+            positions = self.unlabelled[~survey.constant[self.unlabelled]]
+            if not len(positions):
+                raise RunError(
+                    "pseudo_labels are for unlabelled tiles, and this survey has none (or only of one colour): "
+                    "add test/images, or set pseudo_labels=null in the stages of the experiment"
+                )
+            unlabelled = UnlabelledTiles(survey.ids[positions], np.asarray(self.images[positions]))
+        images, masks = np.asarray(self.images[:labelled]), np.asarray(self.masks)
+        return TrainingTiles(survey.key, survey.ids[:labelled], images, masks, self.frame, unlabelled)
 
     def depth_folds(self, count: int) -> FoldTable:
         """Folds of the trainable tiles by their rank in depth."""

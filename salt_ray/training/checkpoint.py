@@ -96,6 +96,9 @@ class CheckpointFolder:
     def best_path(self) -> StoragePath:
         return self.directory / "best.pt"
 
+    def epoch_path(self, epoch: int) -> StoragePath:
+        return self.directory / f"epoch-{epoch:05d}.pt"
+
     def save(self, epoch: int, state: dict[str, Any], *, best: bool) -> None:
         """Write a finished epoch's state, then the same as the best one if it is; older epochs are removed last.
 
@@ -103,7 +106,7 @@ class CheckpointFolder:
             Superseded: another worker has taken the fold over.
         """
         content = seal({**state, "is_best": best})
-        self._write(self._path(epoch), content)
+        self._write(self.epoch_path(epoch), content)
         if best:
             self._write(self.best_path, content)
         self._prune()
@@ -151,9 +154,6 @@ class CheckpointFolder:
         self._hold()
         for path in self._epochs()[:-KEPT]:
             path.unlink(missing_ok=True)
-
-    def _path(self, epoch: int) -> StoragePath:
-        return self.directory / f"epoch-{epoch:05d}.pt"
 
     def _epochs(self) -> list[StoragePath]:
         return sorted(self.directory.glob("epoch-*.pt"))

@@ -8,6 +8,8 @@ epoch), so the epoch number in a checkpoint is the whole state of all random gen
 Where memory is short, the epoch is begun again with smaller parts of the same batches: a failed step leaves gradients
 and running statistics behind that nobody can take back, and a new start would begin the epoch again too.
 
+A stage may learn from unlabelled tiles too (``training.pseudo_labels``): they stand behind the labelled ones.
+
 Letters: L labelled tiles, B a batch, P padded, C crop and S tile edge in px.
 """
 
@@ -42,7 +44,7 @@ from salt_ray.model.acceleration import (
 )
 from salt_ray.model.network import SaltNet, build_network
 from salt_ray.model.views import logits_of_views, mean_probabilities, views_of
-from salt_ray.storage import StoragePath, write_atomically
+from salt_ray.storage import StoragePath, save_array, write_atomically
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Ownership, Saver, read_checkpoint
@@ -50,6 +52,7 @@ from salt_ray.training.hardware import remember_device
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
 from salt_ray.training.progress import Progress
+from salt_ray.training.pseudo_labels import epoch_tiles, pseudo_labels, with_pseudo_labels
 from salt_ray.training.samples import Samples, samples_for
 from salt_ray.training.schedule import Stopping, build_schedule
 from salt_ray.training.task import FoldTask
@@ -100,7 +103,7 @@ def train_fold(
         RunError: the run directory holds this fold with other settings.
     """
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
-    fold_folder, starting_point = run.fold(task.training.name, task.fold), None
+    fold_folder = run.fold(task.training.name, task.fold)
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
     work = FoldWork(task, tiles, device, report, say, ownership, micro_batch)
     tune_for_fixed_shapes(device)
@@ -113,7 +116,7 @@ def train_fold(
                 say(line)
         while folder.done is None:
             try:
-                train_stage(work, index, folder, starting_point)
+                train_stage(work, index, folder, starting_point_of(task, folders, index))
             except CompilationFailed as error:
                 say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
                 work.may_compile = False
@@ -127,8 +130,18 @@ def train_fold(
                 say(micro_batch.shrink(error))
             gc.collect()  # what the stage held on the device goes back, to other folds there too
             torch.cuda.empty_cache()
-        starting_point = CheckpointFolder(folder.path).best_path
     return folder.done
+
+
+def starting_point_of(task: FoldTask, folders: list[Folder], index: int) -> StoragePath | None:
+    """The checkpoint of the stage before, which is finished, that a stage begins with; None for the first stage."""
+    if index == 0:
+        return None
+    before = folders[index - 1]
+    checkpoints = CheckpointFolder(before.path)
+    if task.training.stages[index].begins == "best":
+        return checkpoints.best_path
+    return checkpoints.epoch_path(before.done["epochs"])
 
 
 def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: StoragePath | None) -> None:
@@ -158,6 +171,14 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
         optimizer.load_state_dict(begun["optimizer"])
     elif starting_point is not None:
         network.load_state_dict(read_checkpoint(starting_point)["network"])
+    amp, tiles = mixed_precision(task.experiment, device), work.tiles
+    if stage.pseudo_labels is not None:
+        labels = folder.path / "pseudo_labels.npy"
+        if not begun and not labels.exists():
+            with memory_watched("validation", validation_batch, validated_at_once, f"the labels for {stage.name}"):
+                save_pseudo_labels(work, stage, labels, network, amp, validated_at_once)
+        tiles = with_pseudo_labels(tiles, labels)
+    pseudo = np.arange(len(work.tiles.ids), len(tiles.ids))
     average = moving_average(network, stage, begun)
     kept = network if average is None else average.module  # what is validated, kept and predicted with
     schedule = build_schedule(stage, begun.get("schedule"))
@@ -165,8 +186,7 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
     history: list[dict[str, float]] = begun.get("history", [])
     del begun  # as large as what was loaded from it
     times = kept_times(folder.path, len(history))
-    samples = samples_for(work.tiles, task.experiment.augmentation, device, work.say)
-    amp = mixed_precision(task.experiment, device)
+    samples = samples_for(tiles, task.experiment.augmentation, device, work.say)
     compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
     logits_of = compiled(forward, graphs=device.type == "cuda") if compiling else forward
     if history:  # whoever wrote this checkpoint may have died before its report
@@ -179,10 +199,12 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
             torch.manual_seed(seed)
             samples.seed(seed)
             network.train()
-            losses, steps = [], len(training) // batch_size
+            random = np.random.default_rng(seed)
+            learnt = epoch_tiles(training, pseudo, stage.pseudo_labels, random)
+            losses, steps = [], len(learnt) // batch_size
             where = f"epoch {epoch} of {stage.name}"
             with memory_watched("training", batch_size, at_once, where), compilation_watched():
-                for step, positions in enumerate(batches(training, batch_size, np.random.default_rng(seed))):
+                for step, positions in enumerate(batches(learnt, batch_size, random)):
                     for group in optimizer.param_groups:
                         group["lr"] = schedule.lr_at((step + 0.5) / steps)
                     optimizer.zero_grad(set_to_none=True)
@@ -241,6 +263,30 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
     marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
     reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
     folder.finish(**marker, **({"micro_batch": min(reduced)} if reduced else {}))
+
+
+def save_pseudo_labels(
+    work: FoldWork, stage: Stage, path: StoragePath, network: SaltNet, amp: torch.autocast, at_once: int
+) -> None:
+    """Let the network with which a stage begins label the tiles that it is confident of.
+
+    Raises:
+        TrainingFailed: there are none.
+    """
+    task, unlabelled, confidence = work.task, work.tiles.unlabelled, stage.pseudo_labels.confidence
+    labels = pseudo_labels(network, unlabelled, work.tiles.frame, task.decision, confidence, amp, work.device, at_once)
+    if not len(labels):
+        raise TrainingFailed(
+            f"{task.name}, stage {stage.name}: the network is confident of none of {len(unlabelled.ids):,} unlabelled "
+            f"tiles: lower the stage's pseudo_labels.confidence (now {confidence:g}), or train longer before it, in "
+            "another --run-dir"
+        )
+    work.ownership.hold()
+    save_array(path, labels)
+    work.say(
+        f"stage {stage.name}: {len(labels):,} of {len(unlabelled.ids):,} unlabelled tiles are labelled by fold "
+        f"{task.fold}'s own model"
+    )
 
 
 def history_table(history: list[dict[str, float]]) -> pd.DataFrame:

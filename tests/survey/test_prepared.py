@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from salt_ray.config import Experiment
+from salt_ray.config import Experiment, PseudoLabels
 from salt_ray.errors import RunError
 from salt_ray.storage import only_one
 from salt_ray.survey import prepared as prepared_survey
@@ -140,9 +141,42 @@ def test_saved_folds_are_checked(prepared: PreparedSurvey, tmp_path: Path) -> No
         prepared.load_folds(path, 7)
 
 
-def test_training_tiles_are_the_labelled_ones(prepared: PreparedSurvey) -> None:
-    tiles = prepared.training_tiles()
+def test_training_tiles_are_the_labelled_ones(prepared: PreparedSurvey, tiny: Experiment) -> None:
+    tiles = prepared.training_tiles(tiny)
     labelled = prepared.survey.labelled
     assert (tiles.ids == prepared.survey.ids[:labelled]).all()
     assert (tiles.images == prepared.images[:labelled]).all()
     assert type(tiles.images) is np.ndarray  # not a memory map: it goes into the object store
+    assert tiles.unlabelled is None
+
+
+@pytest.fixture
+def learning(tiny: Experiment) -> Experiment:
+    """One that learns from unlabelled tiles."""
+    (training,) = tiny.trainings
+    first, second = training.stages
+    stages = first.replace(schedule=second.schedule, early_stopping=None), second.replace(begins="last")
+    stages = stages[0], stages[1].replace(pseudo_labels=PseudoLabels())
+    return tiny.replace(trainings=(training.replace(stages=stages),))
+
+
+def test_unlabelled_tiles_go_along_where_they_are_learnt_from(prepared: PreparedSurvey, learning: Experiment) -> None:
+    survey, tiles = prepared.survey, prepared.training_tiles(learning)
+    assert len(tiles.ids) == survey.labelled and survey.constant[survey.labelled :].any()
+    wanted = np.flatnonzero(~survey.constant & (np.arange(len(survey.ids)) >= survey.labelled))
+    assert (tiles.unlabelled.ids == survey.ids[wanted]).all()
+    assert (tiles.unlabelled.images == prepared.images[wanted]).all()
+    assert type(tiles.unlabelled.images) is np.ndarray
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["none", "one of one colour"])
+def test_pseudo_labels_without_unlabelled_tiles_are_refused(
+    kept: int, prepared: PreparedSurvey, learning: Experiment
+) -> None:
+    survey = prepared.survey
+    unlabelled = np.flatnonzero(survey.constant & (np.arange(len(survey.ids)) >= survey.labelled))[:kept]
+    positions = np.concatenate([np.arange(survey.labelled), unlabelled])
+    parts = {name: getattr(survey, name)[positions] for name in ("ids", "images", "constant", "depths")}
+    bare = replace(prepared, survey=replace(survey, **parts), images=prepared.images[positions])
+    with pytest.raises(RunError, match=r"pseudo_labels are for unlabelled tiles, .*: add test/images, or set"):
+        bare.training_tiles(learning)

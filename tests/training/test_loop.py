@@ -25,7 +25,7 @@ from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.padding import centre
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import checkpoint
-from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Superseded, read_checkpoint
+from salt_ray.training.checkpoint import CheckpointError, Superseded, read_checkpoint
 from salt_ray.training.loop import batches, train_fold, validate
 from salt_ray.training.progress import Progress
 from salt_ray.training.samples import samples_for
@@ -316,16 +316,20 @@ def test_a_finished_fold_is_not_touched(
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_the_second_stage_starts_from_the_first_ones_best(
-    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+@pytest.mark.parametrize("begins", ["best", "last"])
+def test_the_second_stage_starts_from_the_first_ones_best_or_last(
+    begins: str, tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
 ) -> None:
-    frozen = override(tiny, ["trainings.0.stages.cosine.lr=1e-12", "trainings.0.stages.cosine.schedule.min_lr=0.0"])
-    run, task = RunDirectory(tmp_path), task_of(frozen, tiny_folds)
+    """Decided as empty all epochs score alike, and the first one is the best."""
+    stage = "trainings.0.stages.cosine"
+    frozen = override(tiny, [f"{stage}.lr=1e-12", f"{stage}.schedule.min_lr=0.0", f"{stage}.begins={begins}"])
+    empty = Decision(mask_threshold=1.0, salt_threshold=1.0, flip=False)
+    run, task = RunDirectory(tmp_path), dataclasses.replace(task_of(frozen, tiny_folds), decision=empty)
     train_fold(task, tiny_tiles, run, CPU)
-    first, second = (
-        read_checkpoint(CheckpointFolder(run.stage("random", 0, stage)).best_path)["network"]
-        for stage in ("plateau", "cosine")
-    )
+    best, last = (read_checkpoint(run.stage("random", 0, "plateau") / f"{name}.pt") for name in ("best", "epoch-00003"))
+    assert (len(best["history"]), len(last["history"])) == (1, 3)
+    first = {"best": best, "last": last}[begins]["network"]
+    second = read_checkpoint(run.stage("random", 0, "cosine") / "best.pt")["network"]
     for name in first:
         if "running" not in name and "num_batches" not in name:  # batch norm counts on, weights do not move
             assert torch.allclose(first[name], second[name], atol=1e-7), name
