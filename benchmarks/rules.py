@@ -24,7 +24,7 @@ from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.cluster.engine import RayEngine
 from salt_ray.config import Experiment
 from salt_ray.config import Postprocessing as Settings
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth
@@ -73,9 +73,9 @@ def _under_ray(engine: RayEngine, work: Work, folder: Path) -> tuple[float, Corr
     experiment, prepared, table, models = work
     missing = np.zeros(len(prepared.survey.ids), np.int64)
     started = time.perf_counter()
-    to, decision = Folder(folder, {}), _decision(experiment)
+    to, decisions = Folder(folder, {}), FoldDecisions(_decision(experiment))
     Postprocessing(
-        experiment, prepared, table, models, missing, decision, to, RunDirectory(folder.parent), engine
+        experiment, prepared, table, models, missing, decisions, to, RunDirectory(folder.parent), engine
     ).finish()
     return time.perf_counter() - started, Corrections.load(folder)
 

@@ -38,6 +38,7 @@ class RunDirectory:
                                                  micro_batch.json, where memory was short
         predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
+        thresholds/thresholds.json               where they are chosen: before and after, by fold, with the gain
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
         submission.csv, masks.zip, scores.json   the results
         tile_scores.csv                          the score of every judged tile
@@ -58,6 +59,7 @@ class RunDirectory:
         self.record = path / "run.json"
         self.mosaics = path / "mosaics"
         self.holdout = path / "holdout"
+        self.thresholds = path / "thresholds"
         self.postprocessing = path / "postprocessing"
         self.submission = path / "submission.csv"
         self.masks = path / "masks.zip"

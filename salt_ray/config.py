@@ -334,6 +334,8 @@ class Prediction(Section):
     #: A tile whose mean P(salt) is not above this is empty.
     salt_threshold: Fraction = 0.5
     flip: StrictBool = True
+    #: chosen: the thresholds that the labels choose, out of fold, where that is more than chance; given: these.
+    thresholds: Literal["given", "chosen"] = "given"
     #: Which model of a fold predicts: the best checkpoint of all its stages, or that of the last one.
     models: Literal["best", "last"] = "best"
     #: Tiles at once on a GPU; on CPUs 16 at the most (``model.acceleration``).

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks, judged_tiles
 from salt_ray.metric import score, tile_scores, trivial_scores
@@ -35,7 +35,7 @@ def run_scores(
     prepared: PreparedSurvey,
     models: Mapping[tuple[str, int], ModelPrediction],
     tables: Mapping[str, FoldTable],
-    decision: Decision,
+    decisions: FoldDecisions,
     test_truth: np.ndarray | None,
     correct: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda positions, masks: masks,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -44,6 +44,7 @@ def run_scores(
     Args:
         models: predictions by (training, fold).
         tables: fold tables by training.
+        decisions: how the tiles of the survey become masks.
         test_truth: (U, S, S) bool masks of the unlabelled tiles where they are known.
         correct: gives the masks (n, S, S) of tiles at positions (n,) after post-processing.
 
@@ -66,12 +67,12 @@ def run_scores(
             "restore truth/masks beside the tiles, or remove it"
         )
     tiles = judged_tiles(list(models.values()), prepared.trainable)
-    oof = decided_masks(list(models.values()), tiles, decision)
+    oof = _judged_masks(list(models.values()), tiles, decisions)
     scores: dict[str, Any] = {"folds": {}}
     for (training, fold), model in models.items():
         validation = np.sort(tables[training].split(fold, prepared.survey.ids[: len(truth)])[1])
         name = f"{training}/{fold}" if len(tables) > 1 else str(fold)
-        scores["folds"][name] = score(truth[validation], decided_masks([model], validation, decision))
+        scores["folds"][name] = score(truth[validation], _judged_masks([model], validation, decisions))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
     each = [_each_tile(prepared, "oof", tiles, truth[tiles], oof)]
     held_out = np.flatnonzero(prepared.held_out)
@@ -79,7 +80,7 @@ def run_scores(
     scores["rules"] = {}
     for name, (positions, known) in unseen.items():
         if known is not None and len(known):
-            before = survey_masks(prepared, models.values(), positions, decision)
+            before = survey_masks(prepared, models.values(), positions, decisions.final)
             corrected = correct(positions, before)
             after = score(known, corrected)
             scores[name], scores[f"{name}_tiles"] = after, len(positions)
@@ -88,6 +89,15 @@ def run_scores(
     trivial = trivial_scores(truth[tiles], truth[tiles] if test_truth is None else test_truth)
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
     return scores, pd.concat(each, ignore_index=True)
+
+
+def _judged_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, decisions: FoldDecisions) -> np.ndarray:
+    """``decided_masks`` of labelled tiles, (n, S, S) bool: each by thresholds that its fold had no part in."""
+    parts = [(places, decided_masks(models, tiles[places], decision)) for decision, places in decisions.divide(tiles)]
+    masks = np.empty((len(tiles), *parts[0][1].shape[1:]), bool)
+    for places, decided in parts:
+        masks[places] = decided
+    return masks
 
 
 def _each_tile(

@@ -94,6 +94,7 @@ def prepare_for(
     trained: TrainedRun, data: Path, terminal: Terminal, *, skip_bad: bool = False, own_range: bool = False
 ) -> PreparedSurvey:
     """A survey's tiles, padded, that a run's models can judge; arguments and errors are those of ``apply``."""
+    _ = trained.decision  # what it lacks is said before any work
     for line in trained.remarks:
         terminal.say(line)
     meaning = Meaning.of(trained.experiment, None if own_range else trained.record.amplitudes)
@@ -118,7 +119,8 @@ def _summary(trained: TrainedRun, survey: Survey, masks: np.ndarray) -> dict[str
         "run": str(trained.directory.path),
         "survey": survey.key,
         "models": len(trained.models),
-        "prediction": trained.experiment.prediction.model_dump(mode="json"),
+        "prediction": trained.experiment.prediction.model_dump(mode="json")
+        | trained.decision.model_dump(mode="json", include={"mask_threshold", "salt_threshold"}),
         "full_tiles": trained.decision.full_tiles,
         "tiles": len(masks),
         "with_salt": int(masks.any(axis=(1, 2)).sum()),

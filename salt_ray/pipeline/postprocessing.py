@@ -15,7 +15,7 @@ import numpy as np
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Experiment, RuleName
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import SaltRayError
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles
 from salt_ray.mosaic.table import MosaicTable
@@ -39,10 +39,10 @@ def try_mosaic(
     models: Sequence[ModelPrediction],
     groups: np.ndarray,
     candidates: Sequence[Sequence[RuleName]],
-    decision: Decision,
+    decisions: FoldDecisions,
 ) -> HiddenScores:
-    """``try_rules`` on what is stored of a mosaic; ``groups``: of its tiles."""
-    return try_rules(PredictedMosaic.gather(tiles, models), groups, candidates, decision)
+    """``try_rules`` on what is stored of a mosaic; ``groups`` and ``decisions``: of its tiles."""
+    return try_rules(PredictedMosaic.gather(tiles, models), groups, candidates, decisions)
 
 
 def correct_mosaic(
@@ -65,7 +65,7 @@ class Postprocessing:
         table: the mosaics.
         models: all models' predictions, in a place that every worker sees; they may still be growing.
         missing: (N,) int64: how many models have yet to predict each tile of the survey.
-        decision: how predictions become masks.
+        decisions: how predictions become masks.
         folder: where the results go; whole once it has its marker.
         run: where the models' predictions and the folder lie.
     """
@@ -77,13 +77,13 @@ class Postprocessing:
         table: MosaicTable,
         models: Sequence[ModelPrediction],
         missing: np.ndarray,
-        decision: Decision,
+        decisions: FoldDecisions,
         folder: Folder,
         run: RunDirectory,
         engine: Engine,
     ) -> None:
         self._experiment, self._prepared, self._table = experiment, prepared, table
-        self._models, self._decision, self._folder = models, decision, folder
+        self._models, self._decisions, self._folder = models, decisions, folder
         tiles = positions(table.ids, prepared.survey.ids)
         self._mosaic_of = np.full(len(missing), -1)
         self._mosaic_of[tiles] = table.mosaics
@@ -152,10 +152,10 @@ class Postprocessing:
         tiles = MosaicTiles.gather(number, self._table, self._prepared)
         models = [model.part(tiles.tiles) for model in self._models]
         if self._rules is None:
-            groups = self._groups[tiles.tiles]
-            return functools.partial(try_mosaic, tiles, models, groups, self._candidates, self._decision)
+            groups, decisions = self._groups[tiles.tiles], self._decisions.part(tiles.tiles)
+            return functools.partial(try_mosaic, tiles, models, groups, self._candidates, decisions)
         picture = self._folder.path / "pictures" / f"mosaic-{number:04d}.png"
-        return functools.partial(correct_mosaic, tiles, models, self._rules, self._decision, picture)
+        return functools.partial(correct_mosaic, tiles, models, self._rules, self._decisions.final, picture)
 
     def _collect(self, wait: bool) -> None:
         """Take in what has been answered, and go on from there."""

@@ -17,20 +17,22 @@ import numpy as np
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.compatibility import ADDED
 from salt_ray.config import Experiment, Folds, FullTiles, HoldoutShare, Training
-from salt_ray.decision import Decision, validation_decision
+from salt_ray.decision import Decision, FoldDecisions, validation_decision
 from salt_ray.errors import RunError
-from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.ensemble import ModelPrediction, judged_tiles
+from salt_ray.inference.thresholds import Thresholds, choose_thresholds, score_thresholds
 from salt_ray.model.weights import first_weights, weights_digest
 from salt_ray.mosaic.folds import mosaic_folds, whole_mosaics
 from salt_ray.mosaic.histogram import match, matching_tables
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline.engine import Predicting
-from salt_ray.pipeline.prediction import PredictionTask
+from salt_ray.pipeline.prediction import PredictionTask, say_outdated
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.predicted import positions
 from salt_ray.record import RunRecord, chosen_folds, is_older
 from salt_ray.report.terminal import Terminal
+from salt_ray.report.verdicts import thresholds_text
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.holdout import drawn
@@ -151,9 +153,59 @@ class Run:
         return noted or full_tiles(self.prepared.survey.masks[self.prepared.trainable])
 
     @functools.cached_property
-    def decision(self) -> Decision:
-        """How predictions become masks."""
+    def given(self) -> Decision:
+        """How predictions become masks by the experiment's own thresholds."""
         return Decision.of(self.experiment.prediction, self.full_tiles)
+
+    @functools.cached_property
+    def decisions(self) -> FoldDecisions:
+        """How the predictions of each tile become its mask.
+
+        Raises:
+            RunError: thresholds are chosen, and a model has not predicted yet.
+        """
+        thresholds = self.thresholds
+        return FoldDecisions(self.given) if thresholds is None else thresholds.decisions(self.fold_of_tiles)
+
+    @functools.cached_property
+    def thresholds(self) -> Thresholds | None:
+        """The thresholds that the labels choose, once all models have predicted; None where they are given.
+
+        Raises:
+            RunError: a model has not predicted yet.
+        """
+        if self.experiment.prediction.thresholds == "given":
+            return None
+        inputs = {
+            "predictions": [prediction.folder.inputs for prediction in self.prediction_tasks],
+            "mosaics": self.mosaics.digest,
+            "prediction": self.given.model_dump(mode="json"),
+        }
+        models, folder = list(self.predictions.values()), Folder(self.directory.thresholds, inputs, again=None)
+        path = folder.path / "thresholds.json"
+        if folder.done is None:
+            say_outdated(folder, self.terminal)
+            folder.open()
+            survey, tiles = self.prepared.survey, judged_tiles(models, self.prepared.trainable)
+            scores = score_thresholds(models, tiles, np.asarray(survey.masks[tiles]), self.given)
+            folds, clusters = self.fold_of_tiles[tiles], self._groups("mosaic", tiles)
+            choose_thresholds(scores, folds, clusters, self.given, self.experiment.seed).save(path)
+            folder.finish()
+        thresholds = Thresholds.load(path)
+        self.terminal.say(f"{thresholds_text(thresholds)}: {path}")
+        return thresholds
+
+    @property
+    def fold_of_tiles(self) -> np.ndarray:
+        """(N,) int64: the fold of every tile, -1 where it is in none.
+
+        Of several trainings the first one counts whose folds keep neighbours together, or the first of all.
+        """
+        training = min(self.experiment.trainings, key=lambda one: one.folds.kind not in ("mosaic", "section"))
+        table, ids = self.tables[training.name], self.prepared.survey.ids
+        folds = np.full(len(ids), -1)
+        folds[positions(table.ids, ids)] = table.folds
+        return folds
 
     @functools.cached_property
     def validation(self) -> Decision:
@@ -161,7 +213,7 @@ class Run:
         wanted = validation_decision(self.experiment, self.full_tiles)
         begun = begun_decision(self.directory, self.experiment)
         if begun is not None and begun != wanted:
-            self.terminal.say(f"epochs are chosen as the run began: {begun.text}; predictions: {self.decision.text}")
+            self.terminal.say(f"epochs are chosen as the run began: {begun.text}; predictions: {self.given.text}")
         return begun or wanted
 
     @functools.cached_property
@@ -348,7 +400,7 @@ class Run:
             "predictions": [prediction.folder.inputs for prediction in self.prediction_tasks],
             "mosaics": self.mosaics.digest,
             "held out": int(self.prepared.held_out.sum()),
-            "prediction": self.decision.model_dump(mode="json"),
+            **self.decisions.as_json(),
             "postprocessing": self.experiment.postprocessing.model_dump(mode="json"),
         }
         return Folder(self.directory.postprocessing, inputs, again=None)

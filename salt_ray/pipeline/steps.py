@@ -90,7 +90,8 @@ def _check_same_settings(run: Run) -> None:
             _ = task.stage_folder(run.directory, stage, run.prepared.survey.key).done
     if all(run.models(task) for task in run.chosen):
         _ = [prediction.folder.done for prediction in run.prediction_tasks]
-        if run.has_rules and run.directory.postprocessing.exists():
+        given = run.experiment.prediction.thresholds == "given"  # what is to be chosen may change without an error
+        if given and run.has_rules and run.directory.postprocessing.exists():
             _ = run.postprocessing_folder.done
     if run.directory.study.exists():
         _ = run.study_folder.done
@@ -151,7 +152,8 @@ def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
 
 
 def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
-    """Predict with every fold's model: all unlabelled and held-out tiles, and those of its own fold.
+    """Predict with every fold's model: all unlabelled and held-out tiles, and those of its own fold. Then choose the
+    thresholds, where the experiment says so.
 
     Args:
         arrived: called with positions of tiles that one model has predicted, also in an earlier run.
@@ -171,6 +173,7 @@ def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = la
     if done := len(run.prediction_tasks) - len(missing):
         run.terminal.say(f"{done} of {len(run.prediction_tasks)} models have predicted already")
     predict_missing(missing, run.predicting, engine, run.terminal, arrived)
+    _ = run.thresholds
 
 
 def predict_again(run: Run) -> None:
@@ -196,13 +199,17 @@ def postprocess(run: Run, engine: Engine) -> None:
 
 def _predict_and_postprocess(run: Run, engine: Engine) -> None:
     """Predict what is missing, and post-process every mosaic as soon as its tiles are predicted."""
-    if not run.has_rules:
+    # Thresholds are chosen by the predictions of all folds: until then no mosaic has masks that rules could see.
+    streams = run.has_rules and run.experiment.prediction.thresholds == "given"
+    if not streams:
         predict(run, engine)
+    if not run.has_rules:
         run.terminal.say("masks stay as predicted: postprocessing.rules is none")
         return
     folder = run.postprocessing_folder
     if folder.done is not None and not folder.done["failed"]:
-        predict(run, engine)
+        if streams:
+            predict(run, engine)
         run.terminal.say(f"the masks are post-processed already: {folder.path}")
         return
     say_outdated(folder, run.terminal)
@@ -210,13 +217,14 @@ def _predict_and_postprocess(run: Run, engine: Engine) -> None:
     missing = np.zeros(len(run.prepared.survey.ids), np.int64)
     models = []
     for task in run.prediction_tasks:
-        missing[task.tiles] += 1
+        missing[task.tiles] += streams
         stored = StoredPrediction.open(task.folder, task.tiles)
         models.append(ModelPrediction.of(stored.tiles, StoredRecords(task.folder.path)))
     work = Postprocessing(
-        run.experiment, run.prepared, run.mosaics, models, missing, run.decision, folder, run.directory, engine
+        run.experiment, run.prepared, run.mosaics, models, missing, run.decisions, folder, run.directory, engine
     )
-    predict(run, engine, work.arrived)
+    if streams:
+        predict(run, engine, work.arrived)
     run.terminal.rules(work.finish(), folder.path)
 
 
@@ -238,7 +246,7 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
     """
     models = run.predictions.values()
     unlabelled, survey = run.prepared.unlabelled, run.prepared.survey
-    masks = survey_masks(run.prepared, models, unlabelled, run.decision)
+    masks = survey_masks(run.prepared, models, unlabelled, run.decisions.final)
     masks = run.corrections.apply(unlabelled, masks)
     ids = survey.ids[unlabelled]
     left_out = np.setdiff1d(survey.submission_ids, ids) if run.skip_bad else ids[:0]
@@ -259,9 +267,9 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
 def score(run: Run) -> dict[str, Any]:
     """Score the predictions before and after the rules, write ``scores.json`` and each tile's, show the table."""
     models, corrections = run.predictions, run.corrections
-    survey, decision = run.prepared.survey, run.decision
+    survey = run.prepared.survey
     truth = read_test_truth(run.data, survey.ids[run.prepared.unlabelled], Meaning.of(run.experiment))
-    scores, tiles = run_scores(run.prepared, models, run.tables, decision, truth, corrections.apply)
+    scores, tiles = run_scores(run.prepared, models, run.tables, run.decisions, truth, corrections.apply)
     if run.has_rules:
         folder = run.postprocessing_folder.path
         rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
@@ -276,7 +284,7 @@ def score(run: Run) -> dict[str, Any]:
 
 def _test_of_each_rule(run: Run, truth: np.ndarray) -> dict[str, float]:
     """The score on a known test truth after each rule alone; nothing is chosen by it."""
-    prepared, decision = run.prepared, run.decision
+    prepared, decision = run.prepared, run.decisions.final
     models = list(run.predictions.values())
     masks = survey_masks(prepared, models, prepared.unlabelled, decision)
     mosaics = (
@@ -307,8 +315,9 @@ def report(run: Run) -> StoragePath:
         run.corrections,
         load_scores(directory.scores),
         PROJECT,
-        run.decision,
+        run.decisions,
         run.validation,
+        run.thresholds,
     )
     path = write_report(finished)
     run.terminal.say(f"report, to be opened in a browser: {path}")

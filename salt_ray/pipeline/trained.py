@@ -22,11 +22,12 @@ from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.predictor import Prediction, Predictor, Tiles
 from salt_ray.inference.stored import chunk_path
+from salt_ray.inference.thresholds import Thresholds
 from salt_ray.metric import tile_scores
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.record import RunRecord, chosen_folds
 from salt_ray.report.finished import load_scores
-from salt_ray.storage import StoragePath, load_array, load_fields, readable, storage_path
+from salt_ray.storage import StoragePath, fields_if_there, load_array, load_fields, readable, storage_path
 from salt_ray.survey.folds import load_folds
 from salt_ray.training.models import FoldModel, fold_models
 from salt_ray.training.task import decisive, fold_name
@@ -108,11 +109,34 @@ class TrainedRun:
                 return record.model_copy(update={"tile_px": load_array(path)["mask"].shape[-1]})
         return record
 
-    @property
+    @functools.cached_property
     def decision(self) -> Decision:
-        """How the run's probabilities become masks. Runs older than their record had one answer for full tiles."""
+        """How the run's probabilities become masks. Runs older than their record had one answer for full tiles.
+
+        Raises:
+            RunError: thresholds are to be chosen, and the run has chosen none for these models and settings.
+        """
         full_tiles = self.experiment.labels.full_tiles or self.record.full_tiles or "empty"
-        return Decision.of(self.experiment.prediction, full_tiles)
+        given = Decision.of(self.experiment.prediction, full_tiles)
+        return given if self.experiment.prediction.thresholds == "given" else self._chosen(given)
+
+    def _chosen(self, given: Decision) -> Decision:
+        """What the run chose in place of the given thresholds, by the predictions of these very models."""
+        path = self.directory.thresholds
+        inputs = in_todays_names(fields_if_there(path / "inputs.json", path) or {})
+        with readable(path / "inputs.json", path):
+            before = inputs.get("predictions", [])
+            predictions = [{"model": folder.inputs, "trained": folder.done} for folder in self.folders]
+            if len(before) == len(predictions):
+                predictions = [old | own for old, own in zip(before, predictions, strict=True)]
+        folder = Folder(path, inputs | {"prediction": given.model_dump(mode="json"), "predictions": predictions}, None)
+        if folder.done is None:
+            why = f" with these settings ({'; '.join(folder.outdated[:4])})" if folder.outdated else ""
+            raise RunError(
+                f"the thresholds in {self.directory.path} are not chosen{why}: run predict first, or decide with "
+                "prediction.thresholds=given"
+            )
+        return Thresholds.load(path / "thresholds.json").final
 
     @functools.cached_property
     def trained_ids(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from salt_ray.config import RuleName
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.metric import tile_scores
 from salt_ray.postprocessing.predicted import PredictedMosaic, view
 from salt_ray.postprocessing.rules import apply_rules
@@ -66,25 +66,32 @@ class HiddenScores:
 
 
 def try_rules(
-    mosaic: PredictedMosaic, groups: np.ndarray, candidates: Sequence[Sequence[RuleName]], decision: Decision
+    mosaic: PredictedMosaic, groups: np.ndarray, candidates: Sequence[Sequence[RuleName]], decisions: FoldDecisions
 ) -> HiddenScores:
     """Score a mosaic's hidden tiles without rules and after each candidate.
 
-    Tiles of a group that different models may judge are hidden one after the other.
+    Tiles of a group that different models may judge are hidden one after the other. What decides a hidden tile decides
+    the tiles around it too: their own decision may have been chosen by the hidden label.
 
     Args:
         groups: (n,) int64 of ``hidden_groups``.
+        decisions: of the mosaic's n tiles (``FoldDecisions.part``).
 
     Raises:
         LeakError: what the rules are given depends on a hidden label.
     """
     hidden = np.flatnonzero(groups >= 0)
-    passes, pass_of = np.unique(np.column_stack([groups, mosaic.blind])[hidden], axis=0, return_inverse=True)
+    deciders, decided_by = [], np.zeros(len(groups), np.int64)
+    for decision, places in decisions.divide(np.arange(len(groups))):
+        decided_by[places] = len(deciders)
+        deciders.append(decision)
+    kinds = np.column_stack([groups, decided_by, mosaic.blind])[hidden]
+    passes, pass_of = np.unique(kinds, axis=0, return_inverse=True)
     before, after, changed = 0.0, np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
-    for number, (_, *models) in enumerate(passes):
+    for number, (_, decider, *models) in enumerate(passes):
         now = np.zeros(len(groups), bool)
         now[hidden[pass_of.reshape(-1) == number]] = True
-        seen = _without_labels(mosaic, now, np.array(models, bool), decision)
+        seen = _without_labels(mosaic, now, np.array(models, bool), deciders[decider])
         truth = mosaic.tiles.labels[now]
         before += tile_scores(truth, seen.masks[now]).sum()
         for candidate, rules in enumerate(candidates):

@@ -1,15 +1,11 @@
 """Two runs on the same tiles: which scores higher, by how much, and how sure that is.
 
-The tiles are paired, and drawn anew by their mosaics (the cluster bootstrap; Field and Welsh, 2007): neighbours show
-the same rock, so that a mosaic says less than as many tiles from elsewhere. A tile in no mosaic is drawn by itself.
-
-Letters: n tiles, C clusters of them, D draws, K runs of a side, which differ in their seed.
+Tiles are drawn by their mosaics (``inference.paired``), a tile in no mosaic by itself. Letters: n tiles.
 """
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -17,52 +13,18 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from rich.table import Table
-from scipy import stats
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
-from salt_ray.inference.resampling import drawn_sums
+from salt_ray.inference.paired import Difference, difference
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.storage import StoragePath, readable
 
 Tiles = Literal["oof", "holdout", "test"]
 #: What the sets of tiles are called.
 SETS = {"oof": "out of fold", "holdout": "on the hold-out", "test": "on the test truth"}
-DRAWS = 5000
-INTERVAL = (2.5, 97.5)  # per cent
 #: Upper bounds of the share of a tile that is salt, and what the groups between them are called.
 SHARES = {0.0: "no salt", 0.1: "to 10 %", 0.25: "10 to 25 %", 0.5: "25 to 50 %", 0.75: "50 to 75 %", 1.0: "above 75 %"}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What the second side scores beyond the first.
-
-    Attributes:
-        tiles, clusters: how many there are.
-        first, second: the mean scores; of several runs of a side their mean.
-        low, high: the 95 % interval of ``second - first``.
-        wins, ties, losses: on how many tiles the second is better, equal, worse.
-    """
-
-    tiles: int
-    clusters: int
-    first: float
-    second: float
-    low: float
-    high: float
-    wins: int
-    ties: int
-    losses: int
-
-    @property
-    def difference(self) -> float:
-        return self.second - self.first
-
-    @property
-    def certain(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -155,44 +117,6 @@ def compare_runs(first: RunDirectory, second: RunDirectory, kind: Tiles = "oof")
     return Comparison(names, (len(scores[0]), len(scores[1])), kind, difference(*scores, clusters), by_salt)
 
 
-def difference(
-    first: np.ndarray, second: np.ndarray, clusters: np.ndarray, seed: int = 0, draws: int = DRAWS
-) -> Difference:
-    """The paired difference of two sides on the same tiles, with a bootstrapped 95 % interval.
-
-    A draw takes C clusters with replacement; its difference is a ratio of sums, because clusters differ in size. Of
-    several runs of a side it takes as many, also with replacement. So few runs scatter less than their recipe: what
-    they add counts sqrt(K / (K - 1)) times, and as many times more as Student's quantile is above the normal one.
-
-    Args:
-        first, second: (K, n) float64 scores of tiles, a row a run.
-        clusters: (n,) of any type: which tiles are drawn together.
-    """
-    _, codes = np.unique(clusters, return_inverse=True)
-    count = codes.max() + 1
-    sizes = np.bincount(codes, minlength=count)
-    sums = [np.bincount(codes, row, count) for row in (*first, *second)]
-    rng, freedom = np.random.default_rng(seed), len(first) + len(second) - 2
-    student = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975) if freedom else 1.0
-    drawn = drawn_sums(np.column_stack([sizes, *sums]), draws, rng)
-    sides = np.split(drawn[:, 1:] / drawn[:, :1], [len(first)], axis=1)
-    means = [_drawn_mean(side, student, rng) for side in sides]
-    low, high = np.percentile(means[1] - means[0], INTERVAL)
-    gains = second.mean(axis=0) - first.mean(axis=0)
-    won, lost = (gains > 0).sum(), (gains < 0).sum()
-    return Difference(
-        tiles=len(codes),
-        clusters=int(count),
-        first=float(first.mean()),
-        second=float(second.mean()),
-        low=float(low),
-        high=float(high),
-        wins=int(won),
-        ties=int(len(gains) - won - lost),
-        losses=int(lost),
-    )
-
-
 def comparison_table(comparison: Comparison) -> Table:
     """The difference by share of salt, for the terminal."""
     table = Table("salt", *(f"[b]{name}" for name in comparison.names), "difference", "95 % interval", "tiles")
@@ -202,16 +126,6 @@ def comparison_table(comparison: Comparison) -> Table:
         scores = (f"{part.first:.4f}", f"{part.second:.4f}", f"{part.difference:+.4f}")
         table.add_row(name, *scores, f"{part.low:+.4f} to {part.high:+.4f}", f"{part.tiles:,}")
     return table
-
-
-def _drawn_mean(runs: np.ndarray, student: float, rng: np.random.Generator) -> np.ndarray:
-    """The mean over drawn runs of each draw, with their scatter corrected: (D, K) -> (D,)."""
-    draws, count = runs.shape
-    centre = runs.mean(axis=1)
-    if count == 1:
-        return centre
-    weights = rng.multinomial(count, np.full(count, 1 / count), draws) / count
-    return centre + ((weights * runs).sum(axis=1) - centre) * student * math.sqrt(count / (count - 1))
 
 
 def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:

@@ -14,9 +14,10 @@ import pandas as pd
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Training
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import PROGRAM, RunError
 from salt_ray.inference.ensemble import ModelPrediction
+from salt_ray.inference.thresholds import Thresholds
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.record import chosen_folds
@@ -84,8 +85,9 @@ class FinishedRun:
         mosaics: where tiles lie; None where the run needed no mosaics.
         scores: the content of ``scores.json``.
         project: the folder of the project's code.
-        decision: how its predictions become masks.
+        decisions: how its predictions become masks.
         validation: how its epochs were compared.
+        thresholds: those that its labels chose; None where they were given.
     """
 
     run: RunDirectory
@@ -97,8 +99,14 @@ class FinishedRun:
     corrections: Corrections
     scores: Mapping[str, Any]
     project: Path
-    decision: Decision
+    decisions: FoldDecisions
     validation: Decision
+    thresholds: Thresholds | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """How the predictions of tiles become masks that are in no fold."""
+        return self.decisions.final
 
     @cached_property
     def folds(self) -> list[tuple[Training, int]]:
@@ -112,7 +120,7 @@ class FinishedRun:
         Raises:
             RunError: they do not score what ``scores.json`` says.
         """
-        judged = judge(self.prepared, list(self.models.values()), self.decision)
+        judged = judge(self.prepared, list(self.models.values()), self.decisions)
         if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
             raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
         return judged

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salt_ray.decision import Decision
+from salt_ray.decision import FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles, mean_blocks
 from salt_ray.metric import tile_scores
 from salt_ray.survey.prepared import PreparedSurvey
@@ -25,12 +25,12 @@ class Judged:
 
     Attributes:
         tiles: (n,) int64, positions in the survey.
-        truth, masks: (n, S, S) bool, the labels, and the predictions at the experiment's thresholds.
+        truth, masks: (n, S, S) bool, the labels, and the predictions at the run's thresholds.
         scores: (n,) float64, of every tile.
         empty_scores: (n,) float64: what an empty mask scores on it.
         salt: (n,) float32, P(salt).
         doubt: (n,) float32, mean of 4 p (1 - p) over pixels: 0 where the models are sure, 1 where they toss a coin.
-        mask_curve: (T,) float64: the score at each of ``MASK_THRESHOLDS``, the other threshold as in the experiment.
+        mask_curve: (T,) float64: the score at each of ``MASK_THRESHOLDS``, the other threshold as in the run.
         salt_curve: the same at each of ``SALT_THRESHOLDS``.
     """
 
@@ -54,7 +54,7 @@ class Judged:
         return self.truth.any(axis=(1, 2))
 
 
-def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decision: Decision) -> Judged:
+def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decisions: FoldDecisions) -> Judged:
     """Read the predictions of all labelled tiles that may judge, a block at a time."""
     tiles = judged_tiles(models, prepared.trainable)
     truth = np.asarray(prepared.survey.masks[tiles])
@@ -62,14 +62,14 @@ def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decision:
     salt, doubt = np.empty(len(tiles), np.float32), np.empty(len(tiles), np.float32)
     mask_sums = np.zeros(len(MASK_THRESHOLDS))
     for block, probabilities in mean_blocks(models, tiles):
-        known = truth[block]
-        masks[block] = decision.masks(*probabilities)
+        known, own = truth[block], tiles[block]
+        masks[block] = decisions.masks(own, *probabilities)
         salt[block] = probabilities.salt
         doubt[block] = (4 * probabilities.masks * (1 - probabilities.masks)).mean(axis=(1, 2))
         certain = np.full(len(block), np.inf, np.float32)
-        ungated[block] = tile_scores(known, decision.masks(probabilities.masks, certain))
+        ungated[block] = tile_scores(known, decisions.masks(own, probabilities.masks, certain))
         for place, threshold in enumerate(MASK_THRESHOLDS):
-            decided = decision.replace(mask_threshold=float(threshold)).masks(*probabilities)
+            decided = decisions.replace(mask_threshold=float(threshold)).masks(own, *probabilities)
             mask_sums[place] += tile_scores(known, decided).sum()
     empty = tile_scores(truth, np.zeros_like(truth))
     # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.

@@ -21,7 +21,7 @@ from salt_ray.report import charts, findings, gallery, inventory, provenance
 from salt_ray.report.finished import FinishedRun, load_columns
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS
 from salt_ray.report.trials import clock
-from salt_ray.report.verdicts import SCORE_TITLES, gain_text, in_words, method_text
+from salt_ray.report.verdicts import SCORE_TITLES, gain_text, in_words, method_text, thresholds_text
 from salt_ray.storage import load_fields, readable
 from salt_ray.training.hardware import trained_on
 from salt_ray.training.models import fold_models, trained_stages
@@ -199,13 +199,17 @@ def trust(finished: FinishedRun) -> Part:
 
 
 def thresholds(finished: FinishedRun) -> Part:
-    """The score over both thresholds."""
+    """The score over both thresholds, and how they were chosen where the labels chose them."""
     judged, decision = finished.judged, finished.decision
     curves = (
         ("mask threshold", MASK_THRESHOLDS, judged.mask_curve, decision.mask_threshold),
         ("salt threshold", SALT_THRESHOLDS, judged.salt_curve, decision.salt_threshold),
     )
-    return {"charts": [charts.threshold_curve(*curve, judged.score) for curve in curves]}
+    return {
+        "charts": [charts.threshold_curve(*curve, judged.score) for curve in curves],
+        "chosen": finished.thresholds,
+        "text": thresholds_text(finished.thresholds) if finished.thresholds else None,
+    }
 
 
 def tiles(finished: FinishedRun) -> Part:

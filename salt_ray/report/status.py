@@ -116,7 +116,9 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
         yield _search(run, experiment, running)
         return
     placed, rules = _marker(run.mosaics), experiment.postprocessing.rules
-    if placed is None and rules == "none" and all(training.folds.kind != "mosaic" for training in experiment.trainings):
+    chooses = experiment.prediction.thresholds == "chosen"
+    in_folds = any(training.folds.kind == "mosaic" for training in experiment.trainings)
+    if placed is None and rules == "none" and not chooses and not in_folds:
         yield _step("mosaic", "left out", "nothing needs mosaics")
     else:
         detail = f"{placed['tiles']:,} tiles in {placed['mosaics']:,} mosaics" if placed else ""
@@ -129,6 +131,9 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
             yield Step(f"train {fold_name(training.name, fold)}", "left out", "by --folds", None, None)
     for training, fold in chosen:
         yield _prediction(run, experiment, training, fold)
+    if chooses:
+        state = _state(_marker(run.thresholds) is not None, run.thresholds.exists())
+        yield _step("thresholds", state, "", run.thresholds)
     done = _marker(run.postprocessing)
     if rules == "none":
         yield _step("postprocess", "left out", "postprocessing.rules is none")

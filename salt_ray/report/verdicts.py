@@ -1,6 +1,6 @@
-"""The evidence for mosaic rules in words, from ``rules.json`` as it is today and as older versions wrote it.
+"""What was chosen after training, in words: thresholds, and the evidence for mosaic rules.
 
-Older ones hold the spread of the gain over repeats that hid different labels, and no test.
+``rules.json`` of older versions holds the spread of the gain over repeats that hid different labels, and no test.
 """
 
 from __future__ import annotations
@@ -8,8 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from salt_ray.inference.thresholds import MIN_CLUSTERS, Thresholds
+
 #: What people call the scores of ``scores.json``, beside those of the folds.
 SCORE_TITLES = {"oof": "out of fold", "holdout": "hold-out", "test": "test truth"}
+
+
+def thresholds_text(thresholds: Thresholds) -> str:
+    """Which thresholds are used, and what choosing them gained."""
+    given, gain = thresholds.given.thresholds, thresholds.gain
+    if gain is None:
+        return f"thresholds stay as given ({given}): choosing them needs the predictions of two folds"
+    scores = (
+        f"{gain.first:.4f} before, {gain.second:.4f} where each fold takes what the others chose: "
+        f"{gain.difference:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f} ({gain.clusters:,} groups "
+        "of neighbours)"
+    )
+    if thresholds.adopted:
+        return f"thresholds chosen: {thresholds.final.thresholds} in place of {given}; out of fold {scores}"
+    why = "no gain was shown" if gain.clusters >= MIN_CLUSTERS else f"{MIN_CLUSTERS} groups of neighbours are needed"
+    return f"thresholds stay as given ({given}), {why}; out of fold {scores}"
 
 
 def gain_text(evidence: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Prediction
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
@@ -63,7 +63,7 @@ def test_perfect_predictions_score_one_everywhere(prepared: PreparedSurvey) -> N
     test_truth[3] = False  # position 15 has one colour
     truth = np.concatenate([prepared.survey.masks, test_truth])
     models, tables = models_of(prepared, truth)
-    scores, each = run_scores(prepared, models, tables, SETTINGS, test_truth)
+    scores, each = run_scores(prepared, models, tables, FoldDecisions(SETTINGS), test_truth)
     assert scores["folds"] == {"0": 1.0, "1": 1.0, "2": 1.0}
     assert (scores["oof"], scores["holdout"], scores["test"]) == (1.0, 1.0, 1.0)
     assert (scores["oof_tiles"], scores["holdout_tiles"], scores["test_tiles"]) == (9, 2, 8)
@@ -81,13 +81,32 @@ def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: Prep
     records = wrong.records.copy()
     records["mask"][np.isin(wrong.tiles, own)] = 1 - records["mask"][np.isin(wrong.tiles, own)]
     models["random", 1] = dataclasses.replace(wrong, records=records)
-    scores, _ = run_scores(prepared, models, tables, SETTINGS, None)
+    scores, _ = run_scores(prepared, models, tables, FoldDecisions(SETTINGS), None)
     assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
     assert scores["folds"]["1"] < 0.5
     sizes = np.bincount(tables["random"].folds)
     mean = np.average(list(scores["folds"].values()), weights=sizes)
     assert scores["oof"] == pytest.approx(mean)
     assert "test" not in scores
+
+
+def test_each_fold_is_scored_by_its_own_decision_and_unseen_tiles_by_the_final_one(prepared: PreparedSurvey) -> None:
+    truth = np.concatenate([prepared.survey.masks, np.ones((TOTAL - LABELLED, SIDE, SIDE), bool)])
+    truth[LABELLED:, 0] = False
+    models, tables = models_of(prepared, truth)
+    folds = np.full(TOTAL, -1)
+    folds[prepared.trainable] = tables["random"].folds
+    nothing = SETTINGS.replace(salt_threshold=1.0)
+    empty = ~prepared.survey.masks.any(axis=(1, 2))
+    scores, each = run_scores(
+        prepared, models, tables, FoldDecisions(SETTINGS, {0: SETTINGS, 1: nothing, 2: SETTINGS}, folds), None
+    )
+    assert scores["folds"]["0"] == scores["folds"]["2"] == scores["holdout"] == 1.0
+    assert scores["folds"]["1"] == empty[folds[:LABELLED] == 1].mean() < 1
+    expected = np.where(folds[prepared.trainable] == 1, empty[prepared.trainable], 1.0)
+    assert scores["oof"] == expected.mean()
+    assert each[each["set"] == "oof"]["score"].tolist() == expected.tolist()
+    assert run_scores(prepared, models, tables, FoldDecisions(nothing), None)[0]["holdout"] < 1
 
 
 def test_tiles_of_one_colour_are_empty_without_a_prediction(prepared: PreparedSurvey) -> None:
@@ -145,4 +164,4 @@ def test_test_truth_may_have_any_format_of_masks(tmp_path: Path, suffix: str) ->
 
 def test_a_test_truth_of_another_size_than_the_tiles_is_refused(prepared: PreparedSurvey) -> None:
     with pytest.raises(RunError, match="the test truth are 8 x 8 px, the tiles 9 x 9 px"):
-        run_scores(prepared, {}, {}, SETTINGS, np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))
+        run_scores(prepared, {}, {}, FoldDecisions(SETTINGS), np.zeros((TOTAL - LABELLED, SIDE - 1, SIDE - 1), bool))

@@ -18,7 +18,7 @@ from scipy import ndimage
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.config import Experiment, Prediction
 from salt_ray.config import Postprocessing as Settings
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
@@ -129,7 +129,7 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
         table,
         models,
         missing,
-        DECISION,
+        FoldDecisions(DECISION),
         Folder(tmp_path / "out", {}),
         RunDirectory(tmp_path),
         LocalEngine(),
@@ -166,7 +166,7 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         table,
         models,
         missing,
-        DECISION,
+        FoldDecisions(DECISION),
         Folder(tmp_path / "out", {}),
         RunDirectory(tmp_path),
         LocalEngine(),
@@ -199,7 +199,7 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
     rounds = []
 
     def answer(
-        tiles: MosaicTiles, models: list, groups: np.ndarray, candidates: list[tuple], decision: Decision
+        tiles: MosaicTiles, models: list, groups: np.ndarray, candidates: list[tuple], decisions: FoldDecisions
     ) -> HiddenScores:
         rounds.append(candidates)
         if len(candidates) == 1:
@@ -226,7 +226,7 @@ def test_rules_that_do_not_convince_together_make_way_for_the_best_that_convince
         table,
         models,
         missing,
-        DECISION,
+        FoldDecisions(DECISION),
         Folder(tmp_path / "out", {}),
         RunDirectory(tmp_path),
         LocalEngine(),
@@ -269,7 +269,7 @@ def test_a_mosaic_that_cannot_be_tried_is_named_and_keeps_its_masks(
         table,
         models,
         missing,
-        DECISION,
+        FoldDecisions(DECISION),
         Folder(tmp_path / "out", {}),
         RunDirectory(tmp_path),
         LocalEngine(),
@@ -294,7 +294,7 @@ def test_a_survey_without_mosaics_goes_its_way(prepared: PreparedSurvey, tiny: E
         table,
         [],
         missing,
-        DECISION,
+        FoldDecisions(DECISION),
         Folder(tmp_path / "out", {}),
         RunDirectory(tmp_path),
         LocalEngine(),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Postprocessing, Prediction
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.postprocessing import evidence
 from salt_ray.postprocessing.evidence import MIN_MOSAICS, Evidence, choose, report, settle, weigh
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
@@ -116,7 +116,7 @@ def column(random: np.random.Generator, labels: np.ndarray, predicted: np.ndarra
 def tried_in(mosaic: PredictedMosaic, seed: int) -> HiddenScores:
     height = len(mosaic.tiles.tiles)
     groups = hidden_groups(np.zeros(height, int), np.ones(height, bool), seed)
-    return try_rules(mosaic, groups, [("copy_down",)], Decision.of(Prediction()))
+    return try_rules(mosaic, groups, [("copy_down",)], FoldDecisions(Decision.of(Prediction())))
 
 
 def evidence_for_copying(survey: int, stripes: int, continuous: float | None) -> Evidence:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from salt_ray.config import Prediction
-from salt_ray.decision import Decision
+from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.metric import tile_scores
 from salt_ray.postprocessing import selection
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, view
@@ -16,6 +16,7 @@ from salt_ray.postprocessing.selection import GROUPS, LeakError, hidden_groups, 
 
 SIDE = 12
 SETTINGS = Decision.of(Prediction(), "empty")
+DECISIONS = FoldDecisions(SETTINGS)
 
 
 def column_of_salt(seed: int, height: int = 5) -> PredictedMosaic:
@@ -41,7 +42,7 @@ def each_alone(height: int) -> np.ndarray:
 
 
 def test_a_rule_that_helps_is_measured_as_helping() -> None:
-    trial = try_rules(column_of_salt(0), each_alone(5), [("join_labels",), ("empty_below_closed",)], SETTINGS)
+    trial = try_rules(column_of_salt(0), each_alone(5), [("join_labels",), ("empty_below_closed",)], DECISIONS)
     assert (trial.tiles, trial.before) == (5, 0)  # predicted empty
     assert trial.after.tolist() == [3, 0]  # the ends of the column are between no two labels
     assert trial.changed.tolist() == [3, 0]
@@ -50,7 +51,7 @@ def test_a_rule_that_helps_is_measured_as_helping() -> None:
 def test_scores_agree_with_a_direct_computation() -> None:
     """Tiles of one group that different folds judge are hidden one after the other."""
     mosaic, groups = column_of_salt(1, 7), np.array([0, 1, 1, 2, 1, 0, -1])
-    trial = try_rules(mosaic, groups, [("copy_down",)], SETTINGS)
+    trial = try_rules(mosaic, groups, [("copy_down",)], DECISIONS)
     before, after, changed = 0.0, 0.0, 0
     for group in range(3):
         for k in (0, 1):
@@ -67,6 +68,32 @@ def test_scores_agree_with_a_direct_computation() -> None:
     assert trial.changed.tolist() == [changed] and changed > 0
 
 
+def test_a_hidden_tile_is_decided_by_its_fold_and_so_are_its_neighbours_without_a_label() -> None:
+    """The final thresholds know the hidden labels: where a tile is hidden they decide nothing in its mosaic."""
+    mosaic = column_of_salt(0)
+    mosaic.tiles.labelled[2] = False  # both models predict it
+    mosaic.tiles.labels[2] = False
+    mosaic.masks[:, 2], mosaic.salt[:, 2] = 0.1, 0.1
+    groups, fold = np.where(mosaic.tiles.labelled, 0, -1), np.where(mosaic.blind[:, 0], 0, 1)
+    fold[2] = -1
+    low = SETTINGS.replace(mask_threshold=0.05, salt_threshold=0.05, full_tiles="salt")
+    decisions = FoldDecisions(SETTINGS.replace(full_tiles="salt"), {0: low, 1: SETTINGS}, fold)
+    seen = []
+
+    def record(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> SeenMosaic:
+        seen.append((hidden, decision))
+        return view(mosaic, hidden, models, decision)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "view", record)
+        try_rules(mosaic, groups, [("fill_holes",)], decisions)
+    for hidden, decision in seen:
+        (own,) = set(fold[hidden].tolist())
+        assert decision == decisions.of_folds[own]
+        assert view(mosaic, hidden, np.arange(2) == own, decision).masks[2].all() == (own == 0)
+    assert {decision for _, decision in seen} == set(decisions.of_folds.values())
+
+
 def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """What rules are given must not depend on a hidden label: here somebody leaves the labels where they are."""
 
@@ -75,10 +102,10 @@ def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         return SeenMosaic(seen.rows, seen.cols, mosaic.tiles.labels.copy(), seen.labelled, seen.corrected)
 
     mosaic = column_of_salt(2)
-    try_rules(mosaic, each_alone(5), [("fill_holes",)], SETTINGS)
+    try_rules(mosaic, each_alone(5), [("fill_holes",)], DECISIONS)
     monkeypatch.setattr(selection, "view", leaky)
     with pytest.raises(LeakError, match="hidden label"):
-        try_rules(mosaic, each_alone(5), [("fill_holes",)], SETTINGS)
+        try_rules(mosaic, each_alone(5), [("fill_holes",)], DECISIONS)
 
 
 def test_a_hidden_tile_that_still_counts_as_labelled_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,14 +115,14 @@ def test_a_hidden_tile_that_still_counts_as_labelled_is_caught(monkeypatch: pyte
 
     monkeypatch.setattr(selection, "view", leaky)
     with pytest.raises(LeakError):
-        try_rules(column_of_salt(3), each_alone(5), [("fill_holes",)], SETTINGS)
+        try_rules(column_of_salt(3), each_alone(5), [("fill_holes",)], DECISIONS)
 
 
 def test_nothing_depends_on_hidden_labels() -> None:
     """Another label on the hidden tile changes its score, never the mask that is scored."""
     only, mosaic, other = np.where(np.arange(5) == 2, 0, -1), column_of_salt(4), column_of_salt(4)
     other.tiles.labels[2] = ~other.tiles.labels[2]
-    first, second = (try_rules(m, only, [("join_labels",)], SETTINGS) for m in (mosaic, other))
+    first, second = (try_rules(m, only, [("join_labels",)], DECISIONS) for m in (mosaic, other))
     assert (first.after.tolist(), second.after.tolist()) == ([1], [0])
     assert first.changed.tolist() == second.changed.tolist() == [1]
 

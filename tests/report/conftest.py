@@ -13,7 +13,7 @@ import pytest
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
-from salt_ray.decision import ARGUS, Decision
+from salt_ray.decision import ARGUS, Decision, FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores
@@ -93,15 +93,13 @@ def made_run(
     hidden = HiddenScores(9, 4.5, np.full(len(RULES), 4.5), np.zeros(len(RULES), int))
     evidence = report(alone, alone["copy_down"], choose(alone), tiny.postprocessing, [hidden])
     tables = {"random": table}
-    decision = Decision.of(tiny.prediction)
-    scores, _ = run_scores(prepared, models, tables, decision, truth[prepared.unlabelled], corrections.apply)
+    decisions = FoldDecisions(Decision.of(tiny.prediction))
+    scores, _ = run_scores(prepared, models, tables, decisions, truth[prepared.unlabelled], corrections.apply)
     scores["rules"] |= evidence | {"changed_tiles": 2, "test_of_each": dict.fromkeys(RULES, 0.5)}
     run.experiment.write_text(tiny.model_dump_json())
     run.scores.write_text(json.dumps(scores))
     scores = json.loads(run.scores.read_text())
-    return FinishedRun(
-        run, tiny, prepared, models, tables, mosaics, corrections, scores, run.path, decision, ARGUS
-    )
+    return FinishedRun(run, tiny, prepared, models, tables, mosaics, corrections, scores, run.path, decisions, ARGUS)
 
 
 @pytest.fixture

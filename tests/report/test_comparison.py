@@ -15,8 +15,9 @@ from scipy import stats
 import salt_ray
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
+from salt_ray.inference.paired import Difference, difference
 from salt_ray.mosaic.table import MosaicTable
-from salt_ray.report.comparison import Difference, compare_runs, difference
+from salt_ray.report.comparison import compare_runs
 from salt_ray.report.forest import draw_comparison
 
 DRAWS = 400

@@ -18,7 +18,7 @@ from salt_ray.survey.folds import FoldTable
 
 @pytest.fixture(scope="module")
 def judged(made_run: FinishedRun) -> Judged:
-    return judge(made_run.prepared, list(made_run.models.values()), made_run.decision)
+    return judge(made_run.prepared, list(made_run.models.values()), made_run.decisions)
 
 
 def with_scores(truth: np.ndarray, salt: np.ndarray, masks: np.ndarray | None = None) -> Judged:

@@ -16,7 +16,9 @@ from page_reader import PageReader, read_page
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
+from salt_ray.inference.paired import Difference
 from salt_ray.inference.scores import run_scores
+from salt_ray.inference.thresholds import FoldThresholds, Thresholds
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.rules import RULES
 from salt_ray.report import parts
@@ -76,6 +78,42 @@ def test_the_rules_of_an_older_version_are_shown_as_it_chose_them(made_run: Fini
     scores = made_run.scores | {"rules": made_run.scores["rules"] | old | {"together": alone["copy_down"]}}
     rules = section(render(dataclasses.replace(made_run, scores=scores)), "rules")
     assert "146 labels" in rules and rules.count("+0.0200 ± 0.0100") == 2 and "+0.0000 ± 0.0100" in rules
+
+
+def test_thresholds_that_the_labels_chose_stand_beside_the_given_ones(text: str, made_run: FinishedRun) -> None:
+    given, prepared = made_run.decision, made_run.prepared
+    pairs = {0: (0.35, 0.25), 1: (0.3, 0.2)}
+    of_folds = {
+        fold: FoldThresholds(
+            decision=given.replace(mask_threshold=mask, salt_threshold=salt), tiles=20, before=0.5123, after=0.5321
+        )
+        for fold, (mask, salt) in pairs.items()
+    }
+    gain = Difference(37, 30, 0.5123, 0.5321, 0.0012, 0.0345, 20, 10, 7)
+    final = given.replace(mask_threshold=0.45, salt_threshold=0.15)
+    chosen = Thresholds(given=given, final=final, folds=of_folds, gain=gain)
+    folds = np.full(len(prepared.survey.ids), -1)
+    folds[prepared.trainable] = made_run.tables["random"].folds
+    decisions = chosen.decisions(folds)
+    scores, _ = run_scores(prepared, made_run.models, made_run.tables, decisions, None)
+    scores = made_run.scores | {name: scores[name] for name in ("folds", "oof")}
+    run = dataclasses.replace(made_run, decisions=decisions, thresholds=chosen, scores=scores)
+    shown = section(render(run), "thresholds")
+    assert f"Thresholds chosen: {final.thresholds} in place of {given.thresholds}" in shown
+    assert "0.5123 before, 0.5321 where each fold" in shown and "+0.0012 to +0.0345 (30 groups" in shown
+    for mask, salt in pairs.values():
+        assert f"<td>20</td><td>{mask}</td><td>{salt}</td><td>0.5123</td><td>0.5321</td>" in shown
+    assert "in use: 0.45" in shown or "in use 0.45" in shown
+    with pytest.raises(RunError, match="made from other predictions"):  # all tiles by the final ones
+        render(dataclasses.replace(run, decisions=chosen.decisions(np.full_like(folds, -1))))
+    stay = dataclasses.replace(
+        made_run, thresholds=chosen.model_copy(update={"gain": None, "folds": {}, "final": given})
+    )
+    shown = section(render(stay), "thresholds")
+    assert (
+        "Thresholds stay as given" in shown and "needs the predictions of two folds" in shown and "<table>" not in shown
+    )
+    assert "hresholds stay" not in text and "the thresholds are the experiment's own" in section(text, "thresholds")
 
 
 def test_the_configuration_in_it_makes_the_same_experiment(reader: PageReader, made_run: FinishedRun) -> None:
@@ -236,7 +274,7 @@ def test_a_hold_out_stands_beside_the_other_scores(elsewhere: FinishedRun) -> No
     held_out = np.zeros(elsewhere.prepared.survey.labelled, bool)
     held_out[elsewhere.prepared.trainable[::4]] = True
     prepared = dataclasses.replace(elsewhere.prepared, held_out=held_out)
-    scores, _ = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.decision, None)
+    scores, _ = run_scores(prepared, elsewhere.models, elsewhere.tables, elsewhere.decisions, None)
     run = dataclasses.replace(elsewhere, prepared=prepared, scores=scores)
     out_of_fold, hold_out = parts.answer(run)["columns"]
     truth = prepared.survey.masks

@@ -61,6 +61,19 @@ def test_a_new_run_waits_from_its_beginning(run: RunDirectory) -> None:
     assert str(run.path) in status.next and status.in_use is False
 
 
+def test_thresholds_that_are_chosen_are_a_step_which_needs_mosaics(run: RunDirectory, tiny: Experiment) -> None:
+    plain = tiny.replace(postprocessing=tiny.postprocessing.replace(rules="none"))
+    states = {}
+    for thresholds in ("given", "chosen"):
+        prediction = tiny.prediction.replace(thresholds=thresholds)
+        write_atomically(run.experiment, plain.replace(prediction=prediction).model_dump_json())
+        states[thresholds] = {step.name: step.state for step in run_status(run).steps}
+    assert states["given"]["mosaic"] == "left out" and "thresholds" not in states["given"]
+    assert states["chosen"]["mosaic"] == states["chosen"]["thresholds"] == "waiting"
+    write_atomically(run.thresholds / "done.json", "{}")
+    assert step(run_status(run), "thresholds")[0] == "done"
+
+
 def test_the_next_command_can_be_copied(run: RunDirectory) -> None:
     moved = RunDirectory(run.path.rename(run.path.with_name("it's a run")))
     assert shlex.split(run_status(moved).next)[-4:] == ["--run-dir", str(moved.path), "goes", "on"]

@@ -1,4 +1,4 @@
-"""Evidence for rules in words, of every version of ``rules.json``."""
+"""What was chosen, in words: thresholds, and the evidence for rules of every version of ``rules.json``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from salt_ray.decision import ARGUS
+from salt_ray.inference.paired import Difference
+from salt_ray.inference.thresholds import Thresholds
 from salt_ray.report.terminal import Terminal
-from salt_ray.report.verdicts import gain_text, in_words, method_text
+from salt_ray.report.verdicts import gain_text, in_words, method_text, thresholds_text
 
 TODAY = {
     "rules": "evidence",
@@ -91,3 +94,26 @@ def test_the_line_at_the_end_counts_reasons() -> None:
         "mosaic rules kept: copy_down of 2 tried on hidden labels (1 too little evidence); pictures and changes: post",
         "mosaic rules kept: empty_below_closed of 2 tried on hidden labels (1 no); pictures and changes: post",
     ]
+
+
+def test_thresholds_are_told_with_what_speaks_for_them() -> None:
+    final, words = ARGUS.replace(mask_threshold=0.35), "mask threshold 0.5, salt threshold 0.5"
+
+    def text(clusters: int, low: float) -> str:
+        gain = Difference(90, clusters, 0.5, 0.512, low, 0.02, 30, 40, 20)
+        chosen = Thresholds(given=ARGUS, final=ARGUS, folds={}, gain=gain)
+        return thresholds_text(chosen.model_copy(update={"final": final if chosen.adopted else ARGUS}))
+
+    scores = "0.5000 before, 0.5120 where each fold takes what the others chose: +0.0120, 95 % interval"
+    assert text(40, 0.004) == (
+        f"thresholds chosen: mask threshold 0.35, salt threshold 0.5 in place of {words}; out of fold {scores} "
+        "+0.0040 to +0.0200 (40 groups of neighbours)"
+    )
+    assert text(40, -0.004).startswith(
+        f"thresholds stay as given ({words}), no gain was shown; out of fold {scores} -0.004"
+    )
+    assert text(9, 0.004).startswith(
+        f"thresholds stay as given ({words}), 10 groups of neighbours are needed; out of fold"
+    )
+    alone = thresholds_text(Thresholds(given=ARGUS, final=ARGUS, folds={}, gain=None))
+    assert alone == f"thresholds stay as given ({words}): choosing them needs the predictions of two folds"
