@@ -108,6 +108,8 @@ class Network(Section):
     normalise: StrictBool = False
     decoder: Annotated[Fpn | Scse, Field(discriminator="kind")] = Fpn()
     mask_head_width: Annotated[StrictInt, Field(gt=0)] = 32
+    #: Mask heads on the parts of the four deeper decoder maps, for ``Stage.auxiliary_weight``; prediction skips them.
+    auxiliary_heads: StrictBool = False
 
     renamed: ClassVar[Mapping[str, str]] = {
         "decoder": "decoder.kind",
@@ -191,6 +193,8 @@ class Stage(Section):
     bce_weight: Weight
     #: Cross-entropy of the mask's pixels: for networks that start from random weights.
     pixel_bce_weight: Weight = 0.0
+    #: The mask's losses above, of ``Network.auxiliary_heads`` and on tiles with salt only.
+    auxiliary_weight: Weight = 0.0
     schedule: Annotated[Plateau | Cosine | OneCycle, Field(discriminator="kind")]
     optimizer: Annotated[Sgd | AdamW, Field(discriminator="kind")] = Sgd()
     #: Largest norm of the gradient of a batch; None: whatever it is.
