@@ -153,10 +153,12 @@ class Cosine(Section):
     kind: Literal["cosine"] = "cosine"
     epochs_per_cycle: Annotated[StrictInt, Field(ge=1)] = 50
     min_lr: Annotated[StrictFloat, Field(ge=0)] = 0.0005
+    #: The networks at the ends of so many last cycles are kept, for ``Prediction.models``.
+    snapshots: Annotated[StrictInt, Field(ge=0)] = 0
 
 
 class OneCycle(Section):
-    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end."""""
+    """The learning rate rises to ``Stage.lr``, then falls along a half cosine to ``min_lr`` at the stage's end.""" ""
 
     kind: Literal["one_cycle"] = "one_cycle"
     warmup_epochs: Annotated[StrictFloat, Field(ge=0)] = 1.0
@@ -223,6 +225,28 @@ class Stage(Section):
             raise ValueError(f"schedule.warmup_epochs = {warmup} is not below epochs = {self.epochs}")
         return self
 
+    @model_validator(mode="after")
+    def _ends_its_cycles(self) -> Self:
+        if isinstance(self.schedule, Cosine) and self.schedule.snapshots:
+            snapshots, cycles = self.schedule.snapshots, self.epochs // self.schedule.epochs_per_cycle
+            if snapshots > cycles:
+                raise ValueError(
+                    f"schedule.snapshots = {snapshots}, but epochs = {self.epochs} hold {cycles} whole cycles of "
+                    f"{self.schedule.epochs_per_cycle}"
+                )
+            if self.early_stopping is not None:
+                raise ValueError(f"schedule.snapshots = {snapshots} needs the ends of cycles: leave early_stopping out")
+        return self
+
+    @property
+    def snapshot_epochs(self) -> range:
+        """The epochs whose networks are kept: the last ends of whole cycles, where the learning rate is lowest."""
+        if not isinstance(self.schedule, Cosine):
+            return range(0)
+        cycle = self.schedule.epochs_per_cycle
+        ends = range(cycle, self.epochs + 1, cycle)
+        return ends[len(ends) - self.schedule.snapshots :]
+
 
 class Training(Section):
     """K folds, each trained through the same stages; every later stage starts from the best of the one before."""
@@ -246,8 +270,9 @@ class Prediction(Section):
     #: A tile whose mean P(salt) is not above this is empty.
     salt_threshold: Fraction = 0.5
     flip: StrictBool = True
-    #: Which model of a fold predicts: the best checkpoint of all its stages, or that of the last one.
-    models: Literal["best", "last"] = "best"
+    #: Which model of a fold predicts: the best checkpoint of all its stages, that of the last one, or the mean of the
+    #: snapshots of the last stage that keeps some (``Cosine.snapshots``); of a training without any, the best.
+    models: Literal["best", "last", "snapshots"] = "best"
     #: Tiles at once on a GPU; on CPUs 16 at the most (``model.acceleration``).
     batch_size: Annotated[StrictInt, Field(ge=1)] = 64
 
@@ -437,6 +462,22 @@ class Experiment(Section):
     @classmethod
     def _distinct(cls, trainings: tuple[Training, ...]) -> tuple[Training, ...]:
         return distinct_names(trainings)
+
+    @model_validator(mode="after")
+    def _has_what_it_names(self) -> Self:
+        stages = [stage for training in self.trainings for stage in training.stages]
+        if self.prediction.models == "snapshots" and not any(stage.snapshot_epochs for stage in stages):
+            raise ValueError(
+                "prediction.models is 'snapshots', and no stage keeps any: set schedule.snapshots of a stage with "
+                "cosine cycles, or models to 'best'"
+            )
+        weighed = [stage.name for stage in stages if stage.auxiliary_weight]
+        if weighed and not self.network.auxiliary_heads:
+            raise ValueError(
+                f"auxiliary_weight of {weighed[0]} weighs heads that the network lacks: set network.auxiliary_heads to "
+                "true, or the weight to 0"
+            )
+        return self
 
     @property
     def all_folds(self) -> list[tuple[Training, int]]:
