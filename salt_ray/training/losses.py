@@ -110,7 +110,7 @@ def auxiliary_loss(logits: Tensor, masks: Tensor, stage: Stage) -> Tensor:
         float32 (N,).
     """
     maps = logits.shape[1]
-    its_logits, its_masks = logits.flatten(0, 1), masks.repeat_interleave(maps, dim=0)
+    its_logits, its_masks = logits.flatten(0, 1), masks[:, None].expand(-1, maps, -1, -1).flatten(0, 1)
     per_map = torch.zeros(len(its_masks), device=masks.device)
     if stage.lovasz_weight:
         per_map = per_map + stage.lovasz_weight * _lovasz(stage)(its_logits, its_masks)
