@@ -43,7 +43,7 @@ def _row(
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = CheckpointFolder(Path(folder))
         checkpoints.save(1, {"network": network.state_dict()}, best=True)
-        model = Model(experiment, checkpoints.best_path, frame, device)
+        model = Model(experiment, [checkpoints.best_path], frame, device)
     network.to(device).eval()
 
     @torch.inference_mode()

@@ -35,10 +35,10 @@ def measure_on(device: torch.device) -> list[dict]:
             network = build_network(experiment.network.replace(pretrained=False))
             saved = CheckpointFolder(Path(folder) / str(seed))
             saved.save(1, {"network": network.state_dict()}, best=True)
-            checkpoints.append(saved.best_path)
+            checkpoints.append((saved.best_path,))
         decision = Decision.of(experiment.prediction)
         predictor = Predictor(experiment, checkpoints, decision, frame.tile_px, None, device)
-        models = [Model(experiment, checkpoint, frame, device) for checkpoint in checkpoints]
+        models = [Model(experiment, each, frame, device) for each in checkpoints]
         padding = operator(frame)
 
         def ours() -> np.ndarray:

@@ -36,7 +36,8 @@ class RunDirectory:
                                                  pseudo_labels.npy, where it learns from unlabelled tiles
         trainings/TRAINING/fold-K/               hardware.json: what trained it; owner, while it trains;
                                                  micro_batch.json, where memory was short
-        predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json
+        predictions/TRAINING/fold-K/STAGE/       one model's probabilities: tiles.npy, chunks/NNNNN.npy, done.json;
+                                                 in STAGE~snapshots those of the mean of the stage's snapshots
         mosaics/mosaics.csv                      id, mosaic_id, row, col, confidence
         thresholds/thresholds.json               where they are chosen: before and after, by fold, with the gain
         postprocessing/                          rules.json, changes.csv, tiles.npy, masks.npy, pictures, done.json
@@ -97,8 +98,9 @@ class RunDirectory:
     def stage(self, training: str, fold: int, stage: str) -> StoragePath:
         return self.fold(training, fold) / stage
 
-    def prediction(self, training: str, fold: int, stage: str) -> StoragePath:
-        return self.path / "predictions" / training / f"fold-{fold}" / stage
+    def prediction(self, training: str, fold: int, stage: str, snapshots: bool = False) -> StoragePath:
+        name = f"{stage}~snapshots" if snapshots else stage  # no stage can have such a name
+        return self.path / "predictions" / training / f"fold-{fold}" / name
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

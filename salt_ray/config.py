@@ -140,6 +140,8 @@ class Network(Section):
     normalise: StrictBool = False
     decoder: Annotated[Fpn | Scse, Field(discriminator="kind")] = Fpn()
     mask_head_width: Annotated[StrictInt, Field(gt=0)] = 32
+    #: Mask heads on the parts of the four deeper decoder maps, for ``Stage.auxiliary_weight``; prediction skips them.
+    auxiliary_heads: StrictBool = False
 
     renamed: ClassVar[Mapping[str, str]] = {
         "decoder": "decoder.kind",
@@ -209,6 +211,8 @@ class Cosine(Section):
     kind: Literal["cosine"] = "cosine"
     epochs_per_cycle: Annotated[StrictInt, Field(ge=1)] = 50
     min_lr: Annotated[StrictFloat, Field(ge=0)] = 0.0005
+    #: The networks at the ends of so many last cycles are kept, for ``Prediction.models``.
+    snapshots: Annotated[StrictInt, Field(ge=0)] = 0
 
 
 class OneCycle(Section):
@@ -259,6 +263,8 @@ class Stage(Section):
     bce_weight: Weight
     #: Cross-entropy of the mask's pixels: for networks that start from random weights.
     pixel_bce_weight: Weight = 0.0
+    #: The mask's losses above, of ``Network.auxiliary_heads`` and on tiles with salt only.
+    auxiliary_weight: Weight = 0.0
     schedule: Annotated[Plateau | Cosine | OneCycle, Field(discriminator="kind")]
     optimizer: Annotated[Sgd | AdamW, Field(discriminator="kind")] = Sgd()
     #: Largest norm of the gradient of a batch; None: whatever it is.
@@ -290,6 +296,28 @@ class Stage(Section):
             warmup = self.schedule.warmup_epochs
             raise ValueError(f"schedule.warmup_epochs = {warmup} is not below epochs = {self.epochs}")
         return self
+
+    @model_validator(mode="after")
+    def _ends_its_cycles(self) -> Self:
+        if isinstance(self.schedule, Cosine) and self.schedule.snapshots:
+            snapshots, cycles = self.schedule.snapshots, self.epochs // self.schedule.epochs_per_cycle
+            if snapshots > cycles:
+                raise ValueError(
+                    f"schedule.snapshots = {snapshots}, but epochs = {self.epochs} hold {cycles} whole cycles of "
+                    f"{self.schedule.epochs_per_cycle}"
+                )
+            if self.early_stopping is not None:
+                raise ValueError(f"schedule.snapshots = {snapshots} needs the ends of cycles: leave early_stopping out")
+        return self
+
+    @property
+    def snapshot_epochs(self) -> range:
+        """The epochs whose networks are kept: the last ends of whole cycles, where the learning rate is lowest."""
+        if not isinstance(self.schedule, Cosine):
+            return range(0)
+        cycle = self.schedule.epochs_per_cycle
+        ends = range(cycle, self.epochs + 1, cycle)
+        return ends[len(ends) - self.schedule.snapshots :]
 
 
 class Training(Section):
@@ -336,8 +364,9 @@ class Prediction(Section):
     flip: StrictBool = True
     #: chosen: the thresholds that the labels choose, out of fold, where that is more than chance; given: these.
     thresholds: Literal["given", "chosen"] = "given"
-    #: Which model of a fold predicts: the best checkpoint of all its stages, or that of the last one.
-    models: Literal["best", "last"] = "best"
+    #: Which model of a fold predicts: the best checkpoint of all its stages, that of the last one, or the mean of the
+    #: snapshots of the last stage that keeps some (``Cosine.snapshots``); of a training without any, the best.
+    models: Literal["best", "last", "snapshots"] = "best"
     #: Tiles at once on a GPU; on CPUs 16 at the most (``model.acceleration``).
     batch_size: Annotated[StrictInt, Field(ge=1)] = 64
 
@@ -546,6 +575,22 @@ class Experiment(Section):
             raise ValueError(
                 "with pseudo_labels, labels.full_tiles must be set, to empty (as in TGS) or salt: otherwise all labels "
                 "would decide it, those too that a fold is judged by"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_it_names(self) -> Self:
+        stages = [stage for training in self.trainings for stage in training.stages]
+        if self.prediction.models == "snapshots" and not any(stage.snapshot_epochs for stage in stages):
+            raise ValueError(
+                "prediction.models is 'snapshots', and no stage keeps any: set schedule.snapshots of a stage with "
+                "cosine cycles, or models to 'best'"
+            )
+        weighed = [stage.name for stage in stages if stage.auxiliary_weight]
+        if weighed and not self.network.auxiliary_heads:
+            raise ValueError(
+                f"auxiliary_weight of {weighed[0]} weighs heads that the network lacks: set network.auxiliary_heads to "
+                "true, or the weight to 0"
             )
         return self
 

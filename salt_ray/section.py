@@ -124,6 +124,8 @@ def _sentence(kind: type[Section], fault: Any) -> str:
     if fault["type"] == "union_tag_invalid":
         return f"{where}.kind = {fault['ctx']['tag']!r}: input should be one of {fault['ctx']['expected_tags']}"
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error" and not fault["loc"]:  # of fields that the message names
+        return message
     message = "input should be a path" if fault["type"] == "path_type" else f"{message[0].lower()}{message[1:]}"
     if fault["type"] == "model_attributes_type" and parent is not None and last in parent.renamed:
         message = f"it is {parent.renamed[last]} now"

@@ -39,8 +39,11 @@ def inputs(tiny: Experiment, tiny_folds: FoldTable) -> dict[str, Any]:
 FIELDS = [
     ("predictions.0.model.experiment.network.decoder", "dropout"),
     ("predictions.0.model.experiment.network.decoder", "kind"),
+    ("predictions.0.model.experiment.network", "auxiliary_heads"),
     ("predictions.0.model.experiment", "augmentation"),
     ("predictions.0.model.stages.0", "pixel_bce_weight"),
+    ("predictions.0.model.stages.0", "auxiliary_weight"),
+    ("predictions.0.model.stages.1.schedule", "snapshots"),
     ("predictions.0.model.stages.0.schedule", "factor"),
     ("predictions.0.model", "decision"),
     ("prediction", "full_tiles"),

@@ -109,3 +109,25 @@ def test_a_hold_out_is_a_share_or_a_path(demo: Experiment, text: str, holdout: o
 def test_experiments_cannot_be_changed_in_place(demo: Experiment) -> None:
     with pytest.raises(ValueError, match="frozen"):
         demo.seed = 3
+
+
+def test_snapshots_are_the_last_ends_of_whole_cycles() -> None:
+    stage = load_experiment(Path(__file__).parents[1] / "experiments" / "argus.py").trainings[0].stages[1]
+    cosine = stage.schedule
+    assert (stage.epochs, cosine.epochs_per_cycle, list(stage.snapshot_epochs)) == (300, 50, [])
+    assert list(stage.replace(schedule=cosine.replace(snapshots=3)).snapshot_epochs) == [200, 250, 300]
+    uneven = stage.replace(epochs=320, schedule=cosine.replace(snapshots=6))
+    assert list(uneven.snapshot_epochs) == [50, 100, 150, 200, 250, 300]
+    with pytest.raises(ExperimentError, match=r"schedule\.snapshots = 7, but epochs = 320 hold 6 whole cycles of 50"):
+        uneven.replace(schedule=cosine.replace(snapshots=7))
+    with pytest.raises(ExperimentError, match="needs the ends of cycles: leave early_stopping out"):
+        uneven.replace(early_stopping=100)
+
+
+def test_what_an_experiment_names_and_does_not_have_is_refused_with_one_sentence(demo: Experiment) -> None:
+    with pytest.raises(ExperimentError, match=r"^prediction\.models is 'snapshots', and no stage keeps any: set sched"):
+        override(demo, ["prediction.models=snapshots"])
+    weight = "trainings.0.stages.1.auxiliary_weight=0.5"
+    with pytest.raises(ExperimentError, match=r"^auxiliary_weight of \w+ weighs heads that the network lacks: set net"):
+        override(demo, [weight])
+    assert override(demo, [weight, "network.auxiliary_heads=true"]).network.auxiliary_heads

@@ -137,7 +137,7 @@ def test_its_models_predict_what_they_did(finished: Run) -> None:
     stored = ModelPrediction.load(finished.directory.prediction("random", 1, "cosine"))
     (model,) = fold_models(finished.directory, finished.experiment.trainings[0], 1, "last")
     padded = finished.prepared.images[stored.tiles[:4]]
-    found = Model(finished.experiment, model.checkpoint, finished.prepared.frame, CPU).predict(padded)
+    found = Model(finished.experiment, model.checkpoints, finished.prepared.frame, CPU).predict(padded)
     records = stored.records[stored.rows[:4]]
     assert np.allclose(found.masks, records["mask"], atol=2e-3)
     assert np.allclose(found.salt, records["salt"], atol=1e-4)

@@ -53,13 +53,15 @@ class Predictor:
         most = MODELS_ON_GPU if self._gpu else 1
         self._models = Models(self._experiment, self._frame, device, self._lines.append, most)
 
-    def predict(self, checkpoint: StoragePath, padded: np.ndarray, tiles: np.ndarray, path: StoragePath) -> list[str]:
+    def predict(
+        self, checkpoints: tuple[StoragePath, ...], padded: np.ndarray, tiles: np.ndarray, path: StoragePath
+    ) -> list[str]:
         """Predict ``padded[tiles]`` into a chunk's file; ``padded`` is mapped from the object store, not copied.
 
         Returns:
             Lines for people.
         """
-        self._models.write_chunk(checkpoint, padded[tiles], path)
+        self._models.write_chunk(checkpoints, padded[tiles], path)
         lines = list(self._lines)
         self._lines.clear()
         return lines
@@ -87,12 +89,12 @@ def predict_chunks(chunks: Sequence[Chunk], work: Predicting, say: Callable[[str
         return actor, actor.ready.remote(directories)
 
     def predict(actor: ray.actor.ActorHandle, chunk: Chunk) -> ray.ObjectRef:
-        return actor.predict.remote(chunk.checkpoint, shared, chunk.tiles, chunk.path)
+        return actor.predict.remote(chunk.checkpoints, shared, chunk.tiles, chunk.path)
 
     with Demand(directories[-1][1], wanted) as demand:
 
         def places() -> int:
-            count, models = slots(wanted), len({chunk.checkpoint for chunk in left})
+            count, models = slots(wanted), len({chunk.checkpoints for chunk in left})
             if not count:
                 demand.ask(what[1], models)
             without_place.now(0 if count else models)

@@ -1,4 +1,4 @@
-"""Probabilities of tiles by one model (method section 5).
+"""Probabilities of tiles by one model, of one network or several (method section 5).
 
 Letters: n tiles, B a batch, P padded and S tile edge in px.
 """
@@ -33,29 +33,32 @@ from salt_ray.training.samples import network_input
 
 
 class Model:
-    """A trained network, ready to predict.
+    """A trained network, or several whose mean it is, ready to predict.
 
     Args:
         experiment: names the network, the precision and the prediction settings.
-        checkpoint: a sealed checkpoint file.
+        checkpoints: a sealed checkpoint file for each network.
         say: called with a line for people when something unusual happens.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged.
+        CheckpointError: a checkpoint is missing or damaged.
     """
 
     def __init__(
         self,
         experiment: Experiment,
-        checkpoint: StoragePath,
+        checkpoints: Sequence[StoragePath],
         frame: Frame,
         device: torch.device,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.settings, self.frame, self.device = experiment.prediction, frame, device
-        network = build_network(experiment.network.replace(pretrained=False))  # the checkpoint has all weights
-        network.load_state_dict(read_checkpoint(checkpoint)["network"])
-        self._network: SaltNet = network.to(device, memory_format=torch.channels_last).eval()
+        config = experiment.network.replace(pretrained=False)  # the checkpoint has all weights
+        self._networks: list[SaltNet] = []
+        for checkpoint in checkpoints:
+            network = build_network(config)
+            network.load_state_dict(read_checkpoint(checkpoint)["network"])
+            self._networks.append(network.to(device, memory_format=torch.channels_last).eval())
         self._amp, self._say = mixed_precision(experiment, device), say
         self._batch = min(self.settings.batch_size, forward_batch(device))
         self._compiled = compiled(_mean_over_views) if wants_compilation(experiment, device) else None
@@ -63,7 +66,7 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, padded: np.ndarray) -> Probabilities:
-        """Predict (n, P, P) uint8 padded tiles in batches, averaged over the views of each tile."""
+        """Predict (n, P, P) uint8 padded tiles in batches, averaged over the networks and the views of each tile."""
         crops = centre_crop(padded, self.frame)
         masks = np.empty((len(crops), self.frame.tile_px, self.frame.tile_px), np.float16)
         salt = np.empty(len(crops), np.float32)
@@ -75,20 +78,24 @@ class Model:
         return Probabilities(masks, salt)
 
     def _mean(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        masks, salt = zip(*(self._mean_of(network, images) for network in self._networks), strict=True)
+        return torch.stack(masks).mean(dim=0), torch.stack(salt).mean(dim=0)
+
+    def _mean_of(self, network: SaltNet, images: Tensor) -> tuple[Tensor, Tensor]:
         views = views_of(self.settings.flip)
         # The last batch is smaller: not worth compiling for.
         if self._compiled is not None and len(images) == self._batch:
             try:
                 with compilation_watched():
-                    return self._compiled(self._network, images, views, self._amp)
+                    return self._compiled(network, images, views, self._amp)
             except CompilationFailed as error:
                 self._say(f"torch.compile failed ({error}): predicting without it")
                 self._compiled = None
-        return _mean_over_views(self._network, images, views, self._amp)
+        return _mean_over_views(network, images, views, self._amp)
 
 
 class Models:
-    """The networks of an experiment, which stay once they are loaded.
+    """The models of an experiment, which stay once they are loaded.
 
     Args:
         most: how many stay; None: all.
@@ -104,27 +111,28 @@ class Models:
         most: int | None = None,
     ) -> None:
         self._experiment, self._frame, self._device, self._say, self._most = experiment, frame, device, say, most
-        self._loaded: dict[StoragePath, Model] = {}
+        self._loaded: dict[tuple[StoragePath, ...], Model] = {}
 
-    def predict(self, checkpoint: StoragePath, padded: np.ndarray) -> Probabilities:
+    def predict(self, checkpoints: tuple[StoragePath, ...], padded: np.ndarray) -> Probabilities:
         """``Model.predict`` by the model with these weights.
 
         Raises:
-            CheckpointError: the checkpoint is missing or damaged.
+            CheckpointError: a checkpoint is missing or damaged.
             RunError: the model's answers are no probabilities.
         """
-        if checkpoint not in self._loaded:
+        if checkpoints not in self._loaded:
             if len(self._loaded) == self._most:
                 del self._loaded[next(iter(self._loaded))]
-            self._loaded[checkpoint] = Model(self._experiment, checkpoint, self._frame, self._device, self._say)
-        probabilities = self._loaded[checkpoint].predict(padded)
+            self._loaded[checkpoints] = Model(self._experiment, checkpoints, self._frame, self._device, self._say)
+        probabilities = self._loaded[checkpoints].predict(padded)
         if fault := probabilities.fault():
-            raise RunError(f"{checkpoint} predicts {fault}: delete {checkpoint.parent} and train this fold again")
+            names, folder = ", ".join(map(str, checkpoints)), checkpoints[0].parent
+            raise RunError(f"{names} predicts {fault}: delete {folder} and train this fold again")
         return probabilities
 
-    def write_chunk(self, checkpoint: StoragePath, padded: np.ndarray, path: StoragePath) -> None:
+    def write_chunk(self, checkpoints: tuple[StoragePath, ...], padded: np.ndarray, path: StoragePath) -> None:
         """``predict`` into a file."""
-        write_chunk(path, self.predict(checkpoint, padded))
+        write_chunk(path, self.predict(checkpoints, padded))
 
 
 def _mean_over_views(

@@ -81,7 +81,7 @@ class Predictor:
 
     Args:
         experiment: of the models.
-        checkpoints: (K,) the models' weights.
+        checkpoints: (K,) the weights of each model, a file for each of its networks.
         decision: how probabilities become masks.
         tile_px: S of the tiles that the models were trained on; None: not known, any are taken.
         greys: the range of amplitudes that the models were trained on; None: they were trained on greys (uint8).
@@ -91,7 +91,7 @@ class Predictor:
     def __init__(
         self,
         experiment: Experiment,
-        checkpoints: Sequence[StoragePath],
+        checkpoints: Sequence[tuple[StoragePath, ...]],
         decision: Decision,
         tile_px: int | None,
         greys: GreyRange | None,
@@ -151,8 +151,8 @@ class Predictor:
         padding, models = self._ready[edge]
         padded, everything = padding.images(images), np.arange(len(images))
         return [
-            ModelPrediction.of(everything, as_records(models.predict(checkpoint, padded)))
-            for checkpoint in self._checkpoints
+            ModelPrediction.of(everything, as_records(models.predict(checkpoints, padded)))
+            for checkpoints in self._checkpoints
         ]
 
     def _check(self, ids: np.ndarray, arrays: list[np.ndarray]) -> int:

@@ -25,12 +25,21 @@ class Logits(NamedTuple):
     mask_logits: Tensor
     #: (N,): does this tile contain salt?
     salt_logit: Tensor
+    #: (N, K, H, W): the mask by each of K deeper decoder maps alone; None without heads for it, and in evaluation.
+    auxiliary_logits: Tensor | None = None
 
 
 class SaltNet(nn.Module):
-    """A U-Net for the mask and an empty head on the encoder's deepest map."""
+    """A U-Net for the mask and an empty head on the encoder's deepest map.
 
-    def __init__(self, encoder: Encoder, decoder: UNetDecoder, mask_head_width: int) -> None:
+    With ``auxiliary_heads`` each deeper map of the decoder learns a mask too (Lee et al., 2015, "Deeply-Supervised
+    Nets"). The heads are 1x1 convolutions, which commute with interpolation: they read the maps' parts of the decoder's
+    result, and give what they would give at the maps' own sizes, interpolated.
+    """
+
+    def __init__(
+        self, encoder: Encoder, decoder: UNetDecoder, mask_head_width: int, auxiliary_heads: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -40,6 +49,8 @@ class SaltNet(nn.Module):
             nn.Conv2d(mask_head_width, 1, 1),
         )
         self.empty_head = nn.Linear(encoder.channels[-1], 1)
+        deeper = decoder.pyramid_widths[:-1] if auxiliary_heads else ()
+        self.auxiliary_heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in deeper)  # last: other weights stay
 
     def forward(self, tiles: Tensor) -> Logits:
         """Grey tiles (N, 1, H, W), float32 in 0..1, to ``Logits``.
@@ -58,7 +69,12 @@ class SaltNet(nn.Module):
         return Logits(
             mask_logits=self.mask_head(pixels).squeeze(1),
             salt_logit=self.empty_head(features[-1].mean(dim=(2, 3))).squeeze(1),
+            auxiliary_logits=self._auxiliary_logits(pixels) if self.training and self.auxiliary_heads else None,
         )
+
+    def _auxiliary_logits(self, pixels: Tensor) -> Tensor:
+        *deeper, _ = pixels.split(self.decoder.pyramid_widths, dim=1)
+        return torch.cat([head(part) for head, part in zip(self.auxiliary_heads, deeper, strict=True)], dim=1)
 
 
 def build_network(network: config.Network) -> SaltNet:
@@ -69,7 +85,7 @@ def build_network(network: config.Network) -> SaltNet:
     """
     encoder = build_encoder(network.encoder, network.pretrained, network.normalise)
     decoder = build_decoder(network.decoder, encoder.channels, encoder.reductions)
-    return SaltNet(encoder, decoder, network.mask_head_width)
+    return SaltNet(encoder, decoder, network.mask_head_width, network.auxiliary_heads)
 
 
 def try_network(network: config.Network, crop_px: int, *, download: bool) -> None:

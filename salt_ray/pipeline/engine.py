@@ -30,12 +30,12 @@ class Chunk:
     """Tiles that one model predicts into one file.
 
     Attributes:
-        checkpoint: the model's weights.
+        checkpoints: the model's weights, a file for each of its networks.
         tiles: (n,) int64: positions in the survey.
         path: the file.
     """
 
-    checkpoint: StoragePath
+    checkpoints: tuple[StoragePath, ...]
     tiles: np.ndarray
     path: StoragePath
 

@@ -52,7 +52,7 @@ class LocalEngine:
         for chunk in chunks:
             with workplace(work.experiment) as device:  # not around the yield: the caller's threads are its own
                 models = models or Models(work.experiment, work.frame, device, say)
-                models.write_chunk(chunk.checkpoint, work.padded[chunk.tiles], chunk.path)
+                models.write_chunk(chunk.checkpoints, work.padded[chunk.tiles], chunk.path)
             yield chunk
 
     def tasks(self, task: Callable[[int], Callable[[], Any]], run: RunDirectory, beside: Resources) -> LocalTasks:

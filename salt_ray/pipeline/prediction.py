@@ -54,8 +54,7 @@ class PredictionTask:
             "chunk": CHUNK,
             **also,
         }
-        path = results.prediction(model.training, model.fold, model.stage)
-        return cls(model, tiles, Folder(path, depends, again=frozenset({"flip"})))
+        return cls(model, tiles, Folder(model.predictions(results), depends, again=frozenset({"flip"})))
 
 
 def predict_missing(
@@ -84,23 +83,23 @@ def predict_missing(
             arrived(tiles)
 
         chunks, left = [], Counter()
-        stored = {task.model.checkpoint: StoredPrediction.open(task.folder, task.tiles) for task in tasks}
-        for checkpoint, prediction in stored.items():
+        stored = {task.model.checkpoints: StoredPrediction.open(task.folder, task.tiles) for task in tasks}
+        for checkpoints, prediction in stored.items():
             for number, (tiles, path, done) in enumerate(prediction.chunks()):
                 if done:
                     follow(tiles)
                 else:
-                    chunks.append((number // BLOCK, Chunk(checkpoint, tiles, path)))
-                    left[checkpoint] += 1
-            if not left[checkpoint]:
+                    chunks.append((number // BLOCK, Chunk(checkpoints, tiles, path)))
+                    left[checkpoints] += 1
+            if not left[checkpoints]:
                 prediction.finish_if_whole()
         if not chunks:
             return
         chunks.sort(key=lambda chunk: chunk[0])  # within a block they stay model by model
         for chunk in engine.predict([chunk for _, chunk in chunks], work, terminal.say):
-            left[chunk.checkpoint] -= 1
-            if not left[chunk.checkpoint]:
-                stored[chunk.checkpoint].finish_if_whole()
+            left[chunk.checkpoints] -= 1
+            if not left[chunk.checkpoints]:
+                stored[chunk.checkpoints].finish_if_whole()
             follow(chunk.tiles)
 
 

@@ -104,7 +104,7 @@ class TrainedRun:
         """What the run took from its survey; where it does not say the size of its tiles, its predictions do."""
         record = RunRecord.load(self.directory.record)
         for model in self.models if record.tile_px is None else ():
-            path = chunk_path(self.directory.prediction(model.training, model.fold, model.stage), 0)
+            path = chunk_path(model.predictions(self.directory), 0)
             if path.exists():
                 return record.model_copy(update={"tile_px": load_array(path)["mask"].shape[-1]})
         return record
@@ -152,7 +152,7 @@ class TrainedRun:
     @functools.cached_property
     def predictor(self) -> Predictor:
         """The run's models in this process, on its GPU where it has one; each is loaded once."""
-        checkpoints = [model.checkpoint for model in self.models]
+        checkpoints = [model.checkpoints for model in self.models]
         record = self.record
         return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, own_device())
 
@@ -180,10 +180,13 @@ class TrainedRun:
         return table.assign(score=scores)
 
     def model_table(self) -> pd.DataFrame:
-        """Of each model ``training``, ``fold``, ``stage``, and ``epoch``, ``score`` and file of its best checkpoint."""
+        """Of each model ``training``, ``fold``, ``stage``, and ``epoch``, ``score`` and file of its best checkpoint, or
+        of each of its snapshots.
+        """
         rows = [
-            (model.training, model.fold, model.stage, model.marker["best_epoch"], model.score, str(model.checkpoint))
+            (model.training, model.fold, model.stage, epoch, score, str(checkpoint))
             for model in self.models
+            for (epoch, score), checkpoint in zip(model.epochs.items(), model.checkpoints, strict=True)
         ]
         return pd.DataFrame(rows, columns=["training", "fold", "stage", "epoch", "score", "checkpoint"])
 

@@ -185,7 +185,7 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
                 "score": finished.scores["folds"][name],
                 "empty": float((~masks[np.sort(own)].any(axis=(1, 2))).mean()),
                 "epochs": " + ".join(str(stage.marker["epochs"]) for stage in stages),
-                "best": f"{model.stage}, epoch {model.marker['best_epoch']}",
+                "best": f"{model.stage}, {model.when}",
                 "time": None if seconds is None else clock(seconds),
             }
         )

@@ -193,12 +193,12 @@ def _prediction(run: RunDirectory, experiment: Experiment, training: Training, f
     models = fold_models(run, training, fold, experiment.prediction.models)
     if not models:
         return _step(name, "waiting", "")
-    folder = run.prediction(training.name, fold, models[0].stage)
+    folder, by = models[0].predictions(run), models[0].stage + (", snapshots" if models[0].of_snapshots else "")
     done = _marker(folder)
     if done is not None:
-        return _step(name, "done", f"{done['tiles']:,} tiles by stage {models[0].stage}", folder)
+        return _step(name, "done", f"{done['tiles']:,} tiles by stage {by}", folder)
     if not (folder / "tiles.npy").exists():
-        return _step(name, "waiting", f"by stage {models[0].stage}", folder)
+        return _step(name, "waiting", f"by stage {by}", folder)
     chunks, there = chunk_count(load_array(folder / "tiles.npy")), len(list((folder / "chunks").glob("*.npy")))
     return _step(name, "begun", f"{there} of {chunks} chunks", folder)
 

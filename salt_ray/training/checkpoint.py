@@ -82,7 +82,9 @@ class Ownership:
 
 
 class CheckpointFolder:
-    """The checkpoints of one stage of one fold: ``epoch-00012.pt`` (the newest two) and ``best.pt``.
+    """The checkpoints of one stage of one fold: ``epoch-00012.pt`` (the newest two), ``best.pt`` and snapshots.
+
+    A snapshot, ``snapshot-00050.pt``, holds the network alone: nothing goes on from it.
 
     Args:
         ownership: the right to write them; None where nobody else can want to.
@@ -99,12 +101,20 @@ class CheckpointFolder:
     def epoch_path(self, epoch: int) -> StoragePath:
         return self.directory / f"epoch-{epoch:05d}.pt"
 
-    def save(self, epoch: int, state: dict[str, Any], *, best: bool) -> None:
+    def snapshot_path(self, epoch: int) -> StoragePath:
+        return self.directory / f"snapshot-{epoch:05d}.pt"
+
+    def save(self, epoch: int, state: dict[str, Any], *, best: bool, snapshot: bool = False) -> None:
         """Write a finished epoch's state, then the same as the best one if it is; older epochs are removed last.
+
+        Args:
+            snapshot: also keep its network; written first, so that who goes on from the epoch has it.
 
         Raises:
             Superseded: another worker has taken the fold over.
         """
+        if snapshot:
+            self._write(self.snapshot_path(epoch), seal({"network": state["network"], "is_best": best}))
         content = seal({**state, "is_best": best})
         self._write(self.epoch_path(epoch), content)
         if best:
@@ -184,13 +194,13 @@ class Saver:
             if error is None:
                 self.finish()
 
-    def save(self, epoch: int, state: dict[str, Any], *, best: bool) -> None:
+    def save(self, epoch: int, state: dict[str, Any], **kinds: bool) -> None:
         """``CheckpointFolder.save``, perhaps later; the state's tensors may change as soon as this returns."""
         if self._thread is None:
-            self._folder.save(epoch, state, best=best)
+            self._folder.save(epoch, state, **kinds)
             return
         self.finish()
-        self._writing = self._thread.submit(self._folder.save, epoch, _changed(state, _on_host), best=best)
+        self._writing = self._thread.submit(self._folder.save, epoch, _changed(state, _on_host), **kinds)
 
     def finish(self) -> None:
         """Wait until what was saved is on the disk."""

@@ -93,8 +93,9 @@ def train_fold(
         say: called with a line for people when something unusual happens.
 
     Returns:
-        The last stage's marker: ``{"epochs", "best_epoch", "best_score"}``, and ``"micro_batch"``, the smallest number
-        of tiles at once, where memory was too short for whole batches.
+        The last stage's marker: ``{"epochs", "best_epoch", "best_score"}``; ``"micro_batch"``, the smallest number of
+        tiles at once, where memory was too short for whole batches; ``"snapshots"``, each ``{"epoch", "score"}``, where
+        some are kept.
 
     Raises:
         TrainingFailed: the loss is not finite, or not even the smallest part of a batch fits into memory.
@@ -238,7 +239,8 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
                 | ({"micro_batch": at_once} if parts > 1 else {})
             )
             times.append({"epoch": epoch, "ended": time.time(), "seconds": time.monotonic() - started})
-            if better or stopping.ended(stage.epochs) or epoch % task.experiment.resources.checkpoint_epochs == 0:
+            snapshot, regular = epoch in stage.snapshot_epochs, epoch % task.experiment.resources.checkpoint_epochs == 0
+            if better or snapshot or regular or stopping.ended(stage.epochs):
                 state = {
                     "network": kept.state_dict(),
                     **({} if average is None else {"trained": network.state_dict()}),
@@ -250,7 +252,7 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
                 }
                 work.ownership.hold()
                 write_times(folder.path, times)  # before the checkpoint: no epoch is kept without its time
-                saver.save(epoch, state, best=better)
+                saver.save(epoch, state, best=better, snapshot=snapshot)
             now = time.monotonic()
             speed = len(losses) * batch_size / (trained - started)
             seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(index))
@@ -262,7 +264,15 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
         work.ownership.release()
     marker = {"epochs": stopping.epoch, "best_epoch": stopping.best_epoch, "best_score": stopping.best_score}
     reduced = [epoch["micro_batch"] for epoch in history if "micro_batch" in epoch]
-    folder.finish(**marker, **({"micro_batch": min(reduced)} if reduced else {}))
+    if reduced:
+        marker["micro_batch"] = min(reduced)
+    if stage.snapshot_epochs:
+        marker["snapshots"] = [
+            {"epoch": epoch["epoch"], "score": epoch["score"]}
+            for epoch in history
+            if epoch["epoch"] in stage.snapshot_epochs
+        ]
+    folder.finish(**marker)
 
 
 def save_pseudo_labels(

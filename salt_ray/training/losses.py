@@ -7,6 +7,8 @@ Letters: N tiles, H rows, W columns, J = H * W pixels of a tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -95,20 +97,48 @@ def pixel_bce(logits: Tensor, masks: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), masks.float(), reduction="none").mean(dim=(1, 2))
 
 
+def auxiliary_loss(logits: Tensor, masks: Tensor, stage: Stage) -> Tensor:
+    """What a stage asks of a mask, its Lovász hinge and pixel cross-entropy, of every deeper map: mean over the maps.
+
+    An empty mask: 0. Whether there is salt the empty head says; the deeper maps learn its shape.
+
+    Args:
+        logits: (N, K, H, W), any floating type; computed in float32.
+        masks: (N, H, W), bool or of 0 and 1.
+
+    Returns:
+        float32 (N,).
+    """
+    maps = logits.shape[1]
+    its_logits, its_masks = logits.flatten(0, 1), masks[:, None].expand(-1, maps, -1, -1).flatten(0, 1)
+    per_map = torch.zeros(len(its_masks), device=masks.device)
+    if stage.lovasz_weight:
+        per_map = per_map + stage.lovasz_weight * _lovasz(stage)(its_logits, its_masks)
+    if stage.pixel_bce_weight:
+        per_map = per_map + stage.pixel_bce_weight * pixel_bce(its_logits, its_masks)
+    return per_map.unflatten(0, (-1, maps)).mean(dim=1) * masks.flatten(1).any(dim=1)
+
+
 def combined_loss(logits: Logits, masks: Tensor, stage: Stage) -> Tensor:
     """Mean over tiles of the losses weighted as a stage says: float32 scalar. A loss of weight 0 is not computed.
 
-    Shapes, what an empty mask does, and errors: ``lovasz_hinge``, ``salt_bce`` and ``pixel_bce``.
+    Shapes, what an empty mask does, and errors: ``lovasz_hinge``, ``salt_bce``, ``pixel_bce`` and ``auxiliary_loss``,
+    which is no part of it where the network gives no auxiliary logits: in validation.
     """
     per_tile = torch.zeros(len(masks), device=masks.device)
     if stage.lovasz_weight:
-        lovasz = symmetric_lovasz if stage.lovasz == "symmetric" else lovasz_hinge
-        per_tile = per_tile + stage.lovasz_weight * lovasz(logits.mask_logits, masks)
+        per_tile = per_tile + stage.lovasz_weight * _lovasz(stage)(logits.mask_logits, masks)
     if stage.bce_weight:
         per_tile = per_tile + stage.bce_weight * salt_bce(logits.salt_logit, masks)
     if stage.pixel_bce_weight:
         per_tile = per_tile + stage.pixel_bce_weight * pixel_bce(logits.mask_logits, masks)
+    if stage.auxiliary_weight and logits.auxiliary_logits is not None:
+        per_tile = per_tile + stage.auxiliary_weight * auxiliary_loss(logits.auxiliary_logits, masks, stage)
     return per_tile.mean()
+
+
+def _lovasz(stage: Stage) -> Callable[[Tensor, Tensor], Tensor]:
+    return symmetric_lovasz if stage.lovasz == "symmetric" else lovasz_hinge
 
 
 def _largest_first(errors: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 from salt_ray.artifacts import RunDirectory
@@ -11,17 +12,21 @@ from salt_ray.storage import StoragePath, load_fields
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.task import fold_name
 
-Choice = Literal["best", "last"]
+Choice = Literal["best", "last", "snapshots"]
 
 
 @dataclass(frozen=True)
 class FoldModel:
-    """The best checkpoint of one finished stage of a fold.
+    """The best checkpoint of one finished stage of a fold, or the mean of the stage's snapshots (Huang et al., 2017).
+
+    Snapshots are one model: what they predict is averaged before it is stored, so that every fold has the same weight.
 
     Attributes:
         index: of the stage in its training.
         folder: of the stage.
-        marker: what the stage came to: ``epochs``, ``best_epoch``, ``best_score``.
+        marker: what the stage came to: ``epochs``, ``best_epoch``, ``best_score``, and where some are kept
+            ``snapshots``.
+        of_snapshots: whether it is the mean of the snapshots.
         better: the model that would be taken today, where this one has predicted and does worse.
     """
 
@@ -31,21 +36,41 @@ class FoldModel:
     index: int
     folder: StoragePath
     marker: dict[str, Any]
+    of_snapshots: bool = False
     better: FoldModel | None = None
 
     @property
-    def checkpoint(self) -> StoragePath:
-        return CheckpointFolder(self.folder).best_path
+    def epochs(self) -> dict[int, float]:
+        """Of each epoch whose network it has, the score on the tiles that validate the fold."""
+        if self.of_snapshots:
+            return {snapshot["epoch"]: snapshot["score"] for snapshot in self.marker["snapshots"]}
+        return {self.marker["best_epoch"]: self.marker["best_score"]}
+
+    @property
+    def checkpoints(self) -> tuple[StoragePath, ...]:
+        """One for each of ``epochs``."""
+        folder = CheckpointFolder(self.folder)
+        return tuple(map(folder.snapshot_path, self.epochs)) if self.of_snapshots else (folder.best_path,)
 
     @property
     def score(self) -> float:
-        """On the tiles that validate the fold, in the model's best epoch."""
-        return self.marker["best_score"]
+        """Mean over ``epochs``. That of the mean of several networks is not known before it has predicted."""
+        return fmean(self.epochs.values())
+
+    @property
+    def when(self) -> str:
+        """Its epochs, for people."""
+        numbers = ", ".join(map(str, self.epochs))
+        return f"snapshots of epochs {numbers}" if self.of_snapshots else f"epoch {numbers}"
 
     @property
     def text(self) -> str:
         """For people."""
-        return f"{self.stage} (scored {self.score:.4f} in epoch {self.marker['best_epoch']})"
+        return f"{self.stage} (scored {self.score:.4f} in {self.when})"
+
+    def predictions(self, results: RunDirectory) -> StoragePath:
+        """Where its probabilities are in a directory of results."""
+        return results.prediction(self.training, self.fold, self.stage, self.of_snapshots)
 
     @property
     def remark(self) -> str | None:
@@ -76,7 +101,7 @@ def trained_stages(run: RunDirectory, training: Training, fold: int) -> list[Fol
 
 
 def fold_models(run: RunDirectory, training: Training, fold: int, choice: Choice) -> list[FoldModel]:
-    """The models whose mean is the fold's prediction; empty until all stages are trained.
+    """The model that predicts for the fold; empty until all stages are trained.
 
     A model that has predicted stays until ``predict --again``, or until a later stage does better: a run's scores, its
     masks and what it says of other tiles come from the same models.
@@ -88,14 +113,16 @@ def fold_models(run: RunDirectory, training: Training, fold: int, choice: Choice
     if len(stages) < len(training.stages):
         return []
     chosen = preferred(stages, choice)
-    predicted = [stage for stage in stages if (_prediction(run, stage) / "inputs.json").exists()]
-    if not predicted or predicted[-1].index <= chosen.index:
+    predicted = [stage for stage in stages if (stage.predictions(run) / "inputs.json").exists()]
+    if not predicted or chosen.of_snapshots or predicted[-1].index <= chosen.index:
         return [chosen]
     return [replace(predicted[-1], better=chosen if chosen.score > predicted[-1].score else None)]
 
 
 def preferred(stages: list[FoldModel], choice: Choice) -> FoldModel:
-    """The best of a fold's stages, of equal ones the first; or the last one."""
+    """The best of a fold's stages, of equal ones the first; the last one; or the last snapshots, if there are any."""
+    if choice == "snapshots" and (kept := _snapshots(stages)):
+        return kept[-1]
     return stages[-1] if choice == "last" else max(stages, key=lambda stage: stage.score)
 
 
@@ -105,9 +132,9 @@ def other_predictions(run: RunDirectory, training: Training, fold: int, choice: 
     if len(stages) < len(training.stages):
         return []
     chosen = preferred(stages, choice)
-    folders = [_prediction(run, stage) for stage in stages if stage != chosen]
+    folders = [model.predictions(run) for model in [*stages, *_snapshots(stages)] if model != chosen]
     return [folder for folder in folders if (folder / "inputs.json").exists()]
 
 
-def _prediction(run: RunDirectory, model: FoldModel) -> StoragePath:
-    return run.prediction(model.training, model.fold, model.stage)
+def _snapshots(stages: list[FoldModel]) -> list[FoldModel]:
+    return [replace(stage, of_snapshots=True) for stage in stages if "snapshots" in stage.marker]

@@ -32,7 +32,8 @@ class Step:
 
     #: Epochs, counted as if no fold before this one had stopped early.
     step: int
-    #: Mean over the folds so far of their model's score; of the present fold, of the model it would have by now.
+    #: Mean over the folds so far of their model's score; of the present fold, of the model it would have by now (where
+    #: that is snapshots, of the stage's best epoch).
     value: float
     #: Whether trials may be compared at this step.
     judged: bool

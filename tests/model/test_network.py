@@ -18,9 +18,10 @@ SMALL = {
 }
 
 
-def small(encoder="test_resnet", seed=0, dropout=0.2):
+def small(encoder="test_resnet", seed=0, dropout=0.2, **settings):
     torch.manual_seed(seed)
-    return build_network(Network(encoder=encoder, **SMALL | {"decoder": SMALL["decoder"].replace(dropout=dropout)}))
+    decoder = SMALL["decoder"].replace(dropout=dropout)
+    return build_network(Network(encoder=encoder, **SMALL | {"decoder": decoder} | settings))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,32 @@ def test_each_head_reads_what_it_should():
     network(torch.rand(2, 1, 32, 32)).salt_logit.sum().backward()
     touched = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
     assert touched == {"encoder", "empty_head"}
+
+
+def test_auxiliary_heads_are_those_of_the_four_deeper_maps_and_are_asked_in_training_only():
+    plain, network, tiles = small(dropout=0.0), small(dropout=0.0, auxiliary_heads=True), torch.rand(3, 1, 64, 64)
+    weights, others = network.state_dict(), plain.state_dict()
+    heads = {f"auxiliary_heads.{level}.{part}" for level in range(4) for part in ("weight", "bias")}
+    assert weights.keys() - others.keys() == heads
+    assert all(torch.equal(weights[name], value) for name, value in others.items())
+    maps = []
+    for read in network.decoder.fpn:
+        read.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    said = network(tiles)
+    assert plain(tiles).auxiliary_logits is None and said.auxiliary_logits.shape == (3, 4, 64, 64)
+    for level, head in enumerate(network.auxiliary_heads):
+        alone = nn.functional.interpolate(head(maps[level]), (64, 64), mode="bilinear").squeeze(1)
+        torch.testing.assert_close(said.auxiliary_logits[:, level], alone, rtol=1e-4, atol=1e-5)
+    assert all(output.shape[-1] < 64 for output in maps[:4])
+    network.eval(), plain.eval()
+    said = network(tiles)
+    assert said.auxiliary_logits is None and torch.equal(said.mask_logits, plain(tiles).mask_logits)
+
+
+def test_torch_compile_sees_one_graph_with_auxiliary_heads():
+    network, tiles = small(decoder=Scse(dropout=0.0), auxiliary_heads=True), torch.rand(2, 1, 32, 32)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(tiles).auxiliary_logits, network(tiles).auxiliary_logits)
 
 
 def test_torch_compile_sees_one_graph():

@@ -57,7 +57,7 @@ def test_every_model_predicts_every_tile_and_the_run_stays_as_it_is(
     answers = []
     for fold in (0, 1):
         (model,) = fold_models(RunDirectory(run), tiny.trainings[0], fold, "best")
-        predicting = Model(tiny, model.checkpoint, prepared.frame, torch.device("cpu"))
+        predicting = Model(tiny, model.checkpoints, prepared.frame, torch.device("cpu"))
         answers.append(predicting.predict(prepared.images[varied]))
     mean = (np.mean([getattr(answer, name).astype(np.float32) for answer in answers], 0) for name in ("masks", "salt"))
     masks[varied] = Decision.of(tiny.prediction).masks(*mean)

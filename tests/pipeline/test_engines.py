@@ -105,7 +105,7 @@ def test_chunks_are_written_by_their_models_and_come_back_once(
 ) -> None:
     experiment = short(tiny)
     work = Predicting(experiment, tiny_tiles.frame, tiny_tiles.images, (expected, RunDirectory(tmp_path)))
-    models = [CheckpointFolder(expected.stage("random", fold, "plateau")).best_path for fold in range(2)]
+    models = [(CheckpointFolder(expected.stage("random", fold, "plateau")).best_path,) for fold in range(2)]
     places = [np.arange(0, 10), np.arange(10, 24)[::-1]]
     chunks = [
         Chunk(model, tiles, chunk_path(tmp_path / str(fold), number))

@@ -88,7 +88,7 @@ def test_a_prediction_from_python_is_what_apply_writes(
 def test_the_mean_and_the_spread_are_over_the_runs_models(run: TrainedRun, survey_of_others: Survey) -> None:
     tiles = survey_of_others.images[~survey_of_others.constant][:5]
     each = [
-        Predictor(run.experiment, [model.checkpoint], run.decision, EDGE, None, run.predictor._device).predict(tiles)
+        Predictor(run.experiment, [model.checkpoints], run.decision, EDGE, None, run.predictor._device).predict(tiles)
         for model in run.models
     ]
     prediction = run.predict(tiles)
@@ -132,7 +132,7 @@ def test_models_are_loaded_once(run: TrainedRun, survey_of_others: Survey, monke
     again = load_run(run.directory.path)
     for tile in survey_of_others.images[:3]:
         again.predict(tile)
-    assert loaded == [model.checkpoint for model in again.models]
+    assert loaded == [model.checkpoints for model in again.models]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_a_folder_without_usable_tiles_is_refused(run: TrainedRun, tmp_path: Pat
 def test_amplitudes_become_greys_by_the_runs_range(run: TrainedRun, survey_of_others: Survey) -> None:
     tiles = survey_of_others.images[:3].astype(np.float32) / 100 - 1
     greys = GreyRange(-1.0, 1.55)
-    scaled = Predictor(run.experiment, [run.models[0].checkpoint], run.decision, EDGE, greys, run.predictor._device)
-    plain = Predictor(run.experiment, [run.models[0].checkpoint], run.decision, EDGE, None, run.predictor._device)
+    scaled = Predictor(run.experiment, [run.models[0].checkpoints], run.decision, EDGE, greys, run.predictor._device)
+    plain = Predictor(run.experiment, [run.models[0].checkpoints], run.decision, EDGE, None, run.predictor._device)
     np.testing.assert_array_equal(
         scaled.predict(tiles).probabilities, plain.predict(survey_of_others.images[:3]).probabilities
     )

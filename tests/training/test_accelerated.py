@@ -106,9 +106,9 @@ def test_checkpoints_every_third_epoch_the_best_and_the_last(
     longer = with_(task, "trainings.0.stages.plateau.epochs=8", "trainings.0.stages.plateau.early_stopping=null")
     saved, save = [], CheckpointFolder.save
 
-    def remember(folder: CheckpointFolder, epoch: int, state: dict, *, best: bool) -> None:
+    def remember(folder: CheckpointFolder, epoch: int, state: dict, *, best: bool, snapshot: bool) -> None:
         saved.append((folder.directory.name, epoch, best))
-        save(folder, epoch, state, best=best)
+        save(folder, epoch, state, best=best, snapshot=snapshot)
 
     monkeypatch.setattr(CheckpointFolder, "save", remember)
     every, seldom = RunDirectory(tmp_path / "every"), RunDirectory(tmp_path / "seldom")

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 
 from salt_ray.config import Plateau, Stage
 from salt_ray.model.network import Logits
-from salt_ray.training.losses import combined_loss, lovasz_hinge, pixel_bce, salt_bce, symmetric_lovasz
+from salt_ray.training.losses import (
+    auxiliary_loss,
+    combined_loss,
+    lovasz_hinge,
+    pixel_bce,
+    salt_bce,
+    symmetric_lovasz,
+)
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -183,3 +190,25 @@ def test_the_symmetric_hinge_takes_background_as_it_takes_salt():
     assert losses[0].item() == pytest.approx(empty.item(), rel=1e-6)
     stage = _stage(1.0, 0.0).replace(lovasz="symmetric")
     assert combined_loss(Logits(logits, salt_logit), masks, stage).item() == pytest.approx(losses.mean().item())
+
+
+@pytest.mark.parametrize("lovasz", [lovasz_hinge, symmetric_lovasz])
+def test_deeper_maps_are_asked_for_the_mask_where_there_is_salt(lovasz):
+    """As the stage asks the whole network for it, map by map; an empty mask asks nothing of them."""
+    logits, salt_logit, masks = _batch()
+    salt = masks.flatten(1).any(dim=1)
+    assert salt.any() and not salt.all()
+    maps = torch.stack([logits, -logits, 3 * logits], dim=1).requires_grad_()
+    stage = _stage(0.75, 0.25, 0.5).replace(lovasz="symmetric" if lovasz is symmetric_lovasz else "hinge")
+    each = [0.75 * lovasz(its, masks) + 0.5 * pixel_bce(its, masks) for its in maps.unbind(dim=1)]
+    wanted = torch.stack(each).mean(dim=0) * salt
+    torch.testing.assert_close(auxiliary_loss(maps, masks, stage), wanted)
+    torch.testing.assert_close(auxiliary_loss(maps, masks.float(), stage), wanted)
+    without = combined_loss(Logits(logits, salt_logit), masks, stage)
+    weighed = stage.replace(auxiliary_weight=0.4)
+    assert combined_loss(Logits(logits, salt_logit), masks, weighed) == without
+    assert combined_loss(Logits(logits, salt_logit, maps), masks, stage) == without
+    loss = combined_loss(Logits(logits, salt_logit, maps), masks, weighed)
+    assert loss.item() == pytest.approx((without + 0.4 * wanted.mean()).item(), rel=1e-6)
+    loss.backward()
+    assert torch.equal(maps.grad.flatten(1).any(dim=1), salt)

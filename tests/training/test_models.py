@@ -23,15 +23,18 @@ def training(tiny: Experiment) -> Training:
     return tiny.trainings[0]
 
 
-def finish(run: RunDirectory, **scores: float) -> None:
+def finish(run: RunDirectory, snapshots: tuple[str, ...] = (), **scores: float) -> None:
     for stage, score in scores.items():
         folder = run.stage("random", 0, stage)
         folder.mkdir(parents=True)
-        (folder / "done.json").write_text(json.dumps({"epochs": 5, "best_epoch": 3, "best_score": score}))
+        marker = {"epochs": 5, "best_epoch": 3, "best_score": score}
+        if stage in snapshots:
+            marker["snapshots"] = [{"epoch": epoch, "score": score - epoch / 100} for epoch in (2, 4)]
+        (folder / "done.json").write_text(json.dumps(marker))
 
 
-def predict(run: RunDirectory, stage: str) -> None:
-    folder = run.prediction("random", 0, stage)
+def predict(run: RunDirectory, stage: str, snapshots: bool = False) -> None:
+    folder = run.prediction("random", 0, stage, snapshots)
     folder.mkdir(parents=True)
     (folder / "inputs.json").write_text("{}")
 
@@ -50,7 +53,7 @@ def test_the_best_stage_predicts(
     assert chosen(run, training) == [best]
     assert chosen(run, training, "last") == ["cosine"]
     (model,) = fold_models(run, training, 0, "best")
-    assert model.checkpoint == run.stage("random", 0, best) / "best.pt" and model.remark is None
+    assert model.checkpoints == (run.stage("random", 0, best) / "best.pt",) and model.remark is None
 
 
 def test_a_fold_has_no_model_before_its_last_stage_has_ended(run: RunDirectory, training: Training) -> None:
@@ -79,3 +82,33 @@ def test_a_later_stage_that_does_better_takes_over(run: RunDirectory, training: 
     finish(run, plateau=0.5, cosine=0.6)
     predict(run, "plateau")
     assert chosen(run, training) == ["cosine"]
+
+
+def test_the_snapshots_of_the_last_stage_that_keeps_some_are_one_model(run: RunDirectory, training: Training) -> None:
+    finish(run, ("plateau", "cosine"), plateau=0.9, cosine=0.6)
+    (model,) = fold_models(run, training, 0, "snapshots")
+    stage = run.stage("random", 0, "cosine")
+    assert model.checkpoints == (stage / "snapshot-00002.pt", stage / "snapshot-00004.pt")
+    assert model.epochs == pytest.approx({2: 0.58, 4: 0.56}) and model.score == pytest.approx(0.57)
+    assert model.text == "cosine (scored 0.5700 in snapshots of epochs 2, 4)" and model.remark is None
+    assert model.predictions(run) != run.prediction("random", 0, "cosine")
+    assert chosen(run, training) == ["plateau"] and chosen(run, training, "last") == ["cosine"]
+
+
+def test_a_training_that_keeps_no_snapshots_predicts_with_its_best(run: RunDirectory, training: Training) -> None:
+    finish(run, plateau=0.9, cosine=0.6)
+    assert fold_models(run, training, 0, "snapshots") == fold_models(run, training, 0, "best")
+
+
+def test_who_asks_for_snapshots_gets_them_and_who_asks_for_others_does_not(
+    run: RunDirectory, training: Training
+) -> None:
+    finish(run, ("cosine",), plateau=0.5, cosine=0.6)
+    predict(run, "cosine", snapshots=True)
+    (best,), (snapshots,) = (fold_models(run, training, 0, choice) for choice in ("best", "snapshots"))
+    assert (best.stage, best.of_snapshots, snapshots.of_snapshots) == ("cosine", False, True)
+    assert other_predictions(run, training, 0, "snapshots") == []
+    assert other_predictions(run, training, 0, "best") == [snapshots.predictions(run)]
+    predict(run, "cosine")
+    assert fold_models(run, training, 0, "snapshots") == [snapshots]
+    assert other_predictions(run, training, 0, "snapshots") == [best.predictions(run)]

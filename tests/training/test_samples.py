@@ -171,14 +171,14 @@ def test_a_step_on_a_gpu_is_not_waited_for() -> None:
     """From the positions of its tiles to the gradient of its loss: the next one can be begun meanwhile."""
     ids = np.array([f"tile{i}" for i in range(len(NOISE))])
     ours = DeviceSamples(TrainingTiles("key", ids, NOISE, NOISE > 127, FRAME), Augmentation(), torch.device("cuda"))
-    weights = {"lovasz_weight": 0.75, "bce_weight": 0.25}
+    weights = {"lovasz_weight": 0.75, "bce_weight": 0.25, "auxiliary_weight": 0.5}
     stage = Stage(name="plateau", lr=0.01, batch_size=6, epochs=1, schedule=Plateau(), **weights)
     weight = torch.ones((), device="cuda", requires_grad=True)
     torch.cuda.set_sync_debug_mode("error")
     try:
         batch = ours.random(np.arange(6))
         logits = weight * batch.images[:, 0]
-        combined_loss(Logits(logits, logits.amax(dim=(1, 2))), batch.masks, stage).backward()
+        combined_loss(Logits(logits, logits.amax(dim=(1, 2)), logits[:, None]), batch.masks, stage).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert weight.grad.isfinite()

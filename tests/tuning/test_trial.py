@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, FloatRange, IntRange, Tune
+from salt_ray.config import Cosine, Experiment, FloatRange, IntRange, Tune
 from salt_ray.section import ExperimentError
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training import loop
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import Space
@@ -110,6 +111,28 @@ def test_steps_count_epochs_over_folds_and_are_judged_where_trials_compare(
     for step in steps:
         if step.progress is not None and step.progress.fold == 1:
             assert step.value == pytest.approx((best[0] + step.progress.best_score) / 2)
+
+
+def test_a_trial_of_snapshots_is_worth_the_mean_of_their_scores(
+    searched: Experiment,
+    tiny_tiles: TrainingTiles,
+    tiny_folds: FoldTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (training,) = searched.trainings
+    plateau, cosine = training.stages
+    cosine = cosine.replace(epochs=4, schedule=Cosine(epochs_per_cycle=2, snapshots=2))
+    experiment = searched.replace(
+        trainings=(training.replace(stages=(plateau.replace(epochs=1), cosine)),),
+        prediction=searched.prediction.replace(models="snapshots"),
+        tune=searched.tune.replace(folds=(0,)),
+    )
+    scores = iter([0.9, 0.1, 0.5, 0.8, 0.2])
+    monkeypatch.setattr(loop, "validate", lambda *arguments: (1.0, next(scores)))
+    values = {"lr": 0.05, "lovasz": 0.75, "bce": 0.25, "patience": 0}
+    value, steps = trial(experiment, values, tiny_tiles, tiny_folds, tmp_path)
+    assert value == steps[-1].value == pytest.approx((0.5 + 0.2) / 2)
 
 
 class Killed(Exception):

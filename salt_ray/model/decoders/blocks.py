@@ -69,7 +69,7 @@ def _missing(channels: int) -> int:
 
 
 class UNetDecoder(nn.Module):
-    """Five encoder maps to one map of ``out_channels`` = sum(pyramid_widths) channels at full size.
+    """Five encoder maps to one map of ``out_channels`` = sum(pyramid_widths) channels at full size, deepest part first.
 
     Each of the first four decoder maps is joined by the encoder's map of its size before both the next block and the
     mask head's part read it (only so do the FPN decoder's parameters and FLOPs come out as published).
@@ -102,6 +102,7 @@ class UNetDecoder(nn.Module):
         # in checkpoints the modules that read the maps have the name of the first kind
         self.fpn = nn.ModuleList(map(read, joined, settings.pyramid_widths))
         self.dropout = nn.Dropout2d(settings.dropout)
+        self.pyramid_widths = settings.pyramid_widths
         self.out_channels = sum(settings.pyramid_widths)
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
