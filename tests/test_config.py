@@ -11,8 +11,8 @@ from salt_ray.section import ExperimentError
 
 
 @pytest.fixture
-def demo() -> Experiment:
-    return load_experiment(Path(__file__).parents[1] / "experiments" / "demo.py")
+def small() -> Experiment:
+    return load_experiment(Path(__file__).parents[1] / "experiments" / "from_scratch.py")
 
 
 def test_the_seeds_numbers() -> None:
@@ -31,61 +31,61 @@ def test_the_seeds_numbers() -> None:
     assert experiment.network.encoder == "seresnext50_32x4d"
 
 
-def test_a_stage_that_learns_nothing_is_refused(demo: Experiment) -> None:
+def test_a_stage_that_learns_nothing_is_refused(small: Experiment) -> None:
     stage = "trainings.0.stages.0"
     with pytest.raises(ExperimentError, match="no mask would be learnt"):
-        override(demo, [f"{stage}.lovasz_weight=0", f"{stage}.pixel_bce_weight=0"])
+        override(small, [f"{stage}.lovasz_weight=0", f"{stage}.pixel_bce_weight=0"])
 
 
 PSEUDO = "trainings.0.stages.1.pseudo_labels={}"
 
 
-def test_pseudo_labels_are_refused_where_the_labels_of_their_fold_would_choose_the_network(demo: Experiment) -> None:
+def test_pseudo_labels_are_refused_where_the_labels_of_their_fold_would_choose_the_network(small: Experiment) -> None:
     """The message names all settings that have to change; with these it is allowed."""
-    first, second, *others = demo.trainings[0].stages
+    first, second, *others = small.trainings[0].stages
     assert first.early_stopping is None
     stages = [first.replace(schedule=Plateau(), early_stopping=5), second.replace(schedule=Plateau()), *others]
-    demo = demo.replace(trainings=(demo.trainings[0].replace(stages=tuple(stages)),))
+    small = small.replace(trainings=(small.trainings[0].replace(stages=tuple(stages)),))
     with pytest.raises(ExperimentError, match=r"labels that a fold is judged by would help to choose") as caught:
-        override(demo, [PSEUDO])
+        override(small, [PSEUDO])
     _, _, remedies = str(caught.value).partition("pseudo_labels: set ")
     assert remedies.split(", ") == [
         f"{second.name}.begins=last", f"{first.name}.schedule.kind=cosine", f"{first.name}.early_stopping=null"
     ]  # fmt: skip
     settings = [f"trainings.all.stages.{remedy}" for remedy in remedies.split(", ")]
-    allowed = override(demo, [*settings, PSEUDO])
-    assert allowed.has_pseudo_labels and not demo.has_pseudo_labels
+    allowed = override(small, [*settings, PSEUDO])
+    assert allowed.has_pseudo_labels and not small.has_pseudo_labels
     assert allowed.trainings[0].stages[1].pseudo_labels == PseudoLabels()
     assert allowed.trainings[0].stages[1].schedule == Plateau()  # what comes after the labels may follow scores
     for setting in settings:
         with pytest.raises(ExperimentError, match=setting.removeprefix("trainings.all.stages.")):
-            override(demo, [*(other for other in settings if other != setting), PSEUDO])
+            override(small, [*(other for other in settings if other != setting), PSEUDO])
 
 
-def test_pseudo_labels_need_a_stage_before_and_a_rule_for_full_tiles(demo: Experiment) -> None:
+def test_pseudo_labels_need_a_stage_before_and_a_rule_for_full_tiles(small: Experiment) -> None:
     with pytest.raises(ExperimentError, match="is the first stage: there is no network yet"):
-        override(demo, ["trainings.0.stages.0.pseudo_labels={}"])
-    (training,) = demo.trainings
+        override(small, ["trainings.0.stages.0.pseudo_labels={}"])
+    (training,) = small.trainings
     first, second, *_ = training.stages
     stages = first.replace(schedule=Cosine()), second.replace(begins="last", pseudo_labels=PseudoLabels())
-    experiment = demo.replace(trainings=(training.replace(stages=stages),))
+    experiment = small.replace(trainings=(training.replace(stages=stages),))
     with pytest.raises(ExperimentError, match=r"labels\.full_tiles must be set, to empty \(as in TGS\) or salt"):
         override(experiment, ["labels.full_tiles=null"])
 
 
-def test_a_checkpoint_for_folds_may_lie_in_an_object_store(demo: Experiment) -> None:
+def test_a_checkpoint_for_folds_may_lie_in_an_object_store(small: Experiment) -> None:
     folds = "trainings.0.folds"
     for path in (ObjectPath("s3://bucket/a/best.pt"), Path("a/best.pt")):
         text = str(path)
-        experiment = override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint={text}"])
+        experiment = override(small, [f"{folds}.kind=mosaic", f"{folds}.checkpoint={text}"])
         again = Experiment.model_validate_json(experiment.model_dump_json())
         assert again == experiment == override(experiment, ["seed=0"])
         assert again.trainings[0].folds.checkpoint == path
         assert experiment.model_dump(mode="json")["trainings"][0]["folds"]["checkpoint"] == text
     with pytest.raises(ExperimentError, match=r"folds\.checkpoint = 's3://': .* write s3://BUCKET/PREFIX"):
-        override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=s3://"])
+        override(small, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=s3://"])
     with pytest.raises(ExperimentError, match=r"folds\.checkpoint = 3: input should be a path"):
-        override(demo, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=3"])
+        override(small, [f"{folds}.kind=mosaic", f"{folds}.checkpoint=3"])
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_a_checkpoint_for_folds_may_lie_in_an_object_store(demo: Experiment) -> 
         ("s3://bucket/ids.csv", ObjectPath("s3://bucket/ids.csv")),
     ],
 )
-def test_a_hold_out_is_a_share_or_a_path(demo: Experiment, text: str, holdout: object) -> None:
-    experiment = override(demo, [f"holdout={text}", "holdout_seed=3"])
+def test_a_hold_out_is_a_share_or_a_path(small: Experiment, text: str, holdout: object) -> None:
+    experiment = override(small, [f"holdout={text}", "holdout_seed=3"])
     again = Experiment.model_validate_json(experiment.model_dump_json())
     assert again == experiment == override(experiment, ["seed=0"]) == experiment.replace(seed=0)
-    assert again.holdout == holdout == demo.replace(holdout=holdout).holdout
+    assert again.holdout == holdout == small.replace(holdout=holdout).holdout
     assert again.model_dump(mode="json")["holdout"] == str(holdout)
 
 
-def test_experiments_cannot_be_changed_in_place(demo: Experiment) -> None:
+def test_experiments_cannot_be_changed_in_place(small: Experiment) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        demo.seed = 3
+        small.seed = 3
 
 
 def test_snapshots_are_the_last_ends_of_whole_cycles() -> None:
@@ -124,10 +124,10 @@ def test_snapshots_are_the_last_ends_of_whole_cycles() -> None:
         uneven.replace(early_stopping=100)
 
 
-def test_what_an_experiment_names_and_does_not_have_is_refused_with_one_sentence(demo: Experiment) -> None:
+def test_what_an_experiment_names_and_does_not_have_is_refused_with_one_sentence(small: Experiment) -> None:
     with pytest.raises(ExperimentError, match=r"^prediction\.models is 'snapshots', and no stage keeps any: set sched"):
-        override(demo, ["prediction.models=snapshots"])
+        override(small, ["prediction.models=snapshots"])
     weight = "trainings.0.stages.1.auxiliary_weight=0.5"
     with pytest.raises(ExperimentError, match=r"^auxiliary_weight of \w+ weighs heads that the network lacks: set net"):
-        override(demo, [weight])
-    assert override(demo, [weight, "network.auxiliary_heads=true"]).network.auxiliary_heads
+        override(small, [weight])
+    assert override(small, [weight, "network.auxiliary_heads=true"]).network.auxiliary_heads

@@ -1,4 +1,4 @@
-"""A search from its beginning, or from where it was, to the experiment that it found and what that is worth elsewhere."""
+"""A search from its beginning, or from where it was, to what it has found and what that is worth elsewhere."""
 
 from __future__ import annotations
 
