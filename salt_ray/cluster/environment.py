@@ -22,11 +22,6 @@ ENVIRONMENT = {
     "RAY_grpc_client_keepalive_time_ms": "15000",
     "RAY_grpc_client_keepalive_timeout_ms": "15000",
     "RAY_worker_niceness": "0",  # 15 by default: on a busy CPU training would yield to everything else
-    # glibc hands freed activations back to the kernel and faults them in again at every step; keeping them gave 12 %
-    # more tiles/s on a CPU (4 runs). 32 MiB is the largest threshold that glibc takes.
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 # A local Ray has the address 127.0.0.1 and listens there alone. Ray has no option for it, and ray.init takes the

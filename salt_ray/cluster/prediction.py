@@ -20,6 +20,7 @@ from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError
 from salt_ray.pipeline.engine import Chunk, Predicting
+from salt_ray.pipeline.workplace import keep_memory
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame
 
@@ -35,6 +36,7 @@ class Predictor:
         import torch  # here and below: the driver does not wait for it
 
         torch.set_num_threads(cpus)
+        keep_memory()
         self._experiment, self._frame, self._gpu = experiment, frame, gpu
         self._lines: list[str] = []
 

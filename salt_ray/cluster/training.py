@@ -30,6 +30,7 @@ from salt_ray.cluster.lost_workers import FoldLosses, WorkerInquiry
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting, withdraw, words
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.pipeline.fold import Outcome, try_fold
+from salt_ray.pipeline.workplace import keep_memory
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.progress import Progress
@@ -224,6 +225,7 @@ def _train_in_worker(config: dict[str, Any]) -> Outcome:
     task, work = config["task"], config["work"]
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     torch.set_num_threads(int(work.resources["CPU"]))
+    keep_memory()
 
     def report(progress: Progress) -> None:
         # Not ray.train.report, which would hold the loop until the controller's next poll.

@@ -31,6 +31,7 @@ from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.pipeline.trial import SearchStopped, SearchWork, TrialEnd, try_trial
+from salt_ray.pipeline.workplace import keep_memory
 from salt_ray.report.trials import TrialView, short
 from salt_ray.section import ExperimentError
 from salt_ray.storage import remove_tree
@@ -347,6 +348,7 @@ def _train_in_worker(
     import torch  # here: the driver of a search does not wait for it
 
     torch.set_num_threads(part.threads)
+    keep_memory()
     lines: list[str] = []
 
     def report(step: Step) -> None:

@@ -223,10 +223,6 @@ def test_a_host_without_memory_for_a_whole_batch(
     # Every tensor is mapped and unmapped on its own; otherwise what fits depends on the holes between earlier ones.
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**16))
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
-    # Whoever has imported Ray's session before has set these. In steps of 64 MiB peaks varied by 8 MB, and a process
-    # could not build a convolution in what was left.
-    for name in ("MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"):
-        monkeypatch.delenv(name, raising=False)
     large, tiles = one_large_batch(task, tiny_tiles, copies=12)
 
     def begin(name: str, parts: int, limit: int | None = None) -> multiprocessing.Process:
