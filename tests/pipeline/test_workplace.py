@@ -33,7 +33,8 @@ def test_freed_memory_serves_the_next_tensor_until_it_is_given_back() -> None:
     assert pages_filled() > TENSORS * of_one / 2
     keep_memory()
     try:
-        assert min(pages_filled() for _ in range(3)) < TENSORS * of_one / 2  # until small blocks have found their places
+        # Small blocks have to find their places first.
+        assert min(pages_filled() for _ in range(3)) < TENSORS * of_one / 2
         kept = resident()
     finally:
         keep_memory(False)
