@@ -17,6 +17,7 @@ from rich.table import Table
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.inference.paired import Difference, difference
+from salt_ray.mosaic.folds import whole_mosaics
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.storage import StoragePath, readable
 
@@ -172,10 +173,8 @@ def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
             f"{runs[0].path} and {runs[1].path} have other mosaics: which tiles are neighbours has to be the same for "
             "both (mosaics.min_correlation, compatibility, loop_compatibility)"
         )
-    alone = np.arange(len(ids)) + len(ids)
     for table in tables.values():
-        mosaic = pd.Series(table.mosaics, table.ids).reindex(ids).to_numpy()
-        return np.where(np.isnan(mosaic), alone, mosaic).astype(np.int64)
+        return whole_mosaics(ids, table)
     raise RunError(
         f"neither {runs[0].path} nor {runs[1].path} says which tiles are neighbours: run mosaic for one of them"
     )

@@ -28,7 +28,7 @@ class Group:
 
     Attributes:
         score: their mean.
-        error: the standard error of that mean; NaN for one tile.
+        error: the standard error of that mean; NaN where all are neighbours.
         lost: their share of all points that the model lacks to a score of 1.
     """
 
@@ -47,13 +47,23 @@ def groups(judged: Judged, members: Sequence[tuple[str, np.ndarray]]) -> list[Gr
         scores = judged.scores[chosen]
         if len(scores):
             lost = float((1 - scores).sum()) / all_lost if all_lost else 0.0
-            found.append(Group(name, len(scores), float(scores.mean()), standard_error(scores), lost))
+            error = standard_error(scores, judged.neighbours[chosen])
+            found.append(Group(name, len(scores), float(scores.mean()), error, lost))
     return found
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of values (n,): sd / sqrt(n); NaN for fewer than two."""
-    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def standard_error(values: np.ndarray, neighbours: np.ndarray) -> float:
+    """Of the mean of values (n,), where neighbours are drawn together; NaN where all are neighbours.
+
+    What the bootstrap over mosaics (``inference.resampling``) tends to, in closed form (Cochran 1977, ratio estimator).
+
+    Args:
+        neighbours: (n,) of any type, as ``Judged.neighbours``.
+    """
+    groups, group = np.unique(neighbours, return_inverse=True)
+    if len(groups) < 2:
+        return math.nan
+    return float(np.linalg.norm(np.bincount(group, values - values.mean()))) / len(values)
 
 
 def by_coverage(judged: Judged) -> list[Group]:
@@ -133,7 +143,8 @@ class Calibration:
 
     Attributes:
         bins: a row a bin, in order: ``tiles``, how many; ``predicted``, their mean P(salt); ``observed``, the share of
-            them with salt; ``low`` and ``high``, Wilson's 95% interval of that share.
+            them with salt; ``low`` and ``high``, Wilson's 95% interval of that share, for as many tiles as would
+            scatter by themselves as these do beside their neighbours.
         error: mean over tiles of |predicted - observed|.
         brier: mean over tiles of (P(salt) - [has salt])²; 0 is best.
         base_brier: the same of an answer that gives every tile the overall share.
@@ -151,14 +162,23 @@ def calibration(judged: Judged) -> Calibration:
     bin_of = np.minimum((salt * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     means = {"tiles": ("salt", "size"), "predicted": ("salt", "mean"), "observed": ("truth", "mean")}
     bins = pd.DataFrame({"salt": salt, "truth": truth}).groupby(bin_of).agg(**means)
-    tiles, observed, z2 = bins["tiles"], bins["observed"], SIGMAS_95**2
+    observed, z2 = bins["observed"], SIGMAS_95**2
+    tiles = pd.Series({one: _independent(truth[bin_of == one], judged.neighbours[bin_of == one]) for one in bins.index})
     centre = (observed + z2 / (2 * tiles)) / (1 + z2 / tiles)
     half = SIGMAS_95 * np.sqrt(observed * (1 - observed) / tiles + z2 / (4 * tiles**2)) / (1 + z2 / tiles)
     bins["low"] = np.minimum(centre - half, observed)  # rounding may put a bound of 0 or 1 beyond the share itself
     bins["high"] = np.maximum(centre + half, observed)
     return Calibration(
         bins,
-        error=float(((bins["predicted"] - observed).abs() * tiles).sum() / len(salt)),
+        error=float(((bins["predicted"] - observed).abs() * bins["tiles"]).sum() / len(salt)),
         brier=float(((salt - truth) ** 2).mean()),
         base_brier=float(truth.mean() * (1 - truth.mean())),
     )
+
+
+def _independent(truth: np.ndarray, neighbours: np.ndarray) -> float:
+    """How many independent tiles say as much of a share as these (n,) bool: n, or fewer where neighbours are alike."""
+    share, error = truth.mean(), standard_error(truth.astype(np.float64), neighbours)
+    if not error > 0:  # all are alike, or all are neighbours
+        return float(len(np.unique(neighbours)))
+    return min(float(len(truth)), share * (1 - share) / error**2)

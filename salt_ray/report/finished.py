@@ -120,7 +120,7 @@ class FinishedRun:
         Raises:
             RunError: they do not score what ``scores.json`` says.
         """
-        judged = judge(self.prepared, list(self.models.values()), self.decisions)
+        judged = judge(self.prepared, list(self.models.values()), self.decisions, self.mosaics)
         if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
             raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
         return judged

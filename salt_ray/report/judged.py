@@ -13,6 +13,8 @@ import numpy as np
 from salt_ray.decision import FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles, mean_blocks
 from salt_ray.metric import tile_scores
+from salt_ray.mosaic.folds import whole_mosaics
+from salt_ray.mosaic.table import MosaicTable
 from salt_ray.survey.prepared import PreparedSurvey
 
 MASK_THRESHOLDS = np.arange(1, 20) / 20
@@ -25,6 +27,7 @@ class Judged:
 
     Attributes:
         tiles: (n,) int64, positions in the survey.
+        neighbours: (n,) int64: equal where tiles lie in one mosaic; errors of means count these, not tiles.
         truth, masks: (n, S, S) bool, the labels, and the predictions at the run's thresholds.
         scores: (n,) float64, of every tile.
         empty_scores: (n,) float64: what an empty mask scores on it.
@@ -35,6 +38,7 @@ class Judged:
     """
 
     tiles: np.ndarray
+    neighbours: np.ndarray
     truth: np.ndarray
     masks: np.ndarray
     scores: np.ndarray
@@ -54,8 +58,17 @@ class Judged:
         return self.truth.any(axis=(1, 2))
 
 
-def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decisions: FoldDecisions) -> Judged:
-    """Read the predictions of all labelled tiles that may judge, a block at a time."""
+def judge(
+    prepared: PreparedSurvey,
+    models: Sequence[ModelPrediction],
+    decisions: FoldDecisions,
+    mosaics: MosaicTable | None = None,
+) -> Judged:
+    """Read the predictions of all labelled tiles that may judge, a block at a time.
+
+    Args:
+        mosaics: None: it is not known which tiles are neighbours, and each counts by itself.
+    """
     tiles = judged_tiles(models, prepared.trainable)
     truth = np.asarray(prepared.survey.masks[tiles])
     masks, ungated = np.empty_like(truth), np.empty(len(tiles))
@@ -75,4 +88,5 @@ def judge(prepared: PreparedSurvey, models: Sequence[ModelPrediction], decisions
     # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.
     salt_curve = np.array([np.where(salt > np.float32(t), ungated, empty).mean() for t in SALT_THRESHOLDS])
     scores = tile_scores(truth, masks)
-    return Judged(tiles, truth, masks, scores, empty, salt, doubt, mask_sums / len(tiles), salt_curve)
+    neighbours = tiles if mosaics is None else whole_mosaics(prepared.survey.ids[tiles], mosaics)
+    return Judged(tiles, neighbours, truth, masks, scores, empty, salt, doubt, mask_sums / len(tiles), salt_curve)

@@ -70,9 +70,9 @@ def answer(finished: FinishedRun) -> Part:
         "folds": len(folds),
         "mean": statistics.fmean(folds),
         "sd": statistics.stdev(folds) if len(folds) > 1 else None,
-        "margin": findings.SIGMAS_95 * findings.standard_error(judged.scores),
+        "margin": findings.SIGMAS_95 * findings.standard_error(judged.scores, judged.neighbours),
         "gain": float(gains.mean()),
-        "gain_margin": findings.SIGMAS_95 * findings.standard_error(gains),
+        "gain_margin": findings.SIGMAS_95 * findings.standard_error(gains, judged.neighbours),
         "seeds": _over_seeds(finished),
         "caveats": _caveats(finished),
     }

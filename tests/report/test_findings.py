@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from salt_ray.inference.ensemble import decided_masks
+from salt_ray.inference.resampling import drawn_sums
 from salt_ray.metric import score, tile_scores
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report import findings
@@ -18,7 +20,7 @@ from salt_ray.survey.folds import FoldTable
 
 @pytest.fixture(scope="module")
 def judged(made_run: FinishedRun) -> Judged:
-    return judge(made_run.prepared, list(made_run.models.values()), made_run.decisions)
+    return judge(made_run.prepared, list(made_run.models.values()), made_run.decisions, made_run.mosaics)
 
 
 def with_scores(truth: np.ndarray, salt: np.ndarray, masks: np.ndarray | None = None) -> Judged:
@@ -26,7 +28,7 @@ def with_scores(truth: np.ndarray, salt: np.ndarray, masks: np.ndarray | None = 
     masks, nothing = truth if masks is None else masks, np.zeros(len(truth))
     scores = tile_scores(truth, masks)
     tiles = np.arange(len(truth))
-    return Judged(tiles, truth, masks, scores, nothing, salt.astype(np.float32), nothing, nothing, nothing)
+    return Judged(tiles, tiles, truth, masks, scores, nothing, salt.astype(np.float32), nothing, nothing, nothing)
 
 
 def test_a_tile_is_judged_by_models_that_never_saw_it_and_as_the_run_was_scored(
@@ -95,10 +97,30 @@ def test_groups_divide_all_tiles_and_all_points_lost(judged: Judged, made_run: F
         members = made_run.mosaics.ids[made_run.mosaics.mosaics == int(group.name.split()[1])]
         scores = [judged.scores[i] for i, tile in enumerate(judged.tiles) if survey.ids[tile] in members]
         assert group.tiles == len(scores) and group.score == pytest.approx(np.mean(scores))
-        if len(scores) > 1:
-            assert group.error == pytest.approx(np.std(scores, ddof=1) / math.sqrt(len(scores)))
-        else:
-            assert math.isnan(group.error)
+        assert math.isnan(group.error)  # a mosaic says nothing of how mosaics differ
+
+
+def test_errors_are_those_of_the_bootstrap_over_mosaics() -> None:
+    rng = np.random.default_rng(4)
+    neighbours = np.repeat(np.arange(150), rng.integers(1, 9, 150))
+    values = rng.normal(0, 0.2, 150)[neighbours] + rng.normal(0, 0.1, len(neighbours))
+    sums = np.column_stack([np.bincount(neighbours, values), np.bincount(neighbours)])
+    drawn = drawn_sums(sums, 4000, rng)
+    found = findings.standard_error(values, neighbours)
+    assert found == pytest.approx((drawn[:, 0] / drawn[:, 1]).std(), rel=0.05)
+    alone = findings.standard_error(values, np.arange(len(values)))
+    assert alone == pytest.approx(values.std() / math.sqrt(len(values))) and alone < 0.7 * found
+
+
+def test_neighbours_that_are_alike_say_less_of_a_share() -> None:
+    truth = np.zeros((40, 2, 2), bool)
+    truth[:8] = True
+    alone = with_scores(truth, np.full(40, 0.25))
+    fours = dataclasses.replace(alone, neighbours=np.arange(40) // 4)
+    wide, ten = findings.calibration(fours), with_scores(truth[::4], np.full(10, 0.25))
+    assert wide.bins["tiles"].tolist() == [40]
+    bounds = ["low", "high"]
+    assert wide.bins[bounds].iloc[0].tolist() == pytest.approx(findings.calibration(ten).bins[bounds].iloc[0].tolist())
 
 
 def test_depth_parts_follow_the_depth_and_need_all_of_them(judged: Judged, made_run: FinishedRun) -> None:
