@@ -75,9 +75,9 @@ def measure_on(device: torch.device) -> Iterator[dict]:
     rounds, epochs = (1, RUNS) if device.type == "cuda" else (RUNS, 1)  # there a round begins with a minute's compiling
     ours, other, peer = [], [], []
     for _ in range(rounds):
-        ours += _ours(task, data, device, epochs)
+        ours += seconds_of_epochs(task, data, device, epochs)
         peer += _peer(experiment, data, device, epochs)
-        other += _ours(other_task, data, device, epochs)
+        other += seconds_of_epochs(other_task, data, device, epochs)
     logits = Logits(torch.randn(24, 128, 128, device=device), torch.randn(24, device=device))
     truth = logits.mask_logits + torch.randn_like(logits.mask_logits) > 1
     loss, peers_loss = (loss_of(logits, truth, stage) for loss_of in (combined_loss, _plain_loss))
@@ -86,7 +86,7 @@ def measure_on(device: torch.device) -> Iterator[dict]:
     yield row(f"{name}, {'compiled' if compiling else 'not compiled'}", other, peer, "ms/tile", equal)
     yield from _parts(name, task, data, device)
     with mock.patch.object(loop, "samples_for", _OneBatch):
-        twin = _ours(task, data, device, len(ours))
+        twin = seconds_of_epochs(task, data, device, len(ours))
     yield row(f"{name}: against the same fed one batch", ours, twin, "ms/tile", equal=True)
 
 
@@ -179,7 +179,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _ours(task: FoldTask, data: TrainingTiles, device: torch.device, epochs: int) -> list[float]:
+def seconds_of_epochs(task: FoldTask, data: TrainingTiles, device: torch.device, epochs: int) -> list[float]:
     """Seconds per tile in so many epochs of the loop after the first one."""
     (stage,) = task.training.stages
     training, speeds = task.training.replace(stages=(stage.replace(epochs=1 + epochs),)), []
@@ -189,7 +189,7 @@ def _ours(task: FoldTask, data: TrainingTiles, device: torch.device, epochs: int
     return [1 / speed for speed in speeds[1:]]
 
 
-class _Tiles(Dataset):
+class TileDataset(Dataset):
     def __init__(self, experiment: Experiment, data: TrainingTiles, positions: np.ndarray) -> None:
         self.augmenter, self.data, self.positions = (
             Augmenter(experiment.augmentation, data.frame.crop_px),
@@ -223,7 +223,7 @@ def _peer(experiment: Experiment, data: TrainingTiles, device: torch.device, epo
     )
     training, _ = depth_folds(data.ids, np.arange(len(data.ids)), 2).split(0, data.ids)
     loader = DataLoader(
-        _Tiles(experiment, data, training),
+        TileDataset(experiment, data, training),
         stage.batch_size,
         shuffle=True,
         drop_last=True,
