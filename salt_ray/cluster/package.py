@@ -22,7 +22,7 @@ def is_checkout(project: Path) -> bool:
 
 
 def project_files(project: Path) -> dict[str, Path]:
-    """The code by its place in the package ("salt_ray/config.py"); of an installed project ``salt_ray`` alone."""
+    """The code by its place in the package ("salt_ray/section.py"); of an installed project ``salt_ray`` alone."""
     whole = is_checkout(project)
     found = [project / name for name in FILES if whole]
     for folder in FOLDERS if whole else FOLDERS[:1]:

@@ -37,7 +37,7 @@ def test_on_the_head_node_it_keeps_its_folder_and_its_python(
     command = Command.here(project, arguments)
     assert command.entrypoint.startswith(f"cd '{folder}' || exit 127; exec ")
     assert shlex.split(command.entrypoint)[-9:] == [sys.executable, str(project / "launch.py"), *arguments]
-    assert command.arguments == arguments and "salt_ray/config.py" in command.files
+    assert command.arguments == arguments and "salt_ray/section.py" in command.files
 
 
 def test_no_secret_travels_and_a_place_of_objects_does(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

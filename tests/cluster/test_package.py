@@ -17,7 +17,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_code_travels_and_nothing_else(project: Path) -> None:
     places = set(project_files(project))
-    assert {"launch.py", "salt_ray/config.py", "salt_ray/cluster/jobs.py", "experiments/random_folds.py"} <= places
+    assert {"launch.py", "salt_ray/section.py", "salt_ray/cluster/jobs.py", "experiments/random_folds.py"} <= places
     assert {place.partition("/")[0] for place in places} == {"launch.py", "salt_ray", "experiments"}
     assert not [place for place in places if "/." in place or "__pycache__" in place or place.endswith(".pyc")]
 
