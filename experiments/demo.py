@@ -2,8 +2,9 @@
 
 Hypothesis: ImageNet weights, AdamW and one cycle reach in minutes what small networks from random weights do not.
 Command:    python launch.py demo
-Cost:       COST
-Score:      SCORE
+Cost:       3.7 minutes on two CPU cores.
+Score:      0.736 ± 0.016 on the test truth (300 tiles, 3 seeds), 0.750 ± 0.012 out of fold (586), where "all empty" has
+            0.377 and from_scratch 0.657 ± 0.004; README.md beside this file.
 """
 
 from salt_ray.config import AdamW, Experiment, Folds, Labels, Network, OneCycle, Scse, Stage, Training
