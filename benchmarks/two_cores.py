@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
@@ -42,8 +43,8 @@ def measure() -> Iterator[dict]:
     sides = {"ours": [], "bf16": [], "fp32": []}
     for _ in range(RUNS):
         for side, seconds in sides.items():
-            with multiprocessing.get_context("spawn").Pool(1) as process:
-                seconds.append(process.apply(_side, (side,)))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                seconds.append(process.submit(_side, side).result())
     for precision in ("bf16", "fp32"):
         yield row(f"train, two_cores, plain loop in {precision}", sides["ours"], sides[precision], "ms/tile", equal)
 

@@ -39,7 +39,7 @@ LOVASZ = PIXELS.replace(
 def experiment() -> Experiment:
     return Experiment(
         name="two_cores",
-        precision="fp32",  # 52 ms a tile and step on two cores with AMX, bf16 58, compiled 49 in either; now 41
+        precision="fp32",  # bf16 is no faster for it on two cores with AMX, and compiling neither (LOG.md)
         network=Network(
             encoder="tf_efficientnet_lite2",
             normalise=True,
