@@ -99,17 +99,20 @@ class Run:
             RunError: it was drawn otherwise before; the survey has no sections; or no group is small enough.
         """
         survey, seed = self.survey, self.experiment.holdout_seed
+        varied = np.flatnonzero(~survey.constant[: survey.labelled])
+        too_small = RunError(f"no {wanted.kind} is as small as holdout={wanted} asks for: raise the share")
+        if not round(wanted.share * len(varied)):  # known before mosaics are assembled
+            raise too_small
         inputs = {"holdout": str(wanted), "seed": seed, "survey": survey.key}
         if wanted.kind == "mosaic":
             inputs["mosaics"] = self.mosaics.digest
         folder = Folder(self.directory.holdout, inputs)
         path = folder.path / "holdout.csv"
         if folder.done is None:
-            varied = np.flatnonzero(~survey.constant[: survey.labelled])
             ids, groups = survey.ids[varied], self._groups(wanted.kind, varied)
             chosen = drawn(groups, wanted.share, seed)
             if not chosen.any():
-                raise RunError(f"no {wanted.kind} is as small as holdout={wanted} asks for: raise the share")
+                raise too_small
             content = "\n".join(["id", *ids[chosen], ""])
             folder.open()
             write_atomically(path, content)

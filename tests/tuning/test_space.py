@@ -21,7 +21,7 @@ def with_space(tiny: Experiment, *parameters: Parameter) -> Experiment:
     return tiny.replace(tune=Tune(parameters=parameters))
 
 
-@pytest.mark.parametrize("name", ["tune", "tune_demo"])
+@pytest.mark.parametrize("name", ["tune", "tune_demo", "tune_ingredients"])
 def test_the_experiments_of_the_repository_can_be_searched(name: str) -> None:
     experiment = load_experiment(ROOT / "experiments" / f"{name}.py")
     space = Space(experiment)

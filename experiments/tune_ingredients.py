@@ -1,0 +1,40 @@
+"""A search over ingredients of training in a quarter of an hour on two CPU cores: around the demo's recipe.
+
+Hypothesis: the demo's own settings, the first trial, are near what twelve trials find; fold 1, which judges no trial,
+            says what the best of them is worth.
+Command:    python launch.py tune --data runs/demo/survey --experiment experiments/tune_ingredients.py
+            (the survey is the one that python launch.py demo makes)
+Cost:       reckoned: 12 trials of 8 epochs, two at once, and two more to confirm: 15 minutes on two CPU cores.
+Score:      not yet measured.
+"""
+
+from experiments.demo import experiment as parent
+from experiments.tune import STAGES
+from salt_ray.config import Choice, Experiment, FloatRange, Tune
+
+
+def experiment() -> Experiment:
+    return parent().replace(
+        name="tune_ingredients",
+        tune=Tune(
+            parameters=(
+                FloatRange(name="lr", fields=(f"{STAGES}.lr",), low=0.0005, high=0.005, log=True),
+                FloatRange(name="lovasz_weight", fields=(f"{STAGES}.lovasz_weight",), low=0.1, high=1.0),
+                FloatRange(name="bce_weight", fields=(f"{STAGES}.bce_weight",), low=0.02, high=0.5, log=True),
+                Choice(name="lovasz", fields=(f"{STAGES}.lovasz",), values=("hinge", "symmetric")),
+                Choice(name="average", fields=(f"{STAGES}.average",), values=(0.0, 0.9, 0.98)),
+                FloatRange(
+                    name="weight_decay",
+                    fields=(f"{STAGES}.optimizer.weight_decay",),
+                    low=0.001,
+                    high=0.1,
+                    log=True,
+                ),
+            ),
+            trials=12,
+            startup_trials=5,
+            grace_epochs=4,
+            reduction_factor=2,
+            confirm=1,
+        ),
+    )
