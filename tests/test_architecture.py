@@ -30,6 +30,7 @@ CORE = {
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"config", "errors", "storage"},
+    "volume": {"errors", "survey"},
     "model": {"config", "errors", "storage", "torchvision_schemas"},
     "training": {"artifacts", "compatibility", "config", "decision", "errors", "metric", "storage", "survey", "model"},
     "inference": {"artifacts", "config", "decision", "errors", "metric", "storage", "survey", "model", "training"},
@@ -51,7 +52,8 @@ ALLOWED = {
     "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
     "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning"},
-    "cli": CORE | {"api", "cluster", "experiment_file", "home", "interruption", "pipeline", "report", "streams"},
+    "cli": CORE
+    | {"api", "cluster", "experiment_file", "home", "interruption", "pipeline", "report", "streams", "volume"},
     "__main__": {"cli"},
     "artifacts": {"compatibility", "errors", "lease", "object_store", "storage"},
     "compatibility": {"config", "decision"},

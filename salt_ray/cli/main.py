@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from salt_ray.cli import benchmarks, results, steps, surveys
+from salt_ray.cli import benchmarks, results, steps, surveys, volumes
 from salt_ray.errors import Interrupted, SaltRayError, incurable, refusal
 from salt_ray.home import provide_home
 from salt_ray.interruption import Interruption
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for _group in (surveys, steps, results, benchmarks):
+for _group in (surveys, steps, results, volumes, benchmarks):
     app.add_typer(_group.commands)
 
 

@@ -1,0 +1,286 @@
+"""Which place of a survey a trace has: a line, or a grid of inlines and crosslines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from salt_ray.volume.headers import Field
+from salt_ray.volume.options import Reading
+
+#: Bytes that number inlines and crosslines in files which do not use 189 and 193: SEG-Y rev 0 has no place for them.
+PAIRS = ((9, 21), (9, 13), (9, 25), (17, 21), (5, 21), (13, 21), (181, 185), (221, 225), (213, 217), (233, 237))
+#: Where a line's traces are numbered: crossline, CDP, shot.
+LINE_NUMBERS = (Field.CROSSLINE, Field.CDP, Field.SHOT)
+STANDARD = (Field.INLINE, Field.CROSSLINE)
+NUMBERS = (*sorted(set(chain(STANDARD, LINE_NUMBERS, *PAIRS))),)
+
+#: Traces that are read to see whether those without a place of their own are dead.
+_MOST_READ = 1000
+#: A grid may have so many places for each trace; more comes from a number that is wrong.
+_MOST_PLACES = 50
+#: A line's neighbours are this much closer than the ends of a volume's lines.
+_JUMP = 20
+_DEAD_CODE = 2  # of the trace identification, bytes 29-30
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Numbers first, first + step, …; ``step`` is positive."""
+
+    first: int
+    step: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        return self.first + (self.count - 1) * self.step
+
+    def __str__(self) -> str:
+        step = f" in steps of {self.step}" if self.step > 1 and self.count > 1 else ""
+        return f"{self.first} to {self.last}{step}" if self.count > 1 else str(self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Places of traces.
+
+    Attributes:
+        inlines, crosslines: their numbers; a line has one inline, and its traces are the crosslines.
+        inline_byte, crossline_byte: where headers say them; None: nowhere, the order of the file counts.
+        traces: int64 (inlines, crosslines), the number of the trace in the file, from 0; -1 where there is none. Rows
+            and columns go up with the numbers, whatever the order of the file.
+        unplaced: int64 (n,), dead traces that share their numbers with others.
+        is_line: a 2D line, which has no crossline direction.
+    """
+
+    inlines: Numbering
+    crosslines: Numbering
+    inline_byte: int | None
+    crossline_byte: int | None
+    traces: np.ndarray
+    unplaced: np.ndarray
+    is_line: bool
+
+    @property
+    def live(self) -> np.ndarray:
+        """Bool (inlines, crosslines): there is a trace, dead or not."""
+        return self.traces >= 0
+
+    @property
+    def missing(self) -> int:
+        """Places without a trace."""
+        return int(np.count_nonzero(self.traces < 0))
+
+    @property
+    def order(self) -> str:
+        """How the traces of a grid are sorted in the file: along inlines, along crosslines, or neither."""
+        along_inlines, along_crosslines = self._in_file_order()
+        if np.count_nonzero(np.diff(along_inlines)) == self.inlines.count - 1:
+            return "inline"
+        return "crossline" if np.count_nonzero(np.diff(along_crosslines)) == self.crosslines.count - 1 else "none"
+
+    @property
+    def reversed(self) -> list[str]:
+        """Which numbers go down in the file's order."""
+        names = ("inlines", "crosslines")
+        steps = [np.diff(numbers) for numbers in self._in_file_order()]
+        first = [step[np.flatnonzero(step)[0]] if step.any() else 0 for step in steps]
+        return [name for name, step in zip(names, first, strict=True) if step < 0]
+
+    def _in_file_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the traces that have a place, in the order of the file."""
+        rows, columns = np.nonzero(self.live)
+        order = np.argsort(self.traces[rows, columns])
+        return rows[order], columns[order]
+
+
+class Unclear(Exception):
+    """Headers do not say where traces are: what they say instead, and what settles it."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+
+def find_geometry(headers: np.ndarray, reading: Reading, dead: Callable[[np.ndarray], np.ndarray]) -> Geometry:
+    """The places of all traces.
+
+    Args:
+        headers: structured (traces,), fields named by their first bytes, with those of ``NUMBERS`` and 29, 37, 73, 77,
+            181 and 185, and those that ``reading`` names.
+        reading: what somebody has said about the file.
+        dead: says of trace numbers, int64 (n,), whether all samples of each are 0, bool (n,).
+
+    Raises:
+        Unclear: see there.
+    """
+    live = headers["29"] != _DEAD_CODE
+    if not live.any():
+        live[:] = True
+    if reading.line:
+        return _line(headers, live, reading.crossline_byte)
+    pair = (reading.inline_byte or Field.INLINE, reading.crossline_byte or Field.CROSSLINE)
+    keys = _keys(headers, pair)
+    shared = live & ~_once(keys, live)
+    if 0 < np.count_nonzero(shared) <= _MOST_READ:
+        where = np.flatnonzero(shared)
+        live[where[dead(where)]] = False
+        shared = live & ~_once(keys, live)
+    constant = [bool((headers[str(byte)][live] == headers[str(byte)][live][0]).all()) for byte in pair]
+    if all(constant) and np.count_nonzero(live) > 1:
+        return _unnumbered(headers, live, pair, named=reading.inline_byte is not None)
+    if shared.any():
+        _refuse_prestack(headers, live, keys, "line numbers")
+        raise Unclear(_shared_sentence(headers, shared, keys, pair), _pairs_sentence(headers, live))
+    if any(constant) or _diagonal(headers, live, pair):
+        return _line(headers, live, pair[1] if constant[0] or not constant[1] else pair[0])
+    return _grid(headers, live, pair)
+
+
+def _keys(headers: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+    """One integer for each pair of numbers."""
+    first, second = (headers[str(byte)].astype(np.int64) for byte in pair)
+    return first << 32 | second & 0xFFFFFFFF
+
+
+def _once(keys: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """Which traces have a key that no other live one has."""
+    _, inverse, counts = np.unique(keys[live], return_inverse=True, return_counts=True)
+    once = np.zeros(len(keys), bool)
+    once[live] = counts[inverse] == 1
+    return once
+
+
+def _diagonal(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int]) -> bool:
+    """Whether no inline and no crossline has two traces: a line, numbered twice."""
+    return all(len(np.unique(headers[str(byte)][live])) == np.count_nonzero(live) for byte in pair)
+
+
+def _grid(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int]) -> Geometry:
+    numbers = [headers[str(byte)][live].astype(np.int64) for byte in pair]
+    inlines, crosslines = (_numbering(values) for values in numbers)
+    places, present = inlines.count * crosslines.count, np.count_nonzero(live)
+    if places > _MOST_PLACES * present:
+        raise Unclear(
+            f"bytes {pair[0]} and {pair[1]} number {inlines.count:,} inlines ({inlines}) and {crosslines.count:,} "
+            f"crosslines ({crosslines}) for {present:,} traces",
+            "name other bytes with --inline-byte and --crossline-byte, or say that it is a 2D line with --line",
+        )
+    traces = np.full((inlines.count, crosslines.count), -1, np.int64)
+    rows, columns = (
+        (values - axis.first) // axis.step for values, axis in zip(numbers, (inlines, crosslines), strict=True)
+    )
+    traces[rows, columns] = np.flatnonzero(live)
+    # A dead trace keeps its place where nobody else has it.
+    others, keys = np.flatnonzero(~live), _keys(headers, pair)
+    rows, row_rest = np.divmod(headers[str(pair[0])][others].astype(np.int64) - inlines.first, inlines.step)
+    columns, column_rest = np.divmod(headers[str(pair[1])][others].astype(np.int64) - crosslines.first, crosslines.step)
+    own = _once(keys, np.ones_like(live))[others] & (row_rest == 0) & (column_rest == 0)
+    own &= (rows >= 0) & (rows < inlines.count) & (columns >= 0) & (columns < crosslines.count)
+    traces[rows[own], columns[own]] = others[own]
+    return Geometry(inlines, crosslines, *pair, traces, others[~own], is_line=False)
+
+
+def _numbering(values: np.ndarray) -> Numbering:
+    distinct = np.unique(values)
+    step = int(np.gcd.reduce(np.diff(distinct))) if len(distinct) > 1 else 1
+    return Numbering(int(distinct[0]), step, int(distinct[-1] - distinct[0]) // step + 1)
+
+
+def _line(headers: np.ndarray, live: np.ndarray, byte: int | None) -> Geometry:
+    """Traces side by side, by the numbers at ``byte``, else by the first that number each once, else as in the file."""
+    present = np.count_nonzero(live)
+    for place in LINE_NUMBERS if byte is None else (byte,):
+        values = headers[str(place)].astype(np.int64)
+        axis = _numbering(values[live])
+        once = bool(_once(values, live)[live].all())
+        if byte is not None and not once:
+            raise Unclear(f"bytes {byte} do not number each of its traces once", "name others with --crossline-byte")
+        if once and 1 < axis.count <= (2 if byte is None else _MOST_PLACES) * present:
+            traces = np.full((1, axis.count), -1, np.int64)
+            inside = (values >= axis.first) & (values <= axis.last) & ((values - axis.first) % axis.step == 0)
+            placed = live | (inside & _once(values, np.ones_like(live)))  # a dead trace whose number is its own
+            traces[0, (values[placed] - axis.first) // axis.step] = np.flatnonzero(placed)
+            return Geometry(Numbering(1, 1, 1), axis, None, place, traces, np.flatnonzero(~placed), is_line=True)
+    everyone = np.arange(len(headers))
+    nobody = np.empty(0, np.int64)
+    return Geometry(Numbering(1, 1, 1), Numbering(1, 1, len(headers)), None, None, everyone[None], nobody, is_line=True)
+
+
+def _unnumbered(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int], named: bool) -> Geometry:
+    """The standard's bytes say nothing: a 2D line, unless something speaks for a volume or for gathers."""
+    what = f"bytes {pair[0]} and {pair[1]} are the same in all traces"
+    if named:
+        raise Unclear(what, _pairs_sentence(headers, live))
+    for place in (Field.CDP, Field.RECORD):
+        values = headers[str(place)]
+        if not _once(values.astype(np.int64), live)[live].all() and len(np.unique(values[live])) > 1:
+            _refuse_prestack(headers, live, values.astype(np.int64), "CDP or record")
+    if list(_whole_pairs(headers, live)):
+        raise Unclear(what, _pairs_sentence(headers, live))
+    line = _line(headers, live, None)
+    x, y = coordinates(headers, line.traces[line.traces >= 0])
+    steps = np.hypot(np.diff(x), np.diff(y))
+    moved = steps[steps > 0]
+    jumps = np.count_nonzero(steps > _JUMP * np.median(moved)) if len(moved) else 0
+    if jumps > 1:
+        raise Unclear(
+            f"{what}, and its coordinates jump {jumps:,} times as from line to line",
+            "say which bytes number lines with --inline-byte and --crossline-byte, or that it is a 2D line with --line",
+        )
+    return line
+
+
+def coordinates(headers: np.ndarray, traces: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """X and Y of traces, float64, as stored, without the scalar: bytes 181 and 185, or 73 and 77 where these are 0."""
+    places = (Field.CDP_X, Field.CDP_Y)
+    if not any(headers[str(place)].any() for place in places):
+        places = (Field.SOURCE_X, Field.SOURCE_Y)
+    x, y = (headers[str(place)][traces].astype(np.float64) for place in places)
+    return x, y
+
+
+def _refuse_prestack(headers: np.ndarray, live: np.ndarray, keys: np.ndarray, place: str) -> None:
+    """Raise where traces of one place differ in their offsets."""
+    offsets = headers["37"][live].astype(np.int64)
+    places = len(np.unique(keys[live]))
+    if len(np.unique(offsets)) > 1 and len(np.unique(np.stack([keys[live], offsets]), axis=1)[0]) > places:
+        raise Unclear(
+            f"is pre-stack: {np.count_nonzero(live):,} traces at {places:,} places ({place}), with "
+            f"{len(np.unique(offsets)):,} offsets (bytes 37-40)",
+            "stack it first: one trace at each place is read",
+        )
+
+
+def _shared_sentence(headers: np.ndarray, shared: np.ndarray, keys: np.ndarray, pair: tuple[int, int]) -> str:
+    where = np.flatnonzero(shared)
+    twin = where[1:][keys[where[1:]] == keys[where[0]]][0]
+    numbers = [int(headers[str(byte)][where[0]]) for byte in pair]
+    return (
+        f"{len(where):,} of {len(headers):,} traces share their numbers at bytes {pair[0]} and {pair[1]} with another "
+        f"(first: traces {where[0] + 1:,} and {twin + 1:,}, inline {numbers[0]}, crossline {numbers[1]})"
+    )
+
+
+def _whole_pairs(headers: np.ndarray, live: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs that number each live trace once, where neither number does so alone."""
+    present = np.count_nonzero(live)
+    for pair in PAIRS:
+        alone = [len(np.unique(headers[str(byte)][live])) for byte in pair]
+        if max(alone) < present and min(alone) > 1 and _once(_keys(headers, pair), live)[live].all():
+            yield pair
+
+
+def _pairs_sentence(headers: np.ndarray, live: np.ndarray) -> str:
+    """The remedy, with how many traces other pairs of bytes number once."""
+    counts = {pair: int(np.count_nonzero(_once(_keys(headers, pair), live))) for pair in PAIRS}
+    best = sorted((pair for pair in PAIRS if counts[pair]), key=lambda pair: -counts[pair])
+    told = ", ".join(f"{a}/{b} {counts[a, b]:,}" for a, b in best[:6]) or "none"
+    return (
+        "name the bytes with --inline-byte and --crossline-byte, say with --line that it is a 2D line, or use a file "
+        f"with each place once; of {np.count_nonzero(live):,} traces, pairs of bytes number once: {told}"
+    )

@@ -1,0 +1,96 @@
+"""SEG-Y's text header, binary header and trace headers: where a field is, and what it holds. Judged elsewhere.
+
+Places are counted as in the standard (SEG-Y revision 2.1, SEG Technical Standards Committee, 2023): from 1, those of
+the binary header from byte 3201 of the file on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
+HEADER_BYTES = TEXT_BYTES + BINARY_BYTES
+#: Fields of a trace header that are not 32-bit integers.
+_SHORT = {29: "i2", 71: "i2", 89: "i2", 109: "i2", 115: "u2", 117: "i2", 215: "i2"}
+
+
+class Field:
+    """First bytes of the fields of a trace header that are looked at."""
+
+    RECORD, CHANNEL, SHOT, CDP, KIND, OFFSET = 9, 13, 17, 21, 29, 37
+    COORDINATE_SCALAR, SOURCE_X, SOURCE_Y, COORDINATE_UNIT = 71, 73, 77, 89
+    DELAY, SAMPLES, INTERVAL, CDP_X, CDP_Y, INLINE, CROSSLINE, TIME_SCALAR = 109, 115, 117, 181, 185, 189, 193, 215
+
+
+def trace_fields(places: tuple[int, ...], order: str) -> np.dtype:
+    """The structured type of a trace header in which a field's name is its first byte, as text."""
+    kinds = [np.dtype(_SHORT.get(place, "i4")).newbyteorder(order) for place in places]
+    names, offsets = [str(place) for place in places], [place - 1 for place in places]
+    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": TRACE_HEADER_BYTES})
+
+
+@dataclass(frozen=True)
+class BinaryHeader:
+    """The 400 bytes from 3201 on, in one byte order.
+
+    Attributes:
+        raw: the bytes.
+        order: numpy's character of it, '>' or '<'.
+    """
+
+    raw: bytes
+    order: str
+
+    def number(self, place: int, kind: str = "i2") -> int | float:
+        """The number that begins at a byte of the file; ``kind`` as numpy names it."""
+        return np.frombuffer(self.raw, np.dtype(kind).newbyteorder(self.order), 1, place - TEXT_BYTES - 1)[0].item()
+
+    @property
+    def code(self) -> int:
+        """Of the sample format."""
+        return self.number(3225)
+
+    @property
+    def second_revision(self) -> bool:
+        """Whether the bytes say revision 2: 2 in the first, or 200 in both. Text stands there too ("00" is 0x3030)."""
+        return self.raw[300] == 2 or self.number(3501) == 200
+
+    @property
+    def samples(self) -> int:
+        """Of a trace."""
+        extended = self.number(3269, "u4") if self.second_revision else 0
+        return extended or self.number(3221, "u2")
+
+    @property
+    def interval(self) -> float:
+        """Between samples, in microseconds, or thousandths of the unit of depth; what is said, 0 or negative too."""
+        extended = self.number(3273, "f8") if self.second_revision else 0.0
+        return extended if np.isfinite(extended) and extended > 0 else float(self.number(3217))
+
+    @property
+    def extended_texts(self) -> int:
+        """How many blocks of 3,200 bytes stand before the traces; negative: as many as it takes."""
+        return self.number(3505)
+
+    @property
+    def more_trace_headers(self) -> int:
+        """How many further headers of 240 bytes a trace has (revision 2)."""
+        return self.number(3507, "i4") if self.second_revision else 0
+
+
+def decoded_text(raw: bytes) -> tuple[str, list[str]]:
+    """A text header for showing.
+
+    Returns:
+        Its encoding (EBCDIC, ASCII or blank) and its lines that are not empty, without what a terminal would obey.
+    """
+    letters = raw.replace(b"\0", b"").replace(b"\x40", b"").replace(b" ", b"")
+    if not letters:
+        return "blank", []
+    readings = {"EBCDIC": raw.decode("cp037"), "ASCII": raw.decode("latin-1")}
+    encoding = max(readings, key=lambda name: sum(c.isascii() and (c.isalnum() or c == " ") for c in readings[name]))
+    text = "".join(c if c.isprintable() else " " for c in readings[encoding])
+    rows = (text[at : at + 80].rstrip() for at in range(0, len(text), 80))
+    return encoding, [row for row in rows if row.strip()]
