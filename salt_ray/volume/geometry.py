@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -24,6 +24,7 @@ _MOST_READ = 1000
 _MOST_PLACES = 50
 #: A line's neighbours are this much closer than the ends of a volume's lines.
 _JUMP = 20
+Headers = Mapping[str, np.ndarray]
 _DEAD_CODE = 2  # of the trace identification, bytes 29-30
 
 
@@ -106,12 +107,12 @@ class Unclear(Exception):
         self.what, self.remedy = what, remedy
 
 
-def find_geometry(headers: np.ndarray, reading: Reading, dead: Callable[[np.ndarray], np.ndarray]) -> Geometry:
+def find_geometry(headers: Headers, reading: Reading, dead: Callable[[np.ndarray], np.ndarray]) -> Geometry:
     """The places of all traces.
 
     Args:
-        headers: structured (traces,), fields named by their first bytes, with those of ``NUMBERS`` and 29, 37, 73, 77,
-            181 and 185, and those that ``reading`` names.
+        headers: fields of all traces by their first bytes: those of ``NUMBERS``, 29, 37, 73, 77, 181 and 185, and those
+            that ``reading`` names.
         reading: what somebody has said about the file.
         dead: says of trace numbers, int64 (n,), whether all samples of each are 0, bool (n,).
 
@@ -137,11 +138,11 @@ def find_geometry(headers: np.ndarray, reading: Reading, dead: Callable[[np.ndar
         _refuse_prestack(headers, live, keys, "line numbers")
         raise Unclear(_shared_sentence(headers, shared, keys, pair), _pairs_sentence(headers, live))
     if any(constant) or _diagonal(headers, live, pair):
-        return _line(headers, live, pair[1] if constant[0] or not constant[1] else pair[0])
+        return _straight(headers, _line(headers, live, pair[1] if constant[0] or not constant[1] else pair[0]))
     return _grid(headers, live, pair)
 
 
-def _keys(headers: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+def _keys(headers: Headers, pair: tuple[int, int]) -> np.ndarray:
     """One integer for each pair of numbers."""
     first, second = (headers[str(byte)].astype(np.int64) for byte in pair)
     return first << 32 | second & 0xFFFFFFFF
@@ -155,12 +156,12 @@ def _once(keys: np.ndarray, live: np.ndarray) -> np.ndarray:
     return once
 
 
-def _diagonal(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int]) -> bool:
+def _diagonal(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> bool:
     """Whether no inline and no crossline has two traces: a line, numbered twice."""
     return all(len(np.unique(headers[str(byte)][live])) == np.count_nonzero(live) for byte in pair)
 
 
-def _grid(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int]) -> Geometry:
+def _grid(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> Geometry:
     numbers = [headers[str(byte)][live].astype(np.int64) for byte in pair]
     inlines, crosslines = (_numbering(values) for values in numbers)
     places, present = inlines.count * crosslines.count, np.count_nonzero(live)
@@ -191,7 +192,7 @@ def _numbering(values: np.ndarray) -> Numbering:
     return Numbering(int(distinct[0]), step, int(distinct[-1] - distinct[0]) // step + 1)
 
 
-def _line(headers: np.ndarray, live: np.ndarray, byte: int | None) -> Geometry:
+def _line(headers: Headers, live: np.ndarray, byte: int | None) -> Geometry:
     """Traces side by side, by the numbers at ``byte``, else by the first that number each once, else as in the file."""
     present = np.count_nonzero(live)
     for place in LINE_NUMBERS if byte is None else (byte,):
@@ -206,12 +207,12 @@ def _line(headers: np.ndarray, live: np.ndarray, byte: int | None) -> Geometry:
             placed = live | (inside & _once(values, np.ones_like(live)))  # a dead trace whose number is its own
             traces[0, (values[placed] - axis.first) // axis.step] = np.flatnonzero(placed)
             return Geometry(Numbering(1, 1, 1), axis, None, place, traces, np.flatnonzero(~placed), is_line=True)
-    everyone = np.arange(len(headers))
+    everyone = np.arange(len(live))
     nobody = np.empty(0, np.int64)
-    return Geometry(Numbering(1, 1, 1), Numbering(1, 1, len(headers)), None, None, everyone[None], nobody, is_line=True)
+    return Geometry(Numbering(1, 1, 1), Numbering(1, 1, len(live)), None, None, everyone[None], nobody, is_line=True)
 
 
-def _unnumbered(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int], named: bool) -> Geometry:
+def _unnumbered(headers: Headers, live: np.ndarray, pair: tuple[int, int], named: bool) -> Geometry:
     """The standard's bytes say nothing: a 2D line, unless something speaks for a volume or for gathers."""
     what = f"bytes {pair[0]} and {pair[1]} are the same in all traces"
     if named:
@@ -222,20 +223,24 @@ def _unnumbered(headers: np.ndarray, live: np.ndarray, pair: tuple[int, int], na
             _refuse_prestack(headers, live, values.astype(np.int64), "CDP or record")
     if list(_whole_pairs(headers, live)):
         raise Unclear(what, _pairs_sentence(headers, live))
-    line = _line(headers, live, None)
+    return _straight(headers, _line(headers, live, None))
+
+
+def _straight(headers: Headers, line: Geometry) -> Geometry:
+    """The line, unless its coordinates go back and forth."""
     x, y = coordinates(headers, line.traces[line.traces >= 0])
     steps = np.hypot(np.diff(x), np.diff(y))
     moved = steps[steps > 0]
     jumps = np.count_nonzero(steps > _JUMP * np.median(moved)) if len(moved) else 0
     if jumps > 1:
         raise Unclear(
-            f"{what}, and its coordinates jump {jumps:,} times as from line to line",
+            f"is numbered as a 2D line, and its coordinates jump {jumps:,} times as from line to line of a volume",
             "say which bytes number lines with --inline-byte and --crossline-byte, or that it is a 2D line with --line",
         )
     return line
 
 
-def coordinates(headers: np.ndarray, traces: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(headers: Headers, traces: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
     """X and Y of traces, float64, as stored, without the scalar: bytes 181 and 185, or 73 and 77 where these are 0."""
     places = (Field.CDP_X, Field.CDP_Y)
     if not any(headers[str(place)].any() for place in places):
@@ -244,7 +249,7 @@ def coordinates(headers: np.ndarray, traces: np.ndarray | slice = slice(None)) -
     return x, y
 
 
-def _refuse_prestack(headers: np.ndarray, live: np.ndarray, keys: np.ndarray, place: str) -> None:
+def _refuse_prestack(headers: Headers, live: np.ndarray, keys: np.ndarray, place: str) -> None:
     """Raise where traces of one place differ in their offsets."""
     offsets = headers["37"][live].astype(np.int64)
     places = len(np.unique(keys[live]))
@@ -256,17 +261,17 @@ def _refuse_prestack(headers: np.ndarray, live: np.ndarray, keys: np.ndarray, pl
         )
 
 
-def _shared_sentence(headers: np.ndarray, shared: np.ndarray, keys: np.ndarray, pair: tuple[int, int]) -> str:
+def _shared_sentence(headers: Headers, shared: np.ndarray, keys: np.ndarray, pair: tuple[int, int]) -> str:
     where = np.flatnonzero(shared)
     twin = where[1:][keys[where[1:]] == keys[where[0]]][0]
     numbers = [int(headers[str(byte)][where[0]]) for byte in pair]
     return (
-        f"{len(where):,} of {len(headers):,} traces share their numbers at bytes {pair[0]} and {pair[1]} with another "
+        f"{len(where):,} of {len(shared):,} traces share their numbers at bytes {pair[0]} and {pair[1]} with another "
         f"(first: traces {where[0] + 1:,} and {twin + 1:,}, inline {numbers[0]}, crossline {numbers[1]})"
     )
 
 
-def _whole_pairs(headers: np.ndarray, live: np.ndarray) -> Iterator[tuple[int, int]]:
+def _whole_pairs(headers: Headers, live: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs that number each live trace once, where neither number does so alone."""
     present = np.count_nonzero(live)
     for pair in PAIRS:
@@ -275,7 +280,7 @@ def _whole_pairs(headers: np.ndarray, live: np.ndarray) -> Iterator[tuple[int, i
             yield pair
 
 
-def _pairs_sentence(headers: np.ndarray, live: np.ndarray) -> str:
+def _pairs_sentence(headers: Headers, live: np.ndarray) -> str:
     """The remedy, with how many traces other pairs of bytes number once."""
     counts = {pair: int(np.count_nonzero(_once(_keys(headers, pair), live))) for pair in PAIRS}
     best = sorted((pair for pair in PAIRS if counts[pair]), key=lambda pair: -counts[pair])

@@ -54,8 +54,8 @@ class BinaryHeader:
 
     @property
     def second_revision(self) -> bool:
-        """Whether the bytes say revision 2: 2 in the first, or 200 in both. Text stands there too ("00" is 0x3030)."""
-        return self.raw[300] == 2 or self.number(3501) == 200
+        """Whether the bytes say revision 2: 2 in the first, or both 200. Text stands there too ("00" is 0x3030)."""
+        return self.raw[300] == 2 or self.number(3501) in (200, 0x200)
 
     @property
     def samples(self) -> int:

@@ -15,4 +15,4 @@ class VolumeError(SurveyError):
 
 def options_in(problem: Problem) -> list[str]:
     """The options that settle a problem, as its remedy names them; none where another file is needed."""
-    return re.findall(r"--[a-z-]+", problem.remedy)
+    return list(dict.fromkeys(re.findall(r"--[a-z-]+", problem.remedy)))

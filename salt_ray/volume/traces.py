@@ -62,7 +62,7 @@ class Traces:
             file.seek(self.first_byte + first * self.trace_bytes)
             records = np.fromfile(file, record, last - first)
         if len(records) < last - first:
-            raise VolumeError([Problem(str(self.path), "has become shorter while it was read", "restore the file")])
+            raise self._shrunk()
         return records["samples"]
 
     def read(self, first: int, last: int) -> np.ndarray:
@@ -90,7 +90,7 @@ class Traces:
                 values[~finite] = 0
             yield Block(first, values, ~values.any(1))
 
-    def headers(self, fields: np.dtype, at_once: int = 4096) -> np.ndarray:
+    def headers(self, fields: np.dtype, at_once: int = 4096) -> dict[str, np.ndarray]:
         """Fields of every trace's header, in the machine's byte order.
 
         Args:
@@ -98,20 +98,29 @@ class Traces:
             at_once: headers that are held as a whole.
 
         Returns:
-            A structured array (count,) of these fields alone.
+            By name an array (count,), to be read only. One that is the same in all traces takes no memory for each.
         """
-        packed = np.dtype([(name, fields[name].newbyteorder("=")) for name in fields.names])
-        found = np.empty(self.count, packed)
+        same: dict[str, np.ndarray] = {}
+        varied: dict[str, np.ndarray] = {}
         with open(self.path, "rb", buffering=0) as file:
             for first in range(0, self.count, at_once):
-                places = range(first, min(first + at_once, self.count))
-                raw = b"".join(
-                    os.pread(file.fileno(), self.header_bytes, self.first_byte + i * self.trace_bytes) for i in places
-                )
+                last = min(first + at_once, self.count)
+                starts = (self.first_byte + trace * self.trace_bytes for trace in range(first, last))
+                raw = b"".join(os.pread(file.fileno(), self.header_bytes, at) for at in starts)
+                if len(raw) < (last - first) * self.header_bytes:
+                    raise self._shrunk()
                 part = np.frombuffer(raw, fields)
                 for name in fields.names:
-                    found[name][first : first + len(part)] = part[name]
-        return found
+                    numbers = part[name].astype(fields[name].newbyteorder("="))
+                    constant = same.setdefault(name, numbers[0])
+                    if name not in varied and (numbers != constant).any():
+                        varied[name] = np.full(self.count, constant)
+                    if name in varied:
+                        varied[name][first:last] = numbers
+        return {name: varied.get(name, np.broadcast_to(same[name], self.count)) for name in fields.names}
+
+    def _shrunk(self) -> VolumeError:
+        return VolumeError([Problem(str(self.path), "has become shorter while it was read", "restore the file")])
 
     def sampled(self, most: int = 1000, most_bytes: int = BLOCK_BYTES) -> np.ndarray:
         """Numbers of up to ``most`` traces, spread evenly over the file, which together take up to ``most_bytes``."""
