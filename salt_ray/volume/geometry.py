@@ -129,11 +129,13 @@ def find_geometry(headers: Headers, reading: Reading, dead: Callable[[np.ndarray
     shared = live & ~_once(keys, live)
     if 0 < np.count_nonzero(shared) <= _MOST_READ:
         where = np.flatnonzero(shared)
-        live[where[dead(where)]] = False
-        shared = live & ~_once(keys, live)
+        where = where[dead(where)]
+        if len(where) < np.count_nonzero(live):
+            live[where] = False
+            shared = live & ~_once(keys, live)
     constant = [bool((headers[str(byte)][live] == headers[str(byte)][live][0]).all()) for byte in pair]
     if all(constant) and np.count_nonzero(live) > 1:
-        return _unnumbered(headers, live, pair, named=reading.inline_byte is not None)
+        return _unnumbered(headers, live, pair, named=pair != STANDARD)
     if shared.any():
         _refuse_prestack(headers, live, keys, "line numbers")
         raise Unclear(_shared_sentence(headers, shared, keys, pair), _pairs_sentence(headers, live))
@@ -201,7 +203,10 @@ def _line(headers: Headers, live: np.ndarray, byte: int | None) -> Geometry:
         once = bool(_once(values, live)[live].all())
         if byte is not None and not once:
             raise Unclear(f"bytes {byte} do not number each of its traces once", "name others with --crossline-byte")
-        if once and 1 < axis.count <= (2 if byte is None else _MOST_PLACES) * present:
+        if byte is not None and axis.count > _MOST_PLACES * present:
+            what = f"bytes {byte} number {present:,} traces from {axis.first} to {axis.last}"
+            raise Unclear(what, "name others with --crossline-byte")
+        if once and axis.count > 1 and (byte is not None or axis.count <= 2 * present):
             traces = np.full((1, axis.count), -1, np.int64)
             inside = (values >= axis.first) & (values <= axis.last) & ((values - axis.first) % axis.step == 0)
             placed = live | (inside & _once(values, np.ones_like(live)))  # a dead trace whose number is its own
@@ -229,6 +234,7 @@ def _unnumbered(headers: Headers, live: np.ndarray, pair: tuple[int, int], named
 def _straight(headers: Headers, line: Geometry) -> Geometry:
     """The line, unless its coordinates go back and forth."""
     x, y = coordinates(headers, line.traces[line.traces >= 0])
+    x, y = (axis[(x != 0) | (y != 0)] for axis in (x, y))  # dead traces may have none
     steps = np.hypot(np.diff(x), np.diff(y))
     moved = steps[steps > 0]
     jumps = np.count_nonzero(steps > _JUMP * np.median(moved)) if len(moved) else 0

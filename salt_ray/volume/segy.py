@@ -324,10 +324,12 @@ def _coordinates(headers: Headers, geometry: Geometry, odd: list[str]) -> Coordi
     rows, columns = np.nonzero(geometry.live)
     placed = geometry.traces[rows, columns]
     x, y = coordinates(headers, placed)
-    if not (x.any() or y.any()):
+    known = (x != 0) | (y != 0)  # dead traces may have none
+    if not known.any():
         odd.append("has no coordinates (bytes 73, 77, 181 and 185 are 0)")
         return None
-    scalars = headers[str(Field.COORDINATE_SCALAR)][placed]
+    rows, columns, x, y = (values[known] for values in (rows, columns, x, y))
+    scalars = headers[str(Field.COORDINATE_SCALAR)][placed[known]]
     scale = np.array([_scale(int(scalar)) for scalar in np.unique(scalars)])[np.unique(scalars, return_inverse=True)[1]]
     if len(np.unique(scalars)) > 1:
         odd.append("coordinates have different scalars (bytes 71-72); each trace's own is used")

@@ -148,6 +148,21 @@ def test_a_volume_without_numbers_is_no_line(path: Path) -> None:
         assert open_volume(path, Reading(line=True)).geometry.crossline_byte == place
 
 
+def test_dead_traces_of_a_line_stay_in_it(path: Path) -> None:
+    values, along = waves(), np.arange(1, TRACES + 1)
+    values[[5, 6, 30]] = 0
+    x = np.where(values.any(1), 100 * along, 0)
+    for numbers in ({}, {21: along}, {189: 1, 193: along}):
+        volume = open_volume(write_segy(path, values, {**numbers, 73: x}))
+        np.testing.assert_array_equal(volume.geometry.traces, np.arange(TRACES)[None])
+    assert open_volume(write_segy(path, 0 * values, {})).geometry.traces.size == TRACES
+
+
+def test_a_line_s_number_out_of_all_range_is_refused(path: Path) -> None:
+    numbers = np.append(np.arange(TRACES - 1), 2_000_000_000)
+    assert "number 42 traces from 0 to 2000000000" in refused(write_segy(path, numbers={189: 1, 193: numbers}))
+
+
 def test_one_trace_is_a_line(path: Path) -> None:
     volume = open_volume(write_segy(path, waves(1), {189: 7, 193: 9, 73: 5}))
     assert volume.geometry.is_line and volume.geometry.traces.tolist() == [[0]] and volume.coordinates.spacing is None
@@ -181,7 +196,10 @@ def test_traces_that_are_called_dead_keep_a_place_that_is_theirs(path: Path) -> 
     numbers = grid_numbers()
     numbers[29] = np.where(np.arange(TRACES) % 10 == 0, 2, 1)
     numbers[189][[10, 20]] = 0
-    geometry = open_volume(write_segy(path, numbers=numbers)).geometry
+    numbers[181][30] = numbers[185][30] = 0
+    volume = open_volume(write_segy(path, numbers=numbers))
+    assert volume.coordinates.spacing == pytest.approx((25, 12.5), abs=0.01) and volume.coordinates.corners[0][0] > 0
+    geometry = volume.geometry
     np.testing.assert_array_equal(geometry.unplaced, [10, 20])
     np.testing.assert_array_equal(geometry.traces[geometry.live], np.delete(np.arange(TRACES), [10, 20]))
 
