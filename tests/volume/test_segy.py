@@ -414,3 +414,26 @@ def test_any_damage_to_headers_ends_in_an_answer(path: Path) -> None:
         except VolumeError:
             answers.add(None)
     assert answers == {True, False, None}
+
+
+@pytest.mark.parametrize("code", [1, 5])
+@pytest.mark.parametrize("little", [False, True])
+def test_files_of_another_writer_are_read(path: Path, code: int, little: bool) -> None:
+    cube = waves().reshape(INLINES, CROSSLINES, SAMPLES)
+    spec = segyio.spec()
+    spec.format, spec.sorting, spec.endian = code, 2, "little" if little else "big"
+    spec.ilines, spec.xlines, spec.samples = (
+        10 + np.arange(INLINES),
+        20 + np.arange(CROSSLINES),
+        2.0 * np.arange(SAMPLES),
+    )
+    with segyio.create(path, spec) as file:
+        file.bin.update({segyio.BinField.Interval: 2000, segyio.BinField.Samples: SAMPLES})
+        for index, trace in enumerate(cube.reshape(TRACES, SAMPLES)):
+            row, column = divmod(index, CROSSLINES)
+            file.header[index] = {189: 10 + row, 193: 20 + column, 115: SAMPLES, 117: 2000}
+            file.trace[index] = trace
+    volume = open_volume(path)
+    assert (volume.interval, volume.byte_order, volume.geometry.order) == (2.0, spec.endian, "inline")
+    np.testing.assert_array_equal(volume.geometry.traces, GRID)
+    np.testing.assert_allclose(volume.traces.read(0, TRACES).reshape(cube.shape), cube, rtol=2e-6 if code == 1 else 0)
