@@ -51,7 +51,7 @@ def scan(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
 ) -> None:
     """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
-    from salt_ray.volume.options import Reading
+    from salt_ray.volume.reading import Reading
     from salt_ray.volume.scan import scan as scanned
 
     reading = Reading(

@@ -19,8 +19,8 @@ from numpy.lib import format as npy_format
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from salt_ray.volume.geometry import Geometry, Numbering
-from salt_ray.volume.options import Reading
 from salt_ray.volume.problem import Problem, VolumeError
+from salt_ray.volume.reading import Reading
 from salt_ray.volume.sample_format import SampleFormat
 from salt_ray.volume.traces import Traces, not_finite
 from salt_ray.volume.volume import Volume, judged_values

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from salt_ray.volume.headers import Field
-from salt_ray.volume.options import Reading
+from salt_ray.volume.reading import Reading
 
 #: Bytes that number inlines and crosslines in files which do not use 189 and 193: SEG-Y rev 0 has no place for them.
 PAIRS = ((9, 21), (9, 13), (9, 25), (17, 21), (5, 21), (13, 21), (181, 185), (221, 225), (213, 217), (233, 237))

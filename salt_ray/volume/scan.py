@@ -10,8 +10,8 @@ from typing import Any
 from salt_ray.errors import refusal
 from salt_ray.survey.problems import shown
 from salt_ray.volume.cube import describe_cube
-from salt_ray.volume.options import Reading
 from salt_ray.volume.problem import Problem, VolumeError, options_in
+from salt_ray.volume.reading import Reading
 from salt_ray.volume.segy import describe_segy
 from salt_ray.volume.volume import Volume
 

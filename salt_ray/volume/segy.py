@@ -6,6 +6,7 @@ left open is a problem with the option that settles it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ from salt_ray.volume.headers import (
     decoded_text,
     trace_fields,
 )
-from salt_ray.volume.options import Reading
 from salt_ray.volume.problem import Problem, VolumeError
+from salt_ray.volume.reading import Reading
 from salt_ray.volume.sample_format import CODES, IBM, IEEE, REFUSED, is_ibm, segy_format
 from salt_ray.volume.traces import Traces, not_finite
 from salt_ray.volume.volume import Coordinates, Volume, judged_values
@@ -266,7 +267,9 @@ def _refuse_seismic_unix(file: _File) -> None:
             raise _error(file.path, what, "write it as SEG-Y first (segyhdrs and segywrite of Seismic Unix)")
 
 
-def _interval(binary: BinaryHeader, headers: Headers, reading: Reading, problem, odd: list[str]) -> float | None:
+def _interval(
+    binary: BinaryHeader, headers: Headers, reading: Reading, problem: Callable[[str, str], None], odd: list[str]
+) -> float | None:
     """Between samples, in ms; None where headers do not agree in one."""
     if reading.interval is not None:
         return reading.interval

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_segy import waves
 
-from salt_ray.volume.options import Reading
+from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import describe, open_volume
 
 CUBE = waves(12, 20).reshape(3, 4, 20)
