@@ -20,7 +20,7 @@ import pandas as pd
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks, judged_tiles
-from salt_ray.metric import score, tile_scores, trivial_scores
+from salt_ray.metric import has_label, salt_share, score, tile_scores, trivial_scores
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_mask
 from salt_ray.survey.folds import FoldTable
@@ -45,7 +45,8 @@ def run_scores(
         models: predictions by (training, fold).
         tables: fold tables by training.
         decisions: how the tiles of the survey become masks.
-        test_truth: (U, S, S) bool masks of the unlabelled tiles where they are known.
+        test_truth: (U, S, S) masks of the unlabelled tiles where they are known, bool or int8 as ``metric`` has them;
+            tiles without a labelled pixel are not judged.
         correct: gives the masks (n, S, S) of tiles at positions (n,) after post-processing.
 
     Returns:
@@ -54,7 +55,7 @@ def run_scores(
         ``test``, ``holdout`` with their ``_tiles`` where there are such tiles: after post-processing. ``rules`` has
         their ``before`` and ``after``. Folds and ``oof`` are before it: it copies from the labels that they judge by.
         And a table with a row for each judged tile: ``id``, ``set`` ("oof", "holdout", "test"), ``score``, and
-        ``salt``, the share of the tile that is salt.
+        ``salt``, the share of the tile's labelled pixels that is salt.
 
     Raises:
         RunError: the test truth's masks are of another size than the tiles.
@@ -75,8 +76,11 @@ def run_scores(
         scores["folds"][name] = score(truth[validation], _judged_masks([model], validation, decisions))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
     each = [_each_tile(prepared, "oof", tiles, truth[tiles], oof)]
-    held_out = np.flatnonzero(prepared.held_out)
-    unseen = {"holdout": (held_out, truth[held_out]), "test": (prepared.unlabelled, test_truth)}
+    held_out, unlabelled = np.flatnonzero(prepared.held_out), prepared.unlabelled
+    if test_truth is not None:
+        known = has_label(test_truth)
+        unlabelled, test_truth = unlabelled[known], test_truth[known]
+    unseen = {"holdout": (held_out, truth[held_out]), "test": (unlabelled, test_truth)}
     scores["rules"] = {}
     for name, (positions, known) in unseen.items():
         if known is not None and len(known):
@@ -86,7 +90,7 @@ def run_scores(
             scores[name], scores[f"{name}_tiles"] = after, len(positions)
             scores["rules"][name] = {"before": score(known, before), "after": after}
             each.append(_each_tile(prepared, name, positions, known, corrected))
-    trivial = trivial_scores(truth[tiles], truth[tiles] if test_truth is None else test_truth)
+    trivial = trivial_scores(truth[tiles], test_truth if "test" in scores else truth[tiles])
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
     return scores, pd.concat(each, ignore_index=True)
 
@@ -104,7 +108,7 @@ def _each_tile(
     prepared: PreparedSurvey, name: str, positions: np.ndarray, truth: np.ndarray, masks: np.ndarray
 ) -> pd.DataFrame:
     """The tiles at (n,) positions with their scores."""
-    ids, salt = prepared.survey.ids[positions], truth.mean(axis=(1, 2))
+    ids, salt = prepared.survey.ids[positions], salt_share(truth)
     return pd.DataFrame({"id": ids, "set": name, "score": tile_scores(truth, masks), "salt": salt})
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
+import dataclasses
 
 import cv2
 import numpy as np
 import pytest
 
+from salt_ray.metric import UNLABELLED
 from salt_ray.report import gallery
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.gallery import Picture
@@ -37,6 +40,28 @@ def test_lots_depend_on_the_seed_alone(made_run: FinishedRun) -> None:
     drawn = gallery.drawn_by_lot(judged, 7).tolist()
     assert drawn == gallery.drawn_by_lot(judged, 7).tolist() != gallery.drawn_by_lot(judged, 8).tolist()
     assert len(set(drawn)) == gallery.RANDOM and max(drawn) < len(judged.tiles)
+
+
+def test_a_card_counts_and_compares_labelled_pixels_only(made_run: FinishedRun) -> None:
+    judged = made_run.judged
+    both = (judged.truth & ~judged.masks).any(axis=(1, 2)) & (judged.masks & ~judged.truth).any(axis=(1, 2))
+    place, half = int(np.flatnonzero(both)[0]), judged.truth.shape[1] // 2
+    truth = judged.truth.astype(np.int8)
+    truth[:, :half] = UNLABELLED
+    cards = []
+    for elsewhere in (False, True):
+        masks = judged.masks.copy()
+        masks[:, :half] = elsewhere
+        run = copy.copy(made_run)
+        run.__dict__["judged"] = dataclasses.replace(judged, truth=truth, masks=masks)
+        cards.append(gallery.tile_card(run, place))
+    image, label, _, difference = (pixels(picture) for picture in cards[0]["pictures"])
+    assert np.array_equal(label[:half], image[:half]) and np.array_equal(difference[: half - 1], image[: half - 1])
+    assert cards[0]["pictures"][1] == cards[1]["pictures"][1] and cards[0]["pictures"][3] == cards[1]["pictures"][3]
+    known, mask = judged.truth[place, half:], judged.masks[place, half:]
+    missed, false = (known & ~mask).mean(), (mask & ~known).mean()
+    assert cards[0]["note"] == cards[1]["note"] == f"{missed:.0%} missed, {false:.0%} too much"
+    assert "of the labelled part" in cards[0]["pictures"][1].alt
 
 
 def test_a_card_shows_what_is_missed_and_what_is_too_much(made_run: FinishedRun) -> None:

@@ -168,9 +168,9 @@ class SaltElsewhere(LeftIsSalt):
         self.above, self.height = above, height
 
     def forward(self, images: torch.Tensor) -> Logits:
-        logits, salt = super().forward(images)
-        logits[:, : self.height] = self.above
-        return Logits(logits, salt)
+        logits = super().forward(images)
+        logits.mask_logits[:, : self.height] = self.above
+        return logits
 
 
 @pytest.mark.parametrize("lovasz", ["hinge", "symmetric"])
