@@ -21,6 +21,7 @@ from salt_ray.decision import Decision, FoldDecisions, validation_decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles
 from salt_ray.inference.thresholds import Thresholds, choose_thresholds, score_thresholds
+from salt_ray.metric import salt_share
 from salt_ray.model.weights import first_weights, weights_digest
 from salt_ray.mosaic.folds import mosaic_folds, whole_mosaics
 from salt_ray.mosaic.histogram import match, matching_tables
@@ -282,7 +283,7 @@ class Run:
         else:
             crops = prepared.images[trainable]
             embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, own_device())
-        coverage = survey.masks[trainable].mean(axis=(1, 2))
+        coverage = salt_share(survey.masks[trainable])
         return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
     @functools.cached_property

@@ -17,6 +17,7 @@ from salt_ray.errors import TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import StoredPrediction, StoredRecords
+from salt_ray.metric import has_label
 from salt_ray.metric import score as mean_score
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.outputs import write_behind_masks
@@ -292,7 +293,9 @@ def _test_of_each_rule(run: Run, truth: np.ndarray) -> dict[str, float]:
         for number in range(run.mosaics.count)
     )
     alone = correct_with_each(mosaics, decision, prepared.frame.tile_px)
-    return {name: mean_score(truth, each.apply(prepared.unlabelled, masks)) for name, each in alone.items()}
+    known = has_label(truth)
+    corrected = {name: each.apply(prepared.unlabelled, masks) for name, each in alone.items()}
+    return {name: mean_score(truth[known], own[known]) for name, own in corrected.items()}
 
 
 def report(run: Run) -> StoragePath:

@@ -74,11 +74,13 @@ def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
 
 def changed_mosaics(finished: FinishedRun) -> list[int]:
     """Numbers of the mosaics with most corrected tiles, then of the largest ones: as many as are shown."""
-    table = finished.mosaics
-    corrected = np.isin(table.ids, finished.prepared.survey.ids[finished.corrections.tiles])
+    table, survey = finished.mosaics, finished.prepared.survey
+    corrected = np.isin(table.ids, survey.ids[finished.corrections.tiles])
     changed = np.bincount(table.mosaics, corrected, table.count)
-    sizes = np.bincount(table.mosaics, minlength=table.count)
-    return np.lexsort((np.arange(table.count), -sizes, -changed))[:MOSAICS].tolist()
+    seen = np.isin(table.ids, survey.ids[finished.prepared.seen_by_rules])
+    sizes = np.bincount(table.mosaics, seen, table.count)
+    order = np.lexsort((np.arange(table.count), -sizes, -changed))
+    return order[sizes[order] > 0][:MOSAICS].tolist()
 
 
 def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:

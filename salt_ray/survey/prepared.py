@@ -91,6 +91,17 @@ class PreparedSurvey:
         """(L,) bool: labelled tiles of which nobody labelled some pixels."""
         return ~wholly_labelled(self.survey.masks)
 
+    @cached_property
+    def seen_by_rules(self) -> np.ndarray:
+        """(N,) bool: the tiles that the rules of mosaics see, by their label or by what all models predict.
+
+        Of a tile that is labelled in part and trained on there is neither: rules copy whole labels, and the models that
+        learnt from it must not judge it. Its place counts as missing.
+        """
+        unseen = np.zeros(len(self.survey.ids), bool)
+        unseen[: self.survey.labelled] = self.partly_labelled & ~self.held_out
+        return ~unseen
+
     @property
     def unlabelled(self) -> np.ndarray:
         """Positions of the unlabelled tiles, those of one colour included, (U,) int64."""

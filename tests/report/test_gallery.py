@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from salt_ray.metric import UNLABELLED
+from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report import gallery
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.gallery import Picture
@@ -90,6 +91,21 @@ def test_changed_mosaics_come_first_then_large_ones(made_run: FinishedRun) -> No
     changes = [int(np.isin(table.ids[table.mosaics == n], corrected).sum()) for n in range(table.count)]
     assert [changes[n] for n in shown] == sorted(changes, reverse=True)[: len(shown)]
     assert len(shown) == min(gallery.MOSAICS, table.count)
+
+
+def test_a_mosaic_of_which_rules_see_nothing_is_not_shown(made_run: FinishedRun) -> None:
+    """All labelled tiles are labelled in part, and the first mosaic has no others."""
+    prepared, survey = made_run.prepared, made_run.prepared.survey
+    masks = survey.masks.astype(np.int8)
+    masks[:, 0] = UNLABELLED
+    partial = dataclasses.replace(prepared, survey=dataclasses.replace(survey, masks=masks))
+    labelled, others = survey.ids[:8], survey.ids[survey.labelled :][:16]
+    place = np.arange(24)
+    mosaics = MosaicTable(np.concatenate([labelled, others]), place // 8, place % 8 // 4, place % 4, np.ones(24))
+    run = dataclasses.replace(made_run, prepared=partial, mosaics=mosaics)
+    assert sorted(gallery.changed_mosaics(run)) == [1, 2]
+    assert 0 in gallery.changed_mosaics(dataclasses.replace(made_run, mosaics=mosaics))
+    assert "8 tiles, 0 of them labelled" in gallery.mosaic_card(run, 1)["note"]
 
 
 @pytest.mark.parametrize("longest", [40, 10_000])
