@@ -20,7 +20,7 @@ import pandas as pd
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks, judged_tiles
-from salt_ray.metric import has_label, salt_share, score, tile_scores, trivial_scores
+from salt_ray.metric import UNLABELLED, has_label, salt_share, score, tile_scores, trivial_scores
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_mask
 from salt_ray.survey.folds import FoldTable
@@ -153,7 +153,9 @@ def survey_masks(
 
 
 def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUND) -> np.ndarray | None:
-    """(U, S, S) bool masks in ``truth/masks`` where a survey has them (a synthetic one does), or None.
+    """(U, S, S) masks in ``truth/masks`` where a survey has them (a synthetic one does), or None.
+
+    Bool, or int8 where pixels are not labelled (``survey.Survey``); here some tiles may have no labelled pixel at all.
 
     Raises:
         RunError: one is missing, cannot be read, or is of another size than the others; or it is not known what their
@@ -181,12 +183,8 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
                 f"{files[tile].place} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
                 f"restore it, or remove {folder}"
             )
-    truth, unknown = salt_masks(files, masks, meaning, problems, "truth/masks")
+    truth, _ = salt_masks(files, masks, meaning, problems, "truth/masks")
     if problems:
         raise RunError(str(problems[0]))
-    if unknown:
-        raise RunError(
-            f"{len(unknown)} masks in {folder} hold pixels of labels.ignore = {meaning.ignore} (first: "
-            f"{unknown[0]}.png), and cannot be scored: remove {folder}"
-        )
-    return np.stack([truth[str(tile)] for tile in ids])
+    nothing = np.full(usual, UNLABELLED, np.int8)
+    return np.stack([truth.get(str(tile), nothing) for tile in ids])

@@ -31,7 +31,7 @@ from salt_ray.pipeline.prediction import PredictionTask, say_outdated
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.predicted import positions
-from salt_ray.record import RunRecord, chosen_folds, is_older
+from salt_ray.record import RunRecord, check_ignored, chosen_folds, is_older
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.verdicts import thresholds_text
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
@@ -82,6 +82,7 @@ class Run:
     @functools.cached_property
     def survey(self) -> Survey:
         """The survey's tiles, as they were found."""
+        check_ignored(self.directory)
         meaning = Meaning.of(self.experiment)
         return load_survey(self.data, meaning, skip_bad=self.skip_bad, report=self.terminal.say)
 

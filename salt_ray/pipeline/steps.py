@@ -74,7 +74,9 @@ def prepare(run: Run) -> None:
     version = None if is_older(directory) else __version__
     if directory.record.exists():  # of what made the run, not of what goes on with it
         version = run.record.version
-    record = RunRecord.of(run.prepared.survey, run.full_tiles, version, run.record.folds)
+    masks = run.prepared.survey.masks
+    ignored = None if experiment.labels.ignore is None else np.count_nonzero(masks < 0) / max(1, masks.size)
+    record = RunRecord.of(run.prepared.survey, run.full_tiles, version, run.record.folds, ignored)
     if record != run.record:
         record.save(directory.record)
     write_atomically(directory.experiment, experiment.model_dump_json(indent=1))
@@ -275,7 +277,7 @@ def score(run: Run) -> dict[str, Any]:
         folder = run.postprocessing_folder.path
         rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
         scores["rules"] |= rules | {"changed_tiles": len(corrections.tiles)}
-        if truth is not None:
+        if "test" in scores:
             scores["rules"]["test_of_each"] = _test_of_each_rule(run, truth)
     write_atomically(run.directory.tile_scores, tiles.to_csv(index=False, float_format="%.6g"))
     write_atomically(run.directory.scores, json.dumps(scores, indent=1))

@@ -167,8 +167,10 @@ def test_a_test_truth_is_coded_as_the_masks_are(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^truth/masks: masks of a survey hold 0 and .* 1 in 2 .*labels.salt=VALUE"):
         read_test_truth(tmp_path, ids)
     np.testing.assert_array_equal(read_test_truth(tmp_path, ids, Meaning(salt=2)), [pixels == 2] * 2)
-    with pytest.raises(RunError, match=r"2 masks in .* hold pixels of labels.ignore = 3 .*: remove "):
-        read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
+    cv2.imwrite(str(tmp_path / "truth" / "masks" / "b.png"), np.full_like(pixels, 3))
+    truth = read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
+    assert truth.dtype == np.int8
+    np.testing.assert_array_equal(truth, [np.where(pixels == 3, UNLABELLED, pixels == 2), np.full_like(truth[0], -1)])
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
