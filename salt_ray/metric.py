@@ -58,21 +58,24 @@ def tile_scores(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return passed / len(_TWENTIETHS)
 
 
+def labelled_share(truth: np.ndarray) -> np.ndarray:
+    """(N,) float64: the share of the pixels of a mask (N, H, W), bool or int8, that are labelled."""
+    return np.ones(len(truth)) if truth.dtype == np.bool_ else (truth >= 0).mean(axis=(1, 2))
+
+
 def has_label(truth: np.ndarray) -> np.ndarray:
     """(N,) bool: whether any pixel of a mask (N, H, W), bool or int8, is labelled; no other tile has a score."""
-    return _labelled_px(truth) > 0
+    return labelled_share(truth) > 0
 
 
 def wholly_labelled(truth: np.ndarray) -> np.ndarray:
     """(N,) bool: whether all pixels of a mask (N, H, W), bool or int8, are labelled."""
-    return _labelled_px(truth) == math.prod(truth.shape[1:])
+    return labelled_share(truth) == 1
 
 
 def salt_share(truth: np.ndarray) -> np.ndarray:
     """(N,) float64: salt's share of the labelled pixels of a mask (N, H, W), bool or int8, of which some are."""
-    if truth.dtype == np.bool_:
-        return truth.mean(axis=(1, 2))
-    return (truth > 0).sum(axis=(1, 2)) / _labelled_px(truth)
+    return (truth > 0).mean(axis=(1, 2)) / labelled_share(truth)
 
 
 def score(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -107,13 +110,6 @@ def trivial_scores(known_masks: np.ndarray, truth: np.ndarray) -> dict[str, floa
         "all_empty": score(truth, np.zeros(truth.shape, bool)),
         "best_constant": math.nan if constant is None else _constant_score(truth, constant),
     }
-
-
-def _labelled_px(truth: np.ndarray) -> np.ndarray:
-    """Labelled pixels of each mask, int64 (N,)."""
-    if truth.dtype == np.bool_:
-        return np.full(len(truth), math.prod(truth.shape[1:]))
-    return (truth >= 0).sum(axis=(1, 2))
 
 
 def _mean_mask(masks: np.ndarray) -> np.ndarray:

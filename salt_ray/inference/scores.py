@@ -20,7 +20,7 @@ import pandas as pd
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks, judged_tiles
-from salt_ray.metric import UNLABELLED, has_label, salt_share, score, tile_scores, trivial_scores
+from salt_ray.metric import UNLABELLED, has_label, labelled_share, salt_share, score, tile_scores, trivial_scores
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_mask
 from salt_ray.survey.folds import FoldTable
@@ -55,7 +55,8 @@ def run_scores(
         ``test``, ``holdout`` with their ``_tiles`` where there are such tiles: after post-processing. ``rules`` has
         their ``before`` and ``after``. Folds and ``oof`` are before it: it copies from the labels that they judge by.
         And a table with a row for each judged tile: ``id``, ``set`` ("oof", "holdout", "test"), ``score``, and
-        ``salt``, the share of the tile's labelled pixels that is salt.
+        ``salt``, the share of the tile's labelled pixels that is salt; where not all pixels are labelled a column
+        ``labelled`` too, the share that is.
 
     Raises:
         RunError: the test truth's masks are of another size than the tiles.
@@ -92,7 +93,8 @@ def run_scores(
             each.append(_each_tile(prepared, name, positions, known, corrected))
     trivial = trivial_scores(truth[tiles], test_truth if "test" in scores else truth[tiles])
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
-    return scores, pd.concat(each, ignore_index=True)
+    table = pd.concat(each, ignore_index=True)
+    return scores, table.drop(columns="labelled") if (table["labelled"] == 1).all() else table
 
 
 def _judged_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, decisions: FoldDecisions) -> np.ndarray:
@@ -108,8 +110,8 @@ def _each_tile(
     prepared: PreparedSurvey, name: str, positions: np.ndarray, truth: np.ndarray, masks: np.ndarray
 ) -> pd.DataFrame:
     """The tiles at (n,) positions with their scores."""
-    ids, salt = prepared.survey.ids[positions], salt_share(truth)
-    return pd.DataFrame({"id": ids, "set": name, "score": tile_scores(truth, masks), "salt": salt})
+    tiles = {"id": prepared.survey.ids[positions], "set": name, "score": tile_scores(truth, masks)}
+    return pd.DataFrame(tiles | {"salt": salt_share(truth), "labelled": labelled_share(truth)})
 
 
 @dataclass(frozen=True)

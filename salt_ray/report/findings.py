@@ -156,9 +156,11 @@ class Calibration:
     base_brier: float
 
 
-def calibration(judged: Judged) -> Calibration:
-    """P(salt) against the labels, where these say whether a tile holds any."""
+def calibration(judged: Judged) -> Calibration | None:
+    """P(salt) against the labels, where these say whether a tile holds any; None where they say it of no tile."""
     known = judged.knows_salt
+    if not known.any():
+        return None
     salt, truth, neighbours = judged.salt[known].astype(np.float64), judged.has_salt[known], judged.neighbours[known]
     bin_of = np.minimum((salt * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     means = {"tiles": ("salt", "size"), "predicted": ("salt", "mean"), "observed": ("truth", "mean")}

@@ -195,7 +195,11 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
 def trust(finished: FinishedRun) -> Part:
     """Calibration, and whether the models know when they are wrong."""
     found = findings.calibration(finished.judged)
-    return {"found": found, "charts": charts.reliability(found), "doubt": findings.by_doubt(finished.judged)}
+    return {
+        "found": found,
+        "charts": charts.reliability(found) if found else [],
+        "doubt": findings.by_doubt(finished.judged),
+    }
 
 
 def thresholds(finished: FinishedRun) -> Part:

@@ -89,6 +89,7 @@ def test_what_is_predicted_where_nobody_labelled_changes_no_score(prepared: Prep
     (scores, tiles), (other, other_tiles) = found
     assert scores == other and tiles.equals(other_tiles)
     assert scores["test_tiles"] == TOTAL - LABELLED - 1 and 0 < scores["oof"] < 1 and 0 < scores["test"] < 1
+    np.testing.assert_allclose(tiles["labelled"][tiles["set"] == "test"], (truth[LABELLED:-1] >= 0).mean(axis=(1, 2)))
     shares = dict(zip(tiles["id"], tiles["salt"], strict=True))
     assert shares["07"] == pytest.approx((truth[7] > 0).sum() / (truth[7] >= 0).sum())
     without = run_scores(partial, models, tables, decisions, np.full((TOTAL - LABELLED, SIDE, SIDE), -1, np.int8))[0]

@@ -100,6 +100,14 @@ def test_what_is_predicted_where_nobody_labelled_changes_no_finding() -> None:
         assert found.brier == findings.calibration(ours).brier and found.bins["tiles"].sum() == (~unknown).sum()
 
 
+def test_nothing_is_calibrated_where_no_label_says_whether_there_is_salt() -> None:
+    truth = np.zeros((4, 10, 10), np.int8)
+    truth[:, 0] = UNLABELLED
+    assert findings.calibration(with_scores(truth, np.full(4, 0.3), truth > 0)) is None
+    truth[0] = 0
+    assert findings.calibration(with_scores(truth, np.full(4, 0.3), truth > 0)).bins["tiles"].tolist() == [1]
+
+
 def test_groups_divide_all_tiles_and_all_points_lost(judged: Judged, made_run: FinishedRun) -> None:
     survey = made_run.prepared.survey
     each, sides = findings.by_mosaic(judged, survey.ids, made_run.mosaics)
