@@ -20,6 +20,7 @@ from salt_ray.metric import UNLABELLED, salt_share
 from salt_ray.pipeline import steps
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.trained import load_run
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.synthetic import write_survey
 
@@ -84,6 +85,7 @@ def test_the_whole_road_and_a_run_from_before_is_refused(
 
     record = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({name: value for name, value in record.items() if name != "ignored"}))
+    assert load_run(tmp_path).predict(run.survey.images[0]).masks.shape == (EDGE, EDGE)  # its models serve as before
     for step in (steps.prepare, steps.score):
         with pytest.raises(RunError, match="were left out; now they are used"):
             step(Run(experiment, survey, RunDirectory(tmp_path), Terminal()))
