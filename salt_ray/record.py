@@ -31,6 +31,8 @@ class RunRecord(BaseModel):
         amplitudes: the range that became greys from 0 to 255; None too where ``samples`` is 'uint8'.
         full_tiles: what a prediction that fills its tile becomes.
         folds: of every training, those that are trained and predict; None: all.
+        ignored: share of the pixels of labelled tiles that nobody labelled; None without ``labels.ignore``, and in runs
+            from before such pixels were ignored one by one.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -41,6 +43,7 @@ class RunRecord(BaseModel):
     amplitudes: GreyRange | None = None
     full_tiles: FullTiles | None = None
     folds: tuple[int, ...] | None = None
+    ignored: float | None = None
 
     @classmethod
     def of(
@@ -49,6 +52,7 @@ class RunRecord(BaseModel):
         full_tiles: FullTiles | None,
         version: str | None = __version__,
         folds: tuple[int, ...] | None = None,
+        ignored: float | None = None,
     ) -> Self:
         """What a run takes from its survey."""
         amplitudes = None if survey.scaling is None else survey.scaling.used
@@ -59,6 +63,7 @@ class RunRecord(BaseModel):
             amplitudes=amplitudes,
             full_tiles=full_tiles,
             folds=folds,
+            ignored=ignored,
         )
 
     @classmethod
@@ -133,6 +138,22 @@ def chosen_folds(run: RunDirectory, experiment: Experiment) -> list[tuple[Traini
     """
     folds = RunRecord.load(run.record).folds
     return [(training, fold) for training, fold in experiment.all_folds if folds is None or fold in folds]
+
+
+def check_ignored(run: RunDirectory) -> None:
+    """Make sure that a run's labels mean what they meant when it was made.
+
+    Raises:
+        RunError: it is from before, when ``labels.ignore`` left out whole tiles; or its experiment is damaged.
+    """
+    labels = (fields_if_there(run.experiment, run.experiment) or {}).get("labels")
+    ignores = isinstance(labels, dict) and labels.get("ignore") is not None
+    record = RunRecord.load(run.record)
+    if ignores and record.tile_px is not None and record.ignored is None:
+        raise RunError(
+            f"{run.path} was made when tiles with pixels of labels.ignore = {labels['ignore']} were left out; now they "
+            "are used, and only these pixels are ignored: train in another --run-dir (apply takes this run still)"
+        )
 
 
 def is_older(run: RunDirectory) -> bool:

@@ -29,7 +29,7 @@ CORE = {
 }
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
-    "survey": {"config", "errors", "storage"},
+    "survey": {"config", "errors", "metric", "storage"},
     "volume": {"errors", "survey"},
     "model": {"config", "errors", "storage", "torchvision_schemas"},
     "training": {"artifacts", "compatibility", "config", "decision", "errors", "metric", "storage", "survey", "model"},

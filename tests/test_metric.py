@@ -88,6 +88,59 @@ def test_tiles_are_scored_alone_whatever_their_number_and_order():
     assert np.array_equal(turned, together)
 
 
+def _partial(count: int = 40, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Masks int8 (count, side, side) with unlabelled parts, whole columns among them; and predictions like them."""
+    random = np.random.default_rng(1)
+    salt = random.random((count, side, side)) < random.random((count, 1, 1))
+    predicted = salt ^ (random.random(salt.shape) < random.random((count, 1, 1)) / 3)
+    truth = np.where(random.random(salt.shape) < 0.4, metric.UNLABELLED, salt).astype(np.int8)
+    truth[:, :, : side // 4] = metric.UNLABELLED
+    return truth, predicted
+
+
+def test_only_labelled_pixels_count():
+    truth, predicted = _partial()
+    scores = metric.tile_scores(truth, predicted)
+    references = [_reference(t[t >= 0] > 0, p[t >= 0]) for t, p in zip(truth, predicted, strict=True)]
+    assert scores.tolist() == [float(reference) for reference in references]
+    assert len(set(scores.tolist())) > 5
+    assert metric.score(truth, predicted) == pytest.approx(scores.mean())
+    assert np.array_equal(metric.tile_scores(truth, predicted ^ (truth < 0)), scores)  # what is predicted elsewhere
+    assert not np.array_equal(metric.tile_scores(truth > 0, predicted), scores)
+    share = [float((t[t >= 0] > 0).mean()) for t in truth]
+    assert metric.salt_share(truth) == pytest.approx(share)
+
+
+def test_masks_that_are_labelled_throughout_score_the_same_in_both_types():
+    truth, predicted = _partial()
+    truth = truth > 0
+    assert np.array_equal(metric.tile_scores(truth.view(np.int8), predicted), metric.tile_scores(truth, predicted))
+    assert metric.trivial_scores(truth.view(np.int8), truth) == metric.trivial_scores(truth, truth.view(np.int8))
+    assert np.array_equal(metric.salt_share(truth.view(np.int8)), metric.salt_share(truth))
+    for masks in (truth, truth.view(np.int8)):
+        assert metric.has_label(masks).all() and metric.wholly_labelled(masks).all()
+
+
+def test_a_tile_without_a_labelled_pixel_has_no_score():
+    truth, predicted = _partial()
+    truth[3], truth[5] = metric.UNLABELLED, 1
+    assert np.flatnonzero(~metric.has_label(truth)).tolist() == [3]
+    assert np.flatnonzero(metric.wholly_labelled(truth)).tolist() == [5]
+    with pytest.raises(ValueError, match="without a labelled pixel has no score"):
+        metric.tile_scores(truth, predicted)
+
+
+def test_trivial_answers_are_made_of_labelled_pixels():
+    known = np.zeros((3, 8, 8), np.int8)
+    known[0, :4] = 1  # the others know nothing of the upper half, and one of them nothing of the lower half's middle
+    known[1:, :4] = metric.UNLABELLED
+    known[2, 4:, 4] = metric.UNLABELLED
+    truth = np.zeros((2, 8, 8), dtype=bool)
+    truth[:, :4] = True
+    assert metric.trivial_scores(known, truth) == {"all_empty": 0.0, "best_constant": 1.0}
+    assert metric.trivial_scores(known, known)["all_empty"] == pytest.approx(2 / 3)
+
+
 def test_wrong_arguments_are_named():
     mask = np.zeros((2, 4, 4), dtype=bool)
     with pytest.raises(TypeError, match="predicted must be bool, not float64"):

@@ -12,8 +12,9 @@ import pytest
 from kaggle_layout import PX, write_survey
 
 import salt_ray
+from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
-from salt_ray.record import RunRecord
+from salt_ray.record import RunRecord, check_ignored
 from salt_ray.storage import StoragePath, storage_path
 from salt_ray.survey.amplitudes import GreyRange, Scaling
 from salt_ray.survey.meaning import Meaning
@@ -60,6 +61,27 @@ def test_a_record_says_what_the_run_took_from_its_survey(tmp_path: Path) -> None
     survey = load_survey(write_survey(tmp_path / "survey"), cache=tmp_path / "cache")
     record = RunRecord.of(survey, "empty")
     assert record == RunRecord(version=salt_ray.__version__, tile_px=PX, samples="uint8", full_tiles="empty")
+
+
+def test_a_run_that_left_out_whole_tiles_is_refused_and_no_other(tmp_path: Path) -> None:
+    """Once tiles with pixels of labels.ignore were left out. Runs without that setting are what they were."""
+    run = RunDirectory(tmp_path)
+    check_ignored(run)  # nothing is there yet
+    old = RunRecord(version="0.2.0", tile_px=101, samples="uint8", full_tiles="empty")
+    for labels in (None, {"salt": 1}, {"salt": 1, "ignore": None}, {"salt": None, "ignore": 255}):
+        run.experiment.write_text(json.dumps({"name": "one"} | ({} if labels is None else {"labels": labels})))
+        run.record.unlink(missing_ok=True)
+        check_ignored(run)  # only mosaics are assembled
+        old.model_copy(update={"ignored": 0.0}).save(run.record)
+        check_ignored(run)
+        old.save(run.record)
+        if labels and labels.get("ignore"):
+            with pytest.raises(
+                RunError, match=r"was made when .* labels\.ignore = 255 were left out.* another --run-dir"
+            ):
+                check_ignored(run)
+        else:
+            check_ignored(run)
 
 
 def test_the_version_has_one_place() -> None:

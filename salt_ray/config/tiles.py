@@ -53,7 +53,8 @@ class Labels(Section):
 
     #: The value that means salt; every other one but ``ignore`` is background.
     salt: StrictInt | None = None
-    #: The value of pixels of which it is not known what they are; tiles that have some are left out.
+    #: The value of pixels that nobody labelled: they are ignored, in training and in every score. Tiles that have no
+    #: other pixels are left out.
     ignore: StrictInt | None = None
     #: What a prediction that is salt all over becomes; None: derived from the trainable labels, or asked for.
     full_tiles: FullTiles | None = None

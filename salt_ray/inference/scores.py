@@ -20,7 +20,7 @@ import pandas as pd
 from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks, judged_tiles
-from salt_ray.metric import score, tile_scores, trivial_scores
+from salt_ray.metric import UNLABELLED, has_label, labelled_share, salt_share, score, tile_scores, trivial_scores
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_mask
 from salt_ray.survey.folds import FoldTable
@@ -45,7 +45,8 @@ def run_scores(
         models: predictions by (training, fold).
         tables: fold tables by training.
         decisions: how the tiles of the survey become masks.
-        test_truth: (U, S, S) bool masks of the unlabelled tiles where they are known.
+        test_truth: (U, S, S) masks of the unlabelled tiles where they are known, bool or int8 as ``metric`` has them;
+            tiles without a labelled pixel are not judged.
         correct: gives the masks (n, S, S) of tiles at positions (n,) after post-processing.
 
     Returns:
@@ -54,7 +55,8 @@ def run_scores(
         ``test``, ``holdout`` with their ``_tiles`` where there are such tiles: after post-processing. ``rules`` has
         their ``before`` and ``after``. Folds and ``oof`` are before it: it copies from the labels that they judge by.
         And a table with a row for each judged tile: ``id``, ``set`` ("oof", "holdout", "test"), ``score``, and
-        ``salt``, the share of the tile that is salt.
+        ``salt``, the share of the tile's labelled pixels that is salt; where not all pixels are labelled a column
+        ``labelled`` too, the share that is.
 
     Raises:
         RunError: the test truth's masks are of another size than the tiles.
@@ -75,8 +77,11 @@ def run_scores(
         scores["folds"][name] = score(truth[validation], _judged_masks([model], validation, decisions))
     scores["oof"], scores["oof_tiles"] = score(truth[tiles], oof), len(tiles)
     each = [_each_tile(prepared, "oof", tiles, truth[tiles], oof)]
-    held_out = np.flatnonzero(prepared.held_out)
-    unseen = {"holdout": (held_out, truth[held_out]), "test": (prepared.unlabelled, test_truth)}
+    held_out, unlabelled = np.flatnonzero(prepared.held_out), prepared.unlabelled
+    if test_truth is not None:
+        known = has_label(test_truth)
+        unlabelled, test_truth = unlabelled[known], test_truth[known]
+    unseen = {"holdout": (held_out, truth[held_out]), "test": (unlabelled, test_truth)}
     scores["rules"] = {}
     for name, (positions, known) in unseen.items():
         if known is not None and len(known):
@@ -86,9 +91,10 @@ def run_scores(
             scores[name], scores[f"{name}_tiles"] = after, len(positions)
             scores["rules"][name] = {"before": score(known, before), "after": after}
             each.append(_each_tile(prepared, name, positions, known, corrected))
-    trivial = trivial_scores(truth[tiles], truth[tiles] if test_truth is None else test_truth)
+    trivial = trivial_scores(truth[tiles], test_truth if "test" in scores else truth[tiles])
     scores["trivial"] = {name: None if math.isnan(value) else value for name, value in trivial.items()}
-    return scores, pd.concat(each, ignore_index=True)
+    table = pd.concat(each, ignore_index=True)
+    return scores, table.drop(columns="labelled") if (table["labelled"] == 1).all() else table
 
 
 def _judged_masks(models: Sequence[ModelPrediction], tiles: np.ndarray, decisions: FoldDecisions) -> np.ndarray:
@@ -104,8 +110,8 @@ def _each_tile(
     prepared: PreparedSurvey, name: str, positions: np.ndarray, truth: np.ndarray, masks: np.ndarray
 ) -> pd.DataFrame:
     """The tiles at (n,) positions with their scores."""
-    ids, salt = prepared.survey.ids[positions], truth.mean(axis=(1, 2))
-    return pd.DataFrame({"id": ids, "set": name, "score": tile_scores(truth, masks), "salt": salt})
+    tiles = {"id": prepared.survey.ids[positions], "set": name, "score": tile_scores(truth, masks)}
+    return pd.DataFrame(tiles | {"salt": salt_share(truth), "labelled": labelled_share(truth)})
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,9 @@ def survey_masks(
 
 
 def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUND) -> np.ndarray | None:
-    """(U, S, S) bool masks in ``truth/masks`` where a survey has them (a synthetic one does), or None.
+    """(U, S, S) masks in ``truth/masks`` where a survey has them (a synthetic one does), or None.
+
+    Bool, or int8 where pixels are not labelled (``survey.Survey``); here some tiles may have no labelled pixel at all.
 
     Raises:
         RunError: one is missing, cannot be read, or is of another size than the others; or it is not known what their
@@ -177,12 +185,8 @@ def read_test_truth(directory: Path, ids: np.ndarray, meaning: Meaning = AS_FOUN
                 f"{files[tile].place} is {width} x {height} px, the other masks there {usual[1]} x {usual[0]}: "
                 f"restore it, or remove {folder}"
             )
-    truth, unknown = salt_masks(files, masks, meaning, problems, "truth/masks")
+    truth, _ = salt_masks(files, masks, meaning, problems, "truth/masks")
     if problems:
         raise RunError(str(problems[0]))
-    if unknown:
-        raise RunError(
-            f"{len(unknown)} masks in {folder} hold pixels of labels.ignore = {meaning.ignore} (first: "
-            f"{unknown[0]}.png), and cannot be scored: remove {folder}"
-        )
-    return np.stack([truth[str(tile)] for tile in ids])
+    nothing = np.full(usual, UNLABELLED, np.int8)
+    return np.stack([truth.get(str(tile), nothing) for tile in ids])

@@ -134,7 +134,7 @@ def score_thresholds(
 
     Args:
         tiles: positions in the survey.
-        truth: (n, S, S) bool.
+        truth: (n, S, S) bool, or int8 with pixels that nobody labelled, which do not count.
     """
     count = len(tiles)
     masks, salt, scores = np.empty((count, len(MASK_THRESHOLDS))), np.empty(count, np.float32), np.empty(count)
@@ -145,7 +145,7 @@ def score_thresholds(
         for place, threshold in enumerate(MASK_THRESHOLDS):
             decision = given.replace(mask_threshold=float(threshold))
             masks[block, place] = tile_scores(known, decision.masks(probabilities.masks, certain))
-    return ThresholdScores(masks, tile_scores(truth, np.zeros_like(truth)), salt, scores)
+    return ThresholdScores(masks, tile_scores(truth, np.zeros(truth.shape, bool)), salt, scores)
 
 
 def choose_thresholds(

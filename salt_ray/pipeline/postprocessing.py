@@ -92,8 +92,9 @@ class Postprocessing:
         self._corrected: dict[int, CorrectedMosaic] = {}
         self._failures: dict[int, str] = {}
 
-        settings = experiment.postprocessing
-        large = tiles[np.bincount(table.mosaics, minlength=table.count)[table.mosaics] >= MIN_TILES]
+        settings, seen = experiment.postprocessing, prepared.seen_by_rules[tiles]
+        self._sizes = np.bincount(table.mosaics, seen, table.count)
+        large = tiles[seen & (self._sizes[table.mosaics] >= MIN_TILES)]
         judged = np.isin(np.arange(len(missing)), np.intersect1d(large, judged_tiles(models, prepared.trainable)))
         self._groups = hidden_groups(self._mosaic_of, judged, experiment.seed)
         self._alone: dict[RuleName, Evidence] = {}
@@ -144,7 +145,8 @@ class Postprocessing:
         """Give those of the mosaics that are complete their next task, where they have one by now."""
         for number in numbers:
             is_next = self._rules is not None or number in self._untried
-            if is_next and self._missing[number] == 0 and number not in self._failures:
+            is_complete = self._sizes[number] > 0 and self._missing[number] == 0
+            if is_next and is_complete and number not in self._failures:
                 self._tasks.add(number)
 
     def _task(self, number: int) -> Callable[[], HiddenScores | CorrectedMosaic]:

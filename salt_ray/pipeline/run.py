@@ -21,6 +21,7 @@ from salt_ray.decision import Decision, FoldDecisions, validation_decision
 from salt_ray.errors import RunError
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles
 from salt_ray.inference.thresholds import Thresholds, choose_thresholds, score_thresholds
+from salt_ray.metric import salt_share
 from salt_ray.model.weights import first_weights, weights_digest
 from salt_ray.mosaic.folds import mosaic_folds, whole_mosaics
 from salt_ray.mosaic.histogram import match, matching_tables
@@ -30,7 +31,7 @@ from salt_ray.pipeline.prediction import PredictionTask, say_outdated
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.predicted import positions
-from salt_ray.record import RunRecord, chosen_folds, is_older
+from salt_ray.record import RunRecord, check_ignored, chosen_folds, is_older
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.verdicts import thresholds_text
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
@@ -81,6 +82,7 @@ class Run:
     @functools.cached_property
     def survey(self) -> Survey:
         """The survey's tiles, as they were found."""
+        check_ignored(self.directory)
         meaning = Meaning.of(self.experiment)
         return load_survey(self.data, meaning, skip_bad=self.skip_bad, report=self.terminal.say)
 
@@ -285,7 +287,7 @@ class Run:
         else:
             crops = prepared.images[trainable]
             embeddings = encoder_embeddings(self.experiment, folds.checkpoint, crops, prepared.frame, own_device())
-        coverage = survey.masks[trainable].mean(axis=(1, 2))
+        coverage = salt_share(survey.masks[trainable])
         return mosaic_folds(survey.ids[trainable], coverage, self.mosaics, embeddings, folds.count)
 
     @functools.cached_property

@@ -17,6 +17,7 @@ from salt_ray.errors import TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import StoredPrediction, StoredRecords
+from salt_ray.metric import has_label
 from salt_ray.metric import score as mean_score
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.outputs import write_behind_masks
@@ -73,7 +74,9 @@ def prepare(run: Run) -> None:
     version = None if is_older(directory) else __version__
     if directory.record.exists():  # of what made the run, not of what goes on with it
         version = run.record.version
-    record = RunRecord.of(run.prepared.survey, run.full_tiles, version, run.record.folds)
+    masks = run.prepared.survey.masks
+    ignored = None if experiment.labels.ignore is None else np.count_nonzero(masks < 0) / max(1, masks.size)
+    record = RunRecord.of(run.prepared.survey, run.full_tiles, version, run.record.folds, ignored)
     if record != run.record:
         record.save(directory.record)
     write_atomically(directory.experiment, experiment.model_dump_json(indent=1))
@@ -274,7 +277,7 @@ def score(run: Run) -> dict[str, Any]:
         folder = run.postprocessing_folder.path
         rules = load_fields(folder / "rules.json", folder, "kept", "alone", "together")
         scores["rules"] |= rules | {"changed_tiles": len(corrections.tiles)}
-        if truth is not None:
+        if "test" in scores:
             scores["rules"]["test_of_each"] = _test_of_each_rule(run, truth)
     write_atomically(run.directory.tile_scores, tiles.to_csv(index=False, float_format="%.6g"))
     write_atomically(run.directory.scores, json.dumps(scores, indent=1))
@@ -292,7 +295,9 @@ def _test_of_each_rule(run: Run, truth: np.ndarray) -> dict[str, float]:
         for number in range(run.mosaics.count)
     )
     alone = correct_with_each(mosaics, decision, prepared.frame.tile_px)
-    return {name: mean_score(truth, each.apply(prepared.unlabelled, masks)) for name, each in alone.items()}
+    known = has_label(truth)
+    corrected = {name: each.apply(prepared.unlabelled, masks) for name, each in alone.items()}
+    return {name: mean_score(truth[known], own[known]) for name, own in corrected.items()}
 
 
 def report(run: Run) -> StoragePath:

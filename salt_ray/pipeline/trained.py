@@ -23,7 +23,7 @@ from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.predictor import Prediction, Predictor, Tiles
 from salt_ray.inference.stored import chunk_path
 from salt_ray.inference.thresholds import Thresholds
-from salt_ray.metric import tile_scores
+from salt_ray.metric import has_label, tile_scores
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.record import RunRecord, chosen_folds
 from salt_ray.report.finished import load_scores
@@ -164,19 +164,23 @@ class TrainedRun:
         """Predict tiles whose masks are known, which the run was not trained on.
 
         Args:
-            masks: (n, S, S) bool, the truth.
+            masks: (n, S, S), the truth: bool; or int8, in which 1 is salt, 0 none and -1 a pixel that does not count.
 
         Returns:
             ``Prediction.table`` with a column ``score``: the metric (mean over IoU thresholds 0.50 … 0.95) of each
             tile; its mean is the score of all.
         """
         prediction = self.predict(tiles)
-        truth = np.asarray(masks, bool)
+        truth = np.asarray(masks)
+        truth = truth if truth.dtype == np.int8 else truth.astype(bool)
         if truth.shape != prediction.masks.shape:
             raise RunError(f"masks of shape {truth.shape} for tiles of shape {prediction.masks.shape}: give one a tile")
         table = prediction.table()
         edges = truth.shape[-2:]
-        scores = tile_scores(truth.reshape(-1, *edges), prediction.masks.reshape(-1, *edges))
+        truth = truth.reshape(-1, *edges)
+        if not has_label(truth).all():
+            raise RunError("a tile without a labelled pixel has no score: leave it out")
+        scores = tile_scores(truth, prediction.masks.reshape(-1, *edges))
         return table.assign(score=scores)
 
     def model_table(self) -> pd.DataFrame:

@@ -58,12 +58,12 @@ def draw_mosaic(tiles: MosaicTiles, before: np.ndarray, after: np.ndarray) -> np
     return _paint(_stitch(tiles, tiles.images, 0), _stitch(tiles, kinds, Kind.NO_TILE), size)
 
 
-def draw_tile(image: np.ndarray, labelled: bool, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def draw_tile(image: np.ndarray, labelled: bool | np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """One tile in the colours of mosaics, (S, S, 3).
 
     Args:
         image: (S, S) uint8.
-        labelled: whether the masks are its label.
+        labelled: whether the masks are its label; or where they are, (S, S) bool.
         before, after: (S, S) bool, as of ``draw_mosaic``.
     """
     return _paint(image, _kinds(labelled, before, after), len(image))

@@ -26,7 +26,7 @@ class MosaicTiles:
         tiles: (n,) int64, positions in the survey.
         rows, cols: (n,) int64, places in the mosaic.
         images: (n, S, S) uint8.
-        labelled: (n,) bool: tiles whose labels may be used. Held-out tiles are none.
+        labelled: (n,) bool: tiles whose labels may be used; they are labelled throughout. Held-out tiles are none.
         labels: (n, S, S) bool; False where there is no label.
     """
 
@@ -40,13 +40,14 @@ class MosaicTiles:
 
     @classmethod
     def gather(cls, number: int, table: MosaicTable, prepared: PreparedSurvey) -> MosaicTiles:
-        """The tiles of the mosaic with this number."""
-        members = table.members[number]
+        """The tiles of the mosaic with this number that rules may see (``PreparedSurvey.seen_by_rules``)."""
+        members = np.arange(len(table.ids))[table.members[number]]
+        members = members[prepared.seen_by_rules[positions(table.ids[members], prepared.survey.ids)]]
         tiles = positions(table.ids[members], prepared.survey.ids)
         usable = np.append(~prepared.held_out, np.zeros(prepared.survey.unlabelled, bool))
         labelled = usable[tiles]
         labels = np.zeros((len(tiles), prepared.frame.tile_px, prepared.frame.tile_px), bool)
-        labels[labelled] = prepared.survey.masks[tiles[labelled]]
+        labels[labelled] = prepared.survey.masks[tiles[labelled]] > 0
         images = prepared.survey.images[tiles]
         return cls(number, tiles, table.rows[members], table.cols[members], images, labelled, labels)
 

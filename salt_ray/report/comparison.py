@@ -130,14 +130,15 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
-    """The scored tiles of a run, or of each of its seeds: by id the columns ``score`` and ``salt``."""
+    """The scored tiles of a run, or of each of its seeds: by id the columns ``score``, ``salt`` and ``labelled``."""
     found = []
     for one in _seeds(run) or [run]:
         if not one.tile_scores.exists():
             raise RunError(f"the tiles of the run in {one.path} are not scored: run score")
         with readable(one.tile_scores, one.path):
             table = pd.read_csv(io.BytesIO(one.tile_scores.read_bytes()), dtype={"id": str, "set": str})
-            table = table[table["set"] == kind].set_index("id")[["score", "salt"]].sort_index()
+            table = table if "labelled" in table else table.assign(labelled=1.0)
+            table = table[table["set"] == kind].set_index("id")[["score", "salt", "labelled"]].sort_index()
         if table.empty:
             raise RunError(f"the run in {one.path} has no tiles {SETS[kind]}: compare others (--on)")
         found.append(table)
@@ -156,7 +157,8 @@ def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, r
             f"{first.path} and {run.path} judge other tiles ({len(apart)} only one of them, first: {apart[0]}): take "
             "the same survey, holdout and labels for both"
         )
-    changed = table.index[~np.isclose(table["salt"], other["salt"], rtol=0, atol=1e-6)]
+    shares = ["salt", "labelled"]
+    changed = table.index[~np.isclose(table[shares], other[shares], rtol=0, atol=1e-6).all(axis=1)]
     if len(changed):
         raise RunError(
             f"{first.path} and {run.path} have other labels ({len(changed)} tiles, first: {changed[0]}): their scores "

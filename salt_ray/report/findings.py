@@ -67,9 +67,9 @@ def standard_error(values: np.ndarray, neighbours: np.ndarray) -> float:
 
 
 def by_coverage(judged: Judged) -> list[Group]:
-    """No salt, then tenths of the tile, each without its lower and with its upper bound."""
-    pixels = judged.truth[0].size
-    tenth = -(-COVERAGE_CLASSES * judged.truth.sum(axis=(1, 2)) // pixels)
+    """No salt, then tenths of a tile's labelled pixels, each without its lower and with its upper bound."""
+    salt, pixels = (part.sum(axis=(1, 2)) for part in (judged.truth > 0, judged.truth >= 0))
+    tenth = -(-COVERAGE_CLASSES * salt // pixels)
     names = ["no salt", *(f"{10 * i} to {10 * (i + 1)}%" for i in range(COVERAGE_CLASSES))]
     return groups(judged, [(name, tenth == i) for i, name in enumerate(names)])
 
@@ -105,8 +105,8 @@ def by_doubt(judged: Judged) -> list[Group]:
 
 
 def by_outcome(judged: Judged) -> list[Group]:
-    """Whether label and prediction hold any salt: four groups, as far as there are such tiles."""
-    true, found = judged.has_salt, judged.masks.any(axis=(1, 2))
+    """Whether label and prediction hold any salt on labelled pixels: four groups, as far as there are such tiles."""
+    true, found = judged.has_salt, (judged.masks & (judged.truth >= 0)).any(axis=(1, 2))
     return groups(
         judged,
         [
@@ -156,14 +156,17 @@ class Calibration:
     base_brier: float
 
 
-def calibration(judged: Judged) -> Calibration:
-    """P(salt) against the labels."""
-    salt, truth = judged.salt.astype(np.float64), judged.has_salt
+def calibration(judged: Judged) -> Calibration | None:
+    """P(salt) against the labels, where these say whether a tile holds any; None where they say it of no tile."""
+    known = judged.knows_salt
+    if not known.any():
+        return None
+    salt, truth, neighbours = judged.salt[known].astype(np.float64), judged.has_salt[known], judged.neighbours[known]
     bin_of = np.minimum((salt * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     means = {"tiles": ("salt", "size"), "predicted": ("salt", "mean"), "observed": ("truth", "mean")}
     bins = pd.DataFrame({"salt": salt, "truth": truth}).groupby(bin_of).agg(**means)
     observed, z2 = bins["observed"], SIGMAS_95**2
-    tiles = pd.Series({one: _independent(truth[bin_of == one], judged.neighbours[bin_of == one]) for one in bins.index})
+    tiles = pd.Series({one: _independent(truth[bin_of == one], neighbours[bin_of == one]) for one in bins.index})
     centre = (observed + z2 / (2 * tiles)) / (1 + z2 / tiles)
     half = SIGMAS_95 * np.sqrt(observed * (1 - observed) / tiles + z2 / (4 * tiles**2)) / (1 + z2 / tiles)
     bins["low"] = np.minimum(centre - half, observed)  # rounding may put a bound of 0 or 1 beyond the share itself

@@ -34,7 +34,7 @@ class Picture:
 
 def worst(judged: Judged) -> np.ndarray:
     """Places of the tiles with the lowest scores; of equals those where most pixels are wrong."""
-    wrong = (judged.truth != judged.masks).sum(axis=(1, 2))
+    wrong = judged.wrong.sum(axis=(1, 2))
     return np.lexsort((-wrong, judged.scores))[:WORST]
 
 
@@ -54,17 +54,19 @@ def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
     judged, survey = finished.judged, finished.prepared.survey
     tile = judged.tiles[place]
     image, truth, mask = survey.images[tile], judged.truth[place], judged.masks[place]
-    missed, false = float((truth & ~mask).mean()), float((mask & ~truth).mean())
-    nothing = np.zeros_like(truth)
+    labelled, salt = truth >= 0, truth > 0
+    count, part = np.count_nonzero(labelled), "the tile" if labelled.all() else "the labelled part"
+    missed, false = (float((wrong & labelled).sum() / count) for wrong in (salt & ~mask, mask & ~salt))
+    nothing = np.zeros_like(mask)
     name = str(survey.ids[tile])
     # In a difference "added" is what was missed, "removed" what was too much.
     panels = (
         (draw_tile(image, False, nothing, nothing), f"Tile {name}: the seismic image."),
-        (draw_tile(image, True, truth, truth), f"Label: salt on {truth.mean():.0%} of the tile."),
+        (draw_tile(image, labelled, salt, salt), f"Label: salt on {salt.sum() / count:.0%} of {part}."),
         (draw_tile(image, False, mask, mask), f"Prediction: salt on {mask.mean():.0%} of the tile."),
-        (draw_tile(image, False, mask, truth), f"Difference: {missed:.0%} missed, {false:.0%} too much."),
+        (draw_tile(image, False, mask & labelled, salt), f"Difference: {missed:.0%} missed, {false:.0%} too much."),
     )
-    note = f"{missed:.0%} missed, {false:.0%} too much" if (truth != mask).any() else "label and prediction are equal"
+    note = f"{missed:.0%} missed, {false:.0%} too much" if missed or false else "label and prediction are equal"
     pictures = tuple(Picture(data_url(encode_png(panel), "png"), alt) for panel, alt in panels)
     card = {"tile": name, "fold": finished.fold_of[name], "note": note, "pictures": pictures}
     return card | {"score": float(judged.scores[place]), "salt": float(judged.salt[place])}
@@ -72,11 +74,13 @@ def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
 
 def changed_mosaics(finished: FinishedRun) -> list[int]:
     """Numbers of the mosaics with most corrected tiles, then of the largest ones: as many as are shown."""
-    table = finished.mosaics
-    corrected = np.isin(table.ids, finished.prepared.survey.ids[finished.corrections.tiles])
+    table, survey = finished.mosaics, finished.prepared.survey
+    corrected = np.isin(table.ids, survey.ids[finished.corrections.tiles])
     changed = np.bincount(table.mosaics, corrected, table.count)
-    sizes = np.bincount(table.mosaics, minlength=table.count)
-    return np.lexsort((np.arange(table.count), -sizes, -changed))[:MOSAICS].tolist()
+    seen = np.isin(table.ids, survey.ids[finished.prepared.seen_by_rules])
+    sizes = np.bincount(table.mosaics, seen, table.count)
+    order = np.lexsort((np.arange(table.count), -sizes, -changed))
+    return order[sizes[order] > 0][:MOSAICS].tolist()
 
 
 def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from salt_ray.metric import salt_share, wholly_labelled
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.tiles import Survey
 
@@ -45,25 +46,32 @@ def duplicates(survey: Survey, tables: Mapping[str, FoldTable]) -> Duplicates:
     names = [tuple(survey.ids[tiles].tolist()) for tiles in sets]
     return Duplicates(
         tuple(names),
-        sum(bool((survey.masks[tiles] != survey.masks[tiles[0]]).any()) for tiles in sets),
+        sum(_differ(survey.masks[tiles]) for tiles in sets),
         sum(any(len({fold[tile] for tile in tiles if tile in fold}) > 1 for fold in folds) for tiles in names),
         unlabelled,
     )
 
 
+def _differ(masks: np.ndarray) -> bool:
+    """Whether a pixel is salt in one of the masks (n, S, S) and none in another; without a label it is neither."""
+    return bool(((masks > 0).any(axis=0) & (masks == 0).any(axis=0)).any())
+
+
 def counts(survey: Survey, held_out: np.ndarray) -> dict[str, int]:
     """How many tiles of each kind there are, by what a person calls it."""
     labelled, constant = survey.labelled, survey.constant
-    pixels = survey.masks.sum(axis=(1, 2))
+    salt, partly = salt_share(survey.masks), ~wholly_labelled(survey.masks)
+    some = (salt > 0) & (salt < 1)
+    stripes = (survey.masks == survey.masks[:, :1]).all(axis=(1, 2))
     return {
         "labelled tiles": labelled,
         "unlabelled tiles": survey.unlabelled,
         "labelled tiles of one colour, set aside": int(constant[:labelled].sum()),
         "unlabelled tiles of one colour, predicted empty": int(constant[labelled:].sum()),
         "labelled tiles held out": int(held_out.sum()),
-        "empty masks": int((pixels == 0).sum()),
-        "masks that are all salt": int((pixels == survey.tile_px**2).sum()),
-        "masks with salt on less than 1% of the tile": int(((pixels > 0) & (100 * pixels < survey.tile_px**2)).sum()),
-        "masks of vertical stripes only": int((survey.masks == survey.masks[:, :1]).all(axis=(1, 2)).sum())
-        - int(((pixels == 0) | (pixels == survey.tile_px**2)).sum()),
+        **({"labelled tiles of which only a part is labelled": int(partly.sum())} if partly.any() else {}),
+        "empty masks": int(((salt == 0) & ~partly).sum()),
+        "masks that are all salt": int(((salt == 1) & ~partly).sum()),
+        "masks with salt on less than 1% of the tile": int(((salt > 0) & (salt < 0.01)).sum()),
+        "masks of vertical stripes only": int((stripes & some & ~partly).sum()),
     }

@@ -12,7 +12,7 @@ import numpy as np
 
 from salt_ray.decision import FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction, judged_tiles, mean_blocks
-from salt_ray.metric import tile_scores
+from salt_ray.metric import tile_scores, wholly_labelled
 from salt_ray.mosaic.folds import whole_mosaics
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.survey.prepared import PreparedSurvey
@@ -28,7 +28,8 @@ class Judged:
     Attributes:
         tiles: (n,) int64, positions in the survey.
         neighbours: (n,) int64: equal where tiles lie in one mosaic; errors of means count these, not tiles.
-        truth, masks: (n, S, S) bool, the labels, and the predictions at the run's thresholds.
+        truth: (n, S, S), the labels: bool, or int8 where not all pixels have one (``survey.Survey``).
+        masks: (n, S, S) bool, the predictions at the run's thresholds.
         scores: (n,) float64, of every tile.
         empty_scores: (n,) float64: what an empty mask scores on it.
         salt: (n,) float32, P(salt).
@@ -55,7 +56,17 @@ class Judged:
     @property
     def has_salt(self) -> np.ndarray:
         """(n,) bool: whether the label has any."""
-        return self.truth.any(axis=(1, 2))
+        return (self.truth > 0).any(axis=(1, 2))
+
+    @property
+    def knows_salt(self) -> np.ndarray:
+        """(n,) bool: whether the label says if the tile holds any: it has some, or no pixel is without a label."""
+        return self.has_salt | wholly_labelled(self.truth)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """(n, S, S) bool: labelled pixels that are predicted wrongly."""
+        return ((self.truth > 0) != self.masks) & (self.truth >= 0)
 
 
 def judge(
@@ -71,7 +82,7 @@ def judge(
     """
     tiles = judged_tiles(models, prepared.trainable)
     truth = np.asarray(prepared.survey.masks[tiles])
-    masks, ungated = np.empty_like(truth), np.empty(len(tiles))
+    masks, ungated = np.empty(truth.shape, bool), np.empty(len(tiles))
     salt, doubt = np.empty(len(tiles), np.float32), np.empty(len(tiles), np.float32)
     mask_sums = np.zeros(len(MASK_THRESHOLDS))
     for block, probabilities in mean_blocks(models, tiles):
@@ -84,7 +95,7 @@ def judge(
         for place, threshold in enumerate(MASK_THRESHOLDS):
             decided = decisions.replace(mask_threshold=float(threshold)).masks(own, *probabilities)
             mask_sums[place] += tile_scores(known, decided).sum()
-    empty = tile_scores(truth, np.zeros_like(truth))
+    empty = tile_scores(truth, np.zeros(truth.shape, bool))
     # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.
     salt_curve = np.array([np.where(salt > np.float32(t), ungated, empty).mean() for t in SALT_THRESHOLDS])
     scores = tile_scores(truth, masks)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from salt_ray.config import RuleName
-from salt_ray.metric import trivial_scores
+from salt_ray.metric import salt_share, trivial_scores
 from salt_ray.postprocessing.rules import RULES
 from salt_ray.record import RunRecord
 from salt_ray.report import charts, findings, gallery, inventory, provenance
@@ -183,7 +183,7 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
                 "name": name,
                 "tiles": len(own),
                 "score": finished.scores["folds"][name],
-                "empty": float((~masks[np.sort(own)].any(axis=(1, 2))).mean()),
+                "empty": float((salt_share(masks[np.sort(own)]) == 0).mean()),
                 "epochs": " + ".join(str(stage.marker["epochs"]) for stage in stages),
                 "best": f"{model.stage}, {model.when}",
                 "time": None if seconds is None else clock(seconds),
@@ -195,7 +195,11 @@ def _fold_rows(finished: FinishedRun) -> list[dict[str, Any]]:
 def trust(finished: FinishedRun) -> Part:
     """Calibration, and whether the models know when they are wrong."""
     found = findings.calibration(finished.judged)
-    return {"found": found, "charts": charts.reliability(found), "doubt": findings.by_doubt(finished.judged)}
+    return {
+        "found": found,
+        "charts": charts.reliability(found) if found else [],
+        "doubt": findings.by_doubt(finished.judged),
+    }
 
 
 def thresholds(finished: FinishedRun) -> Part:

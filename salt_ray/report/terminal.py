@@ -84,17 +84,17 @@ class Terminal:
             f"{directory}: {labelled:,} labelled and {survey.unlabelled:,} unlabelled tiles of "
             f"{frame.tile_px} x {frame.tile_px} px, {constant.sum():,} of one colour set aside "
             f"({constant[:labelled].sum():,} labelled), {prepared.held_out.sum():,} held out; "
-            f"{labelled - survey.masks.any(axis=(1, 2)).sum():,} masks are empty"
+            f"{labelled - (survey.masks > 0).any(axis=(1, 2)).sum():,} masks are empty"
         )
 
     def full_tiles(self, full_tiles: FullTiles, prepared: PreparedSurvey) -> None:
         """What a prediction that fills its tile becomes."""
         masks = prepared.survey.masks[prepared.trainable]
-        count = masks.all(axis=(1, 2)).sum()
+        count = (masks > 0).all(axis=(1, 2)).sum()
         becomes = {"salt": "stays salt", "empty": "becomes empty"}[full_tiles]
         self.say(
             f"assumed: a prediction that fills its tile {becomes} (labels.full_tiles={full_tiles}); of "
-            f"{masks.any(axis=(1, 2)).sum():,} labels with salt, the hold-out aside, {count:,} do"
+            f"{(masks > 0).any(axis=(1, 2)).sum():,} labels with salt, the hold-out aside, {count:,} do"
         )
 
     @contextlib.contextmanager

@@ -37,7 +37,7 @@ def account(survey: Survey, images: str, masks: str | None, tables: Tables, valu
         lines.append(f"found: sections: {len(counts):,}: {', '.join(shown)}")
         lines.append("assumed: ids are SECTION-ID, and tiles of two sections are never neighbours")
     lines += values
-    full = np.count_nonzero(survey.masks.all(axis=(1, 2)))
+    full = np.count_nonzero((survey.masks > 0).all(axis=(1, 2)))
     if full:
         lines.append(f"found: masks that are salt all over: {full:,}")
     if not survey.labelled:
@@ -64,7 +64,7 @@ def notes(survey: Survey, train: dict[str, Entry], test: dict[str, Entry], table
         for table, files, folder in ((TRAIN_CSV, train, TRAIN), (SUBMISSION_CSV, test, TEST))
         if tables.get(table) and not files
     ]
-    salt_without_data = survey.masks.any(axis=(1, 2)) & survey.constant[: survey.labelled]
+    salt_without_data = (survey.masks > 0).any(axis=(1, 2)) & survey.constant[: survey.labelled]
     return unused + [
         f"{train[i].name} is of one colour, yet its mask holds salt; it is set aside"
         for i in survey.ids[: survey.labelled][salt_without_data].tolist()

@@ -47,14 +47,14 @@ class Augmenter:
 
         Args:
             images: (B, P, P) uint8.
-            masks: (B, P, P) bool.
+            masks: (B, P, P) bool or int8.
 
         Returns:
-            (B, C, C) uint8 and (B, C, C) bool.
+            (B, C, C) uint8, and masks (B, C, C) of the type that they had.
         """
         shape = (len(images), self.crop_px, self.crop_px)
-        crops, cropped_masks = np.empty(shape, np.uint8), np.empty(shape, bool)
+        crops, cropped_masks = np.empty(shape, np.uint8), np.empty(shape, masks.dtype)
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
             sample = self._transform(image=image[..., None], mask=mask.view(np.uint8))
-            crops[i], cropped_masks[i] = sample["image"][..., 0], sample["mask"]
+            crops[i], cropped_masks[i] = sample["image"][..., 0], sample["mask"].view(masks.dtype)
         return crops, cropped_masks

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from salt_ray.metric import UNLABELLED
 from salt_ray.survey.layout import MASKS, Entry
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.problems import Problem, Unsuited
@@ -85,10 +86,10 @@ def salt_masks(
         folder: where they all lie, for messages.
 
     Returns:
-        Bool (H, W) masks, True where salt is; and the ids of those with pixels of ``meaning.ignore``, which are left
-        out of the first. No masks where a problem concerns all of them.
+        Masks (H, W), bool or, of those with pixels of ``meaning.ignore``, int8, as in ``survey.Survey``; and the ids of
+        those that have no others, which are left out of the first. No masks where a problem concerns all of them.
     """
-    ignored = [i for i, mask in masks.items() if meaning.ignore in mask.values]
+    empty = [i for i, mask in masks.items() if mask.values == (meaning.ignore,)]
     values = {i: [value for value in mask.values if value != meaning.ignore] for i, mask in sorted(masks.items())}
     several = {i for i, own in values.items() if len(own) > 2}
     if meaning.salt is not None or 2 * len(several) >= len(masks):
@@ -109,7 +110,14 @@ def salt_masks(
         own, most = (" and ".join(map(_text, held)) for held in (values[i], usual))
         what = f"is not two-valued (it holds {own}; most masks hold {most})"
         problems.append(Problem(files[i].place, what, f"{_SETTINGS}; or leave its tile out", drops=(i,)))
-    return {i: mask.where(salt) for i, mask in masks.items() if i not in several.union(ignored)}, ignored
+    labelled = {i: mask for i, mask in masks.items() if i not in several.union(empty)}
+    return {i: _labels(mask, salt, meaning.ignore) for i, mask in labelled.items()}, empty
+
+
+def _labels(mask: CodedMask, salt: float | None, ignore: int | None) -> np.ndarray:
+    if ignore not in mask.values:
+        return mask.where(salt)
+    return np.where(mask.where(ignore), np.int8(UNLABELLED), mask.where(salt).view(np.int8))
 
 
 def _holders(values: Mapping[str, list[float]], without: Collection[str] = ()) -> dict[float, list[str]]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from salt_ray.metric import wholly_labelled
 from salt_ray.survey.account import account, notes
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_image, decode_mask
@@ -69,7 +70,7 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     tile_px = _usual((image.shape[0] for image in squares), order=int, default=0)
     for files, arrays in ((train, train_images), (test, test_images), (masks, coded_masks)):
         _drop_other_sizes(files, arrays, tile_px, problems)
-    mask_files, ignored = salt_masks(masks, coded_masks, meaning, problems)
+    mask_files, not_labelled = salt_masks(masks, coded_masks, meaning, problems)
     dtype = _drop_other_types(train | test, (train_images, test_images), problems)
     problems += _stray_ids(train, masks, test)
     sections = _sections(train | test, problems)
@@ -80,11 +81,11 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     if SUBMISSION_CSV in tables and test:
         problems += unmatched(SUBMISSION_CSV, tables[SUBMISSION_CSV], test)
 
-    dropped = {i for problem in problems for i in problem.drops or ()}.union(ignored)
+    dropped = {i for problem in problems for i in problem.drops or ()}.union(not_labelled)
     labelled, unlabelled = ([i for i in sorted(files) if i not in dropped] for files in (train, test))
     ids = labelled + unlabelled
-    if ignored and not ids and not problems:
-        what = f"every tile holds pixels of labels.ignore = {meaning.ignore}: none is left"
+    if not_labelled and not ids and not problems:
+        what = f"all pixels of all tiles are labels.ignore = {meaning.ignore}: no tile is left"
         problems.append(Problem(place, what, "leave labels.ignore out, or name another value"))
     if not ids or any(problem.drops is None or not skip_bad for problem in problems):
         raise SurveyError(problems)
@@ -106,8 +107,14 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
         sections=np.array([sections[i] for i in ids], dtype=str) if sections else None,
     )
     remarks = [f"left out: {problem}" for problem in problems] + notes(survey, train, test, tables)
-    if ignored:
-        remarks.append(f"labelled tiles left out: {len(ignored):,} hold pixels of labels.ignore = {meaning.ignore}")
+    if not_labelled:
+        what = f"{len(not_labelled):,} have no pixel that is labelled (labels.ignore={meaning.ignore})"
+        remarks.append(f"labelled tiles left out: {what}")
+    partly = ~wholly_labelled(survey.masks)
+    if partly.any():
+        share, tiles = (survey.masks[partly] < 0).mean(), np.count_nonzero(partly)
+        what = f"{share:.1%} of the pixels of {tiles:,} tiles are not labelled (labels.ignore={meaning.ignore})"
+        remarks.append(f"{what}: they are ignored")
     values = list(greys.account)
     if meaning.salt is not None:
         values.append(

@@ -11,6 +11,7 @@ import numpy as np
 
 from salt_ray.config import FullTiles
 from salt_ray.errors import RunError
+from salt_ray.metric import wholly_labelled
 from salt_ray.survey import rle
 from salt_ray.survey.layout import MASKS, TRAIN_CSV, Entry
 from salt_ray.survey.problems import Problem
@@ -28,7 +29,10 @@ def labels_of(
     tile_px: int,
     problems: list[Problem],
 ) -> dict[str, np.ndarray]:
-    """Mask of each labelled tile, bool (S, S), by id: from its file, or else its run-length text; both must agree."""
+    """Mask of each labelled tile, bool or int8 (S, S), by id: from its file, or else its run-length text.
+
+    Both must agree in the pixels that the file labels: a text cannot say that one has no label.
+    """
     if rows is None:
         remedy = f"add {MASKS}/ID.png or {TRAIN_CSV}"
         problems += [Problem(train[i].place, "has no mask", remedy, (i,)) for i in sorted(train.keys() - masks.keys())]
@@ -43,8 +47,8 @@ def labels_of(
             continue
         if i not in masks:
             labels[i] = mask
-        elif i in mask_files and not np.array_equal(mask, mask_files[i]):
-            what = f"differs from {TRAIN_CSV} in {np.count_nonzero(mask != mask_files[i])} px"
+        elif i in mask_files and (differs := (mask != (mask_files[i] > 0)) & (mask_files[i] >= 0)).any():
+            what = f"differs from {TRAIN_CSV} in {np.count_nonzero(differs)} px"
             problems.append(Problem(masks[i].place, what, "find out which is right and remove the other", (i,)))
     return labels
 
@@ -69,17 +73,19 @@ def _decode_rle(
 
 
 def full_tiles(masks: np.ndarray) -> FullTiles:
-    """What a prediction that fills its tile becomes, by the labels (L, S, S) bool that may be trained on.
+    """What a prediction that fills its tile becomes, by the labels (L, S, S), bool or int8, that may be trained on.
 
     Raises:
         RunError: no label is full, and too few hold salt to make anything of that.
     """
-    if masks.all(axis=(1, 2)).any():
+    whole = masks[wholly_labelled(masks)] > 0  # of the others it is not known whether they are full
+    if whole.all(axis=(1, 2)).any():
         return "salt"
-    with_salt = int(masks.any(axis=(1, 2)).sum())
+    with_salt = int(whole.any(axis=(1, 2)).sum())
     if len(masks) and with_salt < ENOUGH_WITH_SALT:
+        kind = "labelled" if len(whole) == len(masks) else "wholly labelled"
         raise RunError(
-            f"none of {with_salt:,} labelled tiles with salt is salt all over, and these are too few to tell what a "
+            f"none of {with_salt:,} {kind} tiles with salt is salt all over, and these are too few to tell what a "
             "prediction is that fills its tile: choose --set labels.full_tiles=salt if the inside of salt is labelled "
             "as salt, or --set labels.full_tiles=empty if only its borders are labelled, as in TGS"
         )

@@ -33,7 +33,8 @@ class Meaning:
     @property
     def settings(self) -> str:
         """The settings that decide what is read, for keys; empty where none is given."""
-        values = {"labels.salt": self.salt, "labels.ignore": self.ignore, "amplitudes.nodata": self.nodata}
+        # Not as labels.ignore, under which whole tiles were left out before single pixels were ignored.
+        values = {"labels.salt": self.salt, "ignored pixels": self.ignore, "amplitudes.nodata": self.nodata}
         return " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 

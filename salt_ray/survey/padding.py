@@ -21,6 +21,7 @@ import numpy as np
 
 from salt_ray.config import Geometry
 from salt_ray.errors import SaltRayError
+from salt_ray.metric import UNLABELLED
 from salt_ray.survey.memory import room
 
 if TYPE_CHECKING:
@@ -162,17 +163,26 @@ class PaddingOperator:
     def masks(self, masks: np.ndarray) -> np.ndarray:
         """Padded masks: salt where the fill of 0 and 1 exceeds 0.7.
 
+        Every filled pixel follows from all those near the tile's edge: where one of these is not labelled, no filled
+        pixel of its tile is.
+
         Args:
-            masks: bool (N, S, S).
+            masks: bool (N, S, S), or int8 with pixels that are ``metric.UNLABELLED``.
 
         Returns:
-            bool (N, P, P); an empty mask stays empty.
+            (N, P, P), bool or int8 as the masks; an empty mask stays empty.
 
         Raises:
-            TypeError: ``masks`` is not bool.
+            TypeError: ``masks`` is of another type.
             ValueError: ``masks`` is not (N, S, S).
         """
-        return self._padded(masks, np.bool_)
+        if masks.dtype != np.int8:
+            return self._padded(masks, np.bool_)
+        padded, unlabelled = self._padded(masks > 0, np.bool_).view(np.int8), masks < 0
+        centre(padded, self.frame)[unlabelled] = UNLABELLED
+        unknown = unlabelled[:, _near_edge(self.frame)].any(axis=1)
+        padded[unknown[:, None, None] & _outside(self.frame)] = UNLABELLED
+        return padded
 
     def _padded(self, tiles: np.ndarray, dtype: type) -> np.ndarray:
         side, padded_px = self.frame.tile_px, self.frame.padded_px

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
+from salt_ray.metric import wholly_labelled
 from salt_ray.storage import atomic_file, atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
 from salt_ray.survey.folds import FoldTable, depth_folds, load_folds, random_folds, section_folds
@@ -47,7 +49,7 @@ class TrainingTiles:
         key: SHA-256 of the survey's content.
         ids: (L,) str.
         images: (L, P, P) uint8, padded.
-        masks: (L, P, P) bool, padded.
+        masks: (L, P, P), padded; bool, or int8 where not all pixels are labelled, as in ``Survey``.
         frame: tile, padded and crop edges.
         unlabelled: where a stage learns from pseudo-labels.
     """
@@ -68,7 +70,7 @@ class PreparedSurvey:
         survey: the tiles as they were found.
         frame: tile, padded and crop edges.
         images: (N, P, P) uint8, memory-mapped.
-        masks: (L, P, P) bool, memory-mapped.
+        masks: (L, P, P) bool or int8, as the survey's; memory-mapped.
         held_out: (L,) bool: labelled tiles that are never trained on nor chosen by.
     """
 
@@ -83,6 +85,22 @@ class PreparedSurvey:
         """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64."""
         labelled = self.survey.labelled
         return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out)
+
+    @cached_property
+    def partly_labelled(self) -> np.ndarray:
+        """(L,) bool: labelled tiles of which nobody labelled some pixels."""
+        return ~wholly_labelled(self.survey.masks)
+
+    @cached_property
+    def seen_by_rules(self) -> np.ndarray:
+        """(N,) bool: the tiles that the rules of mosaics see, by their label or by what all models predict.
+
+        Of a tile that is labelled in part and trained on there is neither: rules copy whole labels, and the models that
+        learnt from it must not judge it. Its place counts as missing.
+        """
+        unseen = np.zeros(len(self.survey.ids), bool)
+        unseen[: self.survey.labelled] = self.partly_labelled & ~self.held_out
+        return ~unseen
 
     @property
     def unlabelled(self) -> np.ndarray:
@@ -189,7 +207,7 @@ def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], 
 def _mapped(survey: Survey, frame: Frame, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     edges = [frame.padded_px, frame.padded_px]
     images = map_array(folder / "images.npy", [len(survey.ids), *edges], "|u1")
-    return images, map_array(folder / "masks.npy", [survey.labelled, *edges], "|b1")
+    return images, map_array(folder / "masks.npy", [survey.labelled, *edges], survey.masks.dtype.str)
 
 
 def _pad(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> None:

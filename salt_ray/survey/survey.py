@@ -19,7 +19,8 @@ class Survey:
     Attributes:
         ids: str (N,).
         images: uint8 (N, S, S), grey; of amplitudes of another type what ``amplitudes.GreyRange`` makes of them.
-        masks: bool (L, S, S), True where salt is.
+        masks: bool (L, S, S), True where salt is; where nobody labelled some pixels int8: 1 for salt, 0 for none, -1
+            for these (``metric.UNLABELLED``). Of each tile some pixel is labelled.
         depths: float32 (N,), feet; NaN only where the survey has no depths.csv.
         constant: bool (N,): tiles of one colour. They hold no data: never trained on, predicted empty.
         submission_ids: str, the tiles a submission lists, in the order of sample_submission.csv; the unlabelled ids

@@ -1,12 +1,14 @@
 """Losses per tile, on logits: Lovász hinge and cross-entropy for the mask, cross-entropy for the empty head.
 
-The seed's are the first and the last (method section 4).
+The seed's are the first and the last (method section 4). Masks are bool, or numbers: 1 for salt, 0 for none, and -1
+where nobody labelled the pixel (``metric.UNLABELLED``). What a network says there changes no loss.
 
 Letters: N tiles, H rows, W columns, J = H * W pixels of a tile.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salt_ray.config import Stage
+from salt_ray.metric import UNLABELLED
 from salt_ray.model.network import Logits
 
 
@@ -31,18 +34,20 @@ def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         logits: (N, H, W), any floating type; computed in float32.
-        masks: (N, H, W), bool or of 0 and 1.
+        masks: (N, H, W), bool or of 0, 1 and -1.
 
     Returns:
-        float32 (N,), each above 0.
+        float32 (N,), each above 0; 0 where no pixel is labelled.
 
     Raises:
         ValueError: the shapes differ or are not (N, H, W).
     """
     if logits.shape != masks.shape or logits.ndim != 3:
         raise ValueError(f"logits and masks must both be (N, H, W), not {tuple(logits.shape)} and {tuple(masks.shape)}")
-    salt = masks.flatten(1).float()
+    salt, unlabelled = (masks > 0).flatten(1).float(), _unlabelled(masks)
     errors = 1 + logits.flatten(1).float() * (1 - 2 * salt)
+    if unlabelled is not None:  # sorted behind all others, where they change nobody's weight, and of no weight
+        errors = errors.masked_fill(unlabelled.flatten(1), -math.inf)
     with torch.no_grad():  # the weights are constants: only the order of the errors and the mask decide them
         order = _largest_first(errors)
         weights = torch.empty_like(errors).scatter_(1, order, _jaccard_steps(salt.gather(1, order)))
@@ -56,18 +61,20 @@ def symmetric_lovasz(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shapes, types and errors: ``lovasz_hinge``.
     """
-    masks = masks.bool()
-    return (lovasz_hinge(logits, masks) + lovasz_hinge(-logits, ~masks)) / 2
+    unlabelled = _unlabelled(masks)
+    complement = masks <= 0 if unlabelled is None else (masks == 0).char().masked_fill(unlabelled, UNLABELLED)
+    return (lovasz_hinge(logits, masks) + lovasz_hinge(-logits, complement)) / 2
 
 
 def salt_bce(salt_logit: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy of "this tile contains salt" (method section 4).
 
-    An empty mask is the negative class: the loss is softplus(salt_logit).
+    An empty mask is the negative class: the loss is softplus(salt_logit). A mask without salt of which some pixels are
+    not labelled is of neither class: the loss is 0.
 
     Args:
         salt_logit: (N,), any floating type; computed in float32.
-        masks: (N, H, W), bool or of 0 and 1.
+        masks: (N, H, W), bool or of 0, 1 and -1.
 
     Returns:
         float32 (N,).
@@ -77,24 +84,32 @@ def salt_bce(salt_logit: Tensor, masks: Tensor) -> Tensor:
     """
     if salt_logit.shape != masks.shape[:1]:
         raise ValueError(f"expected {masks.shape[0]} salt logits (N,), not {tuple(salt_logit.shape)}")
-    has_salt = masks.flatten(1).any(dim=1).float()
-    return F.binary_cross_entropy_with_logits(salt_logit.float(), has_salt, reduction="none")
+    has_salt, unlabelled = _has_salt(masks), _unlabelled(masks)
+    losses = F.binary_cross_entropy_with_logits(salt_logit.float(), has_salt.float(), reduction="none")
+    if unlabelled is None:
+        return losses
+    return losses.masked_fill(unlabelled.flatten(1).any(dim=1) & ~has_salt, 0)
 
 
 def pixel_bce(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy of every pixel, mean over a tile; no part of the seed's recipe.
+    """Cross-entropy of every pixel, mean over a tile's labelled ones; no part of the seed's recipe.
 
     A network without pretrained weights learns from it what salt looks like, where the Lovász hinge alone stays at the
     trivial answer for thousands of steps. An empty mask is as any other: the loss is the mean softplus of the logits.
 
     Args:
         logits: (N, H, W), any floating type; computed in float32.
-        masks: (N, H, W), bool or of 0 and 1.
+        masks: (N, H, W), bool or of 0, 1 and -1.
 
     Returns:
-        float32 (N,).
+        float32 (N,); 0 where no pixel is labelled.
     """
-    return F.binary_cross_entropy_with_logits(logits.float(), masks.float(), reduction="none").mean(dim=(1, 2))
+    unlabelled = _unlabelled(masks)
+    losses = F.binary_cross_entropy_with_logits(logits.float(), (masks > 0).float(), reduction="none")
+    if unlabelled is None:
+        return losses.mean(dim=(1, 2))
+    labelled = (~unlabelled).sum(dim=(1, 2)).clamp(min=1)
+    return losses.masked_fill(unlabelled, 0).sum(dim=(1, 2)) / labelled
 
 
 def auxiliary_loss(logits: Tensor, masks: Tensor, stage: Stage) -> Tensor:
@@ -104,7 +119,7 @@ def auxiliary_loss(logits: Tensor, masks: Tensor, stage: Stage) -> Tensor:
 
     Args:
         logits: (N, K, H, W), any floating type; computed in float32.
-        masks: (N, H, W), bool or of 0 and 1.
+        masks: (N, H, W), bool or of 0, 1 and -1.
 
     Returns:
         float32 (N,).
@@ -116,7 +131,7 @@ def auxiliary_loss(logits: Tensor, masks: Tensor, stage: Stage) -> Tensor:
         per_map = per_map + stage.lovasz_weight * _lovasz(stage)(its_logits, its_masks)
     if stage.pixel_bce_weight:
         per_map = per_map + stage.pixel_bce_weight * pixel_bce(its_logits, its_masks)
-    return per_map.unflatten(0, (-1, maps)).mean(dim=1) * masks.flatten(1).any(dim=1)
+    return per_map.unflatten(0, (-1, maps)).mean(dim=1) * _has_salt(masks)
 
 
 def combined_loss(logits: Logits, masks: Tensor, stage: Stage) -> Tensor:
@@ -139,6 +154,16 @@ def combined_loss(logits: Logits, masks: Tensor, stage: Stage) -> Tensor:
 
 def _lovasz(stage: Stage) -> Callable[[Tensor, Tensor], Tensor]:
     return symmetric_lovasz if stage.lovasz == "symmetric" else lovasz_hinge
+
+
+def _unlabelled(masks: Tensor) -> Tensor | None:
+    """Bool (N, H, W), True where nobody labelled the pixel; None of bool masks, which are labelled throughout."""
+    return None if masks.dtype == torch.bool else masks < 0
+
+
+def _has_salt(masks: Tensor) -> Tensor:
+    """(N,) bool."""
+    return (masks > 0).flatten(1).any(dim=1)
 
 
 def _largest_first(errors: Tensor) -> Tensor:

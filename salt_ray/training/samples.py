@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
     #: (B, 1, C, C) float32 in 0 … 1.
     images: Tensor
-    #: (B, C, C) bool.
+    #: (B, C, C) bool; int8 where not all pixels of the survey's tiles are labelled (``survey.Survey``).
     masks: Tensor
 
     def split(self, parts: int) -> list[Batch]:
@@ -58,7 +58,7 @@ class Samples(ABC):
         """Centre crops, to validate on."""
 
     def truth(self, positions: np.ndarray) -> np.ndarray:
-        """The tiles' own masks, without what was padded, on the host: (B, S, S) bool."""
+        """The tiles' own masks, without what was padded, on the host: (B, S, S) bool or int8."""
         return centre(self._tiles.masks[positions], self.frame)
 
 

@@ -16,7 +16,7 @@ from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import as_records
-from salt_ray.metric import score
+from salt_ray.metric import UNLABELLED, score
 from salt_ray.survey.folds import depth_folds
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.padding import Frame
@@ -71,6 +71,31 @@ def test_perfect_predictions_score_one_everywhere(prepared: PreparedSurvey) -> N
     salt = each.set_index("id")["salt"].reindex(prepared.survey.ids).to_numpy()
     np.testing.assert_allclose(salt[~np.isnan(salt)], truth.mean(axis=(1, 2))[~np.isnan(salt)])
     assert scores["trivial"]["all_empty"] == pytest.approx(1 / 8)
+
+
+def test_what_is_predicted_where_nobody_labelled_changes_no_score(prepared: PreparedSurvey) -> None:
+    random = np.random.default_rng(3)
+    salt = np.concatenate([prepared.survey.masks, random.random((TOTAL - LABELLED, SIDE, SIDE)) > 0.5])
+    unlabelled = random.random(salt.shape) < 0.4
+    unlabelled[-1] = True  # of a tile of the test truth nothing is labelled
+    truth = np.where(unlabelled, UNLABELLED, salt).astype(np.int8)
+    survey = dataclasses.replace(prepared.survey, masks=truth[:LABELLED])
+    partial = dataclasses.replace(prepared, survey=survey)
+    decisions, found = FoldDecisions(SETTINGS.replace(full_tiles="salt")), []
+    wrong = salt ^ (random.random(salt.shape) < 0.1)
+    for masks in (wrong, wrong ^ unlabelled):
+        models, tables = models_of(prepared, masks)
+        found.append(run_scores(partial, models, tables, decisions, truth[LABELLED:]))
+    (scores, tiles), (other, other_tiles) = found
+    assert scores == other and tiles.equals(other_tiles)
+    assert scores["test_tiles"] == TOTAL - LABELLED - 1 and 0 < scores["oof"] < 1 and 0 < scores["test"] < 1
+    np.testing.assert_allclose(tiles["labelled"][tiles["set"] == "test"], (truth[LABELLED:-1] >= 0).mean(axis=(1, 2)))
+    shares = dict(zip(tiles["id"], tiles["salt"], strict=True))
+    assert shares["07"] == pytest.approx((truth[7] > 0).sum() / (truth[7] >= 0).sum())
+    without = run_scores(partial, models, tables, decisions, np.full((TOTAL - LABELLED, SIDE, SIDE), -1, np.int8))[0]
+    assert "test" not in without and without["trivial"]["all_empty"] == pytest.approx(
+        score(truth[[0, 3, 5, 6, 7, 8, 9, 10, 11]], np.zeros((9, SIDE, SIDE), bool))
+    )
 
 
 def test_a_wrong_fold_shows_in_its_own_score_and_out_of_fold_only(prepared: PreparedSurvey) -> None:
@@ -143,8 +168,10 @@ def test_a_test_truth_is_coded_as_the_masks_are(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^truth/masks: masks of a survey hold 0 and .* 1 in 2 .*labels.salt=VALUE"):
         read_test_truth(tmp_path, ids)
     np.testing.assert_array_equal(read_test_truth(tmp_path, ids, Meaning(salt=2)), [pixels == 2] * 2)
-    with pytest.raises(RunError, match=r"2 masks in .* hold pixels of labels.ignore = 3 .*: remove "):
-        read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
+    cv2.imwrite(str(tmp_path / "truth" / "masks" / "b.png"), np.full_like(pixels, 3))
+    truth = read_test_truth(tmp_path, ids, Meaning(salt=2, ignore=3))
+    assert truth.dtype == np.int8
+    np.testing.assert_array_equal(truth, [np.where(pixels == 3, UNLABELLED, pixels == 2), np.full_like(truth[0], -1)])
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])

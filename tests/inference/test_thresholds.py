@@ -19,7 +19,7 @@ from salt_ray.inference.thresholds import (
     choose_thresholds,
     score_thresholds,
 )
-from salt_ray.metric import tile_scores
+from salt_ray.metric import UNLABELLED, tile_scores
 
 GIVEN = Decision(mask_threshold=0.4, salt_threshold=0.5, flip=True, full_tiles="empty")
 TILES, EDGE = 240, 12
@@ -50,6 +50,19 @@ def test_every_pair_scores_what_the_decision_scores() -> None:
         np.testing.assert_array_equal(scores.at((mask, salt)), tile_scores(truth, masks))
     mean = max(scores.at((m, s)).mean() for m in range(len(MASK_THRESHOLDS)) for s in range(len(SALT_THRESHOLDS)))
     assert scores.at(scores.best(np.ones(TILES, bool), GIVEN)).mean() == pytest.approx(mean)
+
+
+def test_what_is_predicted_where_nobody_labelled_changes_no_threshold() -> None:
+    model, salt = predicted(np.random.default_rng(0))
+    truth = salt.astype(np.int8)
+    truth[:, : EDGE // 2, 1::2] = UNLABELLED
+    records = model.records.copy()
+    records["mask"][truth < 0] = 1 - records["mask"][truth < 0]
+    other, given = ModelPrediction.of(np.arange(TILES), records), GIVEN.replace(full_tiles="salt")
+    ours, theirs = (score_thresholds([one], np.arange(TILES), truth, given) for one in (model, other))
+    for name in ("masks", "empty", "salt", "given"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    assert (ours.given != score_thresholds([other], np.arange(TILES), salt, given).given).any()
 
 
 def test_of_equals_the_nearest_to_the_given_ones_is_taken() -> None:

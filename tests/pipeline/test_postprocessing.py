@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,14 @@ from salt_ray.decision import Decision, FoldDecisions
 from salt_ray.inference.ensemble import ModelPrediction
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import StoredPrediction, write_chunk
+from salt_ray.metric import UNLABELLED
 from salt_ray.mosaic.table import MosaicTable, load_mosaics
 from salt_ray.pipeline import postprocessing
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.postprocessing import Postprocessing
 from salt_ray.postprocessing.corrections import Corrections
 from salt_ray.postprocessing.predicted import MosaicTiles, positions
+from salt_ray.postprocessing.rules import MIN_TILES
 from salt_ray.postprocessing.selection import HiddenScores
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
@@ -181,6 +184,55 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
         assert (name in rules["kept"]) <= (evidence["p"] is not None and evidence["p"] <= 0.05)
     assert json.loads((tmp_path / "out" / "rules.json").read_text()) == rules
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
+
+
+@pytest.mark.parametrize("rules", ["evidence", "seed"])
+def test_tiles_that_are_labelled_in_part_are_neither_evidence_nor_corrected(
+    rules: str, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
+) -> None:
+    """Their models may predict what they like: the rules and what they correct stay the same."""
+    survey = prepared.survey
+    everything, labelled = np.arange(len(survey.ids)), survey.labelled
+    only_labelled = np.sort(survey.ids[: labelled // 4 * 4]).reshape(-1, 4)[0]  # as a mosaic of their own
+    ids = np.concatenate([table.ids[~np.isin(table.ids, only_labelled)][: len(table.ids) - 8], only_labelled])
+    number = np.arange(len(ids)) // 4
+    places = MosaicTable(ids, number, np.zeros_like(number), np.arange(len(ids)) % 4, np.ones(len(ids)))
+    masks = survey.masks.astype(np.int8)
+    partly = np.isin(survey.ids[:labelled], only_labelled) | (np.arange(labelled) % 3 == 0)
+    masks[partly, :5] = UNLABELLED
+    partial = replace(prepared, survey=replace(survey, masks=masks))
+    found = []
+    for seed in (0, 9):
+        models = []
+        for fold in (0, 1):
+            tiles = everything[(everything >= labelled) | (everything % 2 == fold)]
+            known = np.random.default_rng(fold).random((len(tiles), 33, 33)).astype(np.float16)
+            own = np.isin(tiles, np.flatnonzero(partly))
+            known[own] = np.random.default_rng(seed).random((own.sum(), 33, 33))
+            folder = tmp_path / f"{seed}-{fold}"
+            store(folder, tiles, Probabilities(known, np.ones(len(tiles), np.float32)))
+            models.append(ModelPrediction.load(folder))
+        out = tmp_path / f"out-{seed}"
+        work = Postprocessing(
+            tiny.replace(postprocessing=Settings(rules=rules)),
+            partial,
+            places,
+            models,
+            np.zeros(len(everything), np.int64),
+            FoldDecisions(DECISION),
+            Folder(out, {}),
+            RunDirectory(tmp_path),
+            LocalEngine(),
+        )
+        found.append((work.finish(), (out / "masks.npy").read_bytes(), (out / "changes.csv").read_bytes()))
+        assert not np.isin(Corrections.load(out).tiles, np.flatnonzero(partly)).any()
+        assert {path.stem for path in (out / "pictures").iterdir()} == {f"mosaic-{n:04d}" for n in range(number[-1])}
+    assert found[0] == found[1]
+    whole = survey.ids[np.setdiff1d(partial.trainable, np.flatnonzero(partly))]
+    sizes = np.bincount(number, partial.seen_by_rules[positions(ids, survey.ids)])
+    hidden = (np.isin(ids, whole) & (sizes[number] >= MIN_TILES)).sum()
+    assert hidden > 0 and found[0][0]["hidden_tiles"] == (hidden if rules == "evidence" else 0)
+    assert rules == "evidence" or len(Corrections.load(out).tiles)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from salt_ray.errors import RunError
 from salt_ray.inference import predictor
 from salt_ray.inference.predict import Model
 from salt_ray.inference.predictor import Prediction, Predictor
-from salt_ray.metric import score
+from salt_ray.metric import UNLABELLED, score, tile_scores
 from salt_ray.pipeline.trained import TrainedRun, load_run
 from salt_ray.survey.amplitudes import GreyRange
 from salt_ray.survey.problems import SurveyError
@@ -207,6 +207,15 @@ def test_known_tiles_are_scored_one_by_one(run: TrainedRun, survey_of_others: Su
     assert table["score"].mean() == pytest.approx(score(masks, run.predict(known).masks))
     with pytest.raises(RunError, match="give one a tile"):
         run.evaluate(known[:2], masks)
+    partial = masks.astype(np.int8)
+    partial[:, : EDGE // 2] = UNLABELLED
+    table = run.evaluate(known, partial)
+    assert (
+        table["score"].tolist() == tile_scores(masks[:, EDGE // 2 :], run.predict(known).masks[:, EDGE // 2 :]).tolist()
+    )
+    partial[3] = UNLABELLED
+    with pytest.raises(RunError, match="without a labelled pixel has no score: leave it out"):
+        run.evaluate(known, partial)
 
 
 def test_thresholds_may_be_others(run: TrainedRun, survey_of_others: Survey) -> None:

@@ -13,6 +13,7 @@ from salt_ray.decision import Decision
 from salt_ray.inference.ensemble import ModelPrediction, decided_masks
 from salt_ray.inference.probabilities import Probabilities
 from salt_ray.inference.stored import as_records
+from salt_ray.metric import UNLABELLED
 from salt_ray.mosaic.table import MosaicTable
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view, positions, view
 from salt_ray.survey.padding import Frame
@@ -73,6 +74,22 @@ def test_every_tile_brings_what_is_known_of_it(
             row = np.flatnonzero(model.tiles == mosaic.tiles.tiles[tile])[0]
             assert (mosaic.masks[k, tile] == model.records["mask"][row]).all()
             assert mosaic.salt[k, tile] == model.records["salt"][row]
+
+
+def test_rules_see_no_tile_that_is_labelled_in_part_and_trained_on(
+    table: MosaicTable, prepared: PreparedSurvey, models: list[ModelPrediction]
+) -> None:
+    """Whatever its label says or a model predicts of it, its place is missing; a held-out one is as without label."""
+    masks = prepared.survey.masks.astype(np.int8)
+    masks[[1, HELD_OUT], 2] = UNLABELLED
+    partial = dataclasses.replace(prepared, survey=dataclasses.replace(prepared.survey, masks=masks))
+    assert np.flatnonzero(~partial.seen_by_rules).tolist() == [1]
+    mosaic = PredictedMosaic.gather(MosaicTiles.gather(0, table, partial), models)
+    assert mosaic.tiles.tiles.tolist() == [0, 7, 5] and mosaic.tiles.cols.tolist() == [0, 1, 3]
+    assert mosaic.tiles.labelled.tolist() == [True, False, False]
+    assert mosaic.tiles.labels.dtype == bool and (mosaic.tiles.labels[0] == prepared.survey.masks[0]).all()
+    seen = final_view(mosaic, SETTINGS)
+    assert (seen.masks[1:] == decided_masks(models, np.array([7, 5]), SETTINGS)).all()
 
 
 def test_the_final_view_decides_as_the_ensemble_does(mosaic: PredictedMosaic, models: list[ModelPrediction]) -> None:

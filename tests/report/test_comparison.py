@@ -161,6 +161,12 @@ def test_what_does_not_compare_is_refused(pair: tuple[Path, Path]) -> None:
         compare_runs(first, second)
     (second.mosaics / "mosaics.csv").unlink()
     assert compare_runs(first, second).whole.clusters == 20  # those of the first
+    rewritten(pair[0], labelled=1.0)  # as without that column
+    assert compare_runs(first, second).whole.clusters == 20
+    rewritten(pair[0], labelled=0.6)
+    with pytest.raises(RunError, match="have other labels"):
+        compare_runs(first, second)
+    rewritten(pair[0], labelled=1.0)
     rewritten(pair[1], salt=0.5)
     with pytest.raises(RunError, match="have other labels"):
         compare_runs(first, second)

@@ -10,9 +10,9 @@ import pytest
 
 from salt_ray.inference.ensemble import decided_masks
 from salt_ray.inference.resampling import drawn_sums
-from salt_ray.metric import score, tile_scores
+from salt_ray.metric import UNLABELLED, score, tile_scores
 from salt_ray.mosaic.table import MosaicTable
-from salt_ray.report import findings
+from salt_ray.report import findings, gallery
 from salt_ray.report.finished import FinishedRun
 from salt_ray.report.judged import MASK_THRESHOLDS, SALT_THRESHOLDS, Judged, judge
 from salt_ray.survey.folds import FoldTable
@@ -78,6 +78,34 @@ def test_coverage_classes_hold_their_upper_bounds() -> None:
     ]  # fmt: skip
     assert [group.score for group in found] == [1, 0, 0, 0]
     assert [group.lost for group in found] == [0, 0.5, 0.25, 0.25]
+
+
+def test_what_is_predicted_where_nobody_labelled_changes_no_finding() -> None:
+    random = np.random.default_rng(4)
+    salt = random.random((30, 10, 10)) < random.random((30, 1, 1)) - 0.3
+    truth = np.where(random.random(salt.shape) < 0.4, UNLABELLED, salt).astype(np.int8)
+    truth[::3] = salt[::3]  # a third is labelled wholly
+    masks, probability = salt ^ (random.random(salt.shape) < 0.1), random.random(30)
+    masks[:6] = salt[:6]
+    ours, other = (with_scores(truth, probability, own) for own in (masks, masks ^ (truth < 0)))
+    assert (ours.masks != other.masks).any() and np.array_equal(ours.wrong, other.wrong)
+    for finding in (findings.by_coverage, findings.by_outcome):
+        assert finding(ours) == finding(other)
+    assert gallery.worst(ours).tolist() == gallery.worst(other).tolist()
+    unknown = np.arange(30) % 3 > 0
+    unknown &= ~(truth > 0).any(axis=(1, 2))
+    assert 0 < unknown.sum() < 20 and np.array_equal(ours.knows_salt, ~unknown)
+    changed = with_scores(truth, np.where(unknown, 1 - probability, probability), masks)
+    for found in (findings.calibration(changed), findings.calibration(other)):
+        assert found.brier == findings.calibration(ours).brier and found.bins["tiles"].sum() == (~unknown).sum()
+
+
+def test_nothing_is_calibrated_where_no_label_says_whether_there_is_salt() -> None:
+    truth = np.zeros((4, 10, 10), np.int8)
+    truth[:, 0] = UNLABELLED
+    assert findings.calibration(with_scores(truth, np.full(4, 0.3), truth > 0)) is None
+    truth[0] = 0
+    assert findings.calibration(with_scores(truth, np.full(4, 0.3), truth > 0)).bins["tiles"].tolist() == [1]
 
 
 def test_groups_divide_all_tiles_and_all_points_lost(judged: Judged, made_run: FinishedRun) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from salt_ray.metric import UNLABELLED
 from salt_ray.report.inventory import counts, duplicates
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.tiles import Survey
@@ -37,6 +38,23 @@ def test_identical_labelled_tiles_are_found_with_what_they_mean() -> None:
     same_labels = dataclasses.replace(survey, masks=np.zeros_like(survey.masks))
     found = duplicates(same_labels, {"random": together})
     assert (found.other_labels, found.divided) == (0, 0)
+
+
+def test_masks_that_are_labelled_in_part_are_counted_as_such_and_differ_only_where_both_are_labelled() -> None:
+    survey = made_survey()
+    masks = survey.masks.astype(np.int8)
+    masks[1, 0] = masks[2, :, 3] = masks[4, 5] = UNLABELLED
+    partial = dataclasses.replace(survey, masks=masks)
+    found = counts(partial, np.zeros(6, bool))
+    assert found["labelled tiles of which only a part is labelled"] == 3
+    assert (found["empty masks"], found["masks that are all salt"]) == (1, 1)  # d; b, c and e may hold more
+    assert found["masks of vertical stripes only"] == 0
+    table = FoldTable(np.array(["a", "b", "c", "e", "f"]), np.array([0, 0, 0, 1, 1]), 2)
+    masks[0, 2, [0, 1, 2, 4, 5]] = 0  # of its row of salt what the masks of c and e do not know is left
+    masks[4, 2, 3] = UNLABELLED
+    assert duplicates(partial, {"random": table}).other_labels == 0
+    masks[4, 2, 3] = 0
+    assert duplicates(partial, {"random": table}).other_labels == 1
 
 
 def test_kinds_of_tiles_and_masks_are_counted() -> None:

@@ -32,6 +32,19 @@ def test_masks_move_with_their_images() -> None:
         assert (masks == (images > 127)).all()
 
 
+def test_pixels_without_a_label_move_along_and_keep_their_value() -> None:
+    whole, partial = Augmenter(Augmentation(), 128), Augmenter(Augmentation(), 128)
+    unlabelled = IMAGES % 3 == 0
+    whole.seed(4)
+    images, masks = whole.batch(IMAGES, MASKS)
+    whole.seed(4)
+    _, places = whole.batch(IMAGES, unlabelled)
+    partial.seed(4)
+    crops, found = partial.batch(IMAGES, np.where(unlabelled, -1, MASKS).astype(np.int8))
+    assert found.dtype == np.int8
+    assert (crops == images).all() and (found == np.where(places, -1, masks)).all()
+
+
 def test_crops_are_cut_from_everywhere_and_flips_happen_half_the_time() -> None:
     augmenter = Augmenter(Augmentation(brightness_contrast_probability=0), 128)
     augmenter.seed(2)

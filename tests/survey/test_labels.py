@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from salt_ray.errors import RunError
+from salt_ray.metric import UNLABELLED
 from salt_ray.survey.labels import ENOUGH_WITH_SALT, full_tiles
 
 
@@ -28,6 +29,16 @@ def labels(full: int, partly: int, empty: int) -> np.ndarray:
 )
 def test_full_labels_decide(masks: np.ndarray, becomes: str) -> None:
     assert full_tiles(masks) == becomes
+
+
+def test_only_wholly_labelled_tiles_say_whether_salt_fills_tiles() -> None:
+    masks = labels(2, 2 * ENOUGH_WITH_SALT, 5).astype(np.int8)
+    assert full_tiles(masks) == "salt"
+    masks[:2, 0, 0] = UNLABELLED  # they may be full, or not
+    assert full_tiles(masks) == "empty"
+    masks[: 2 * ENOUGH_WITH_SALT, 0, 0] = UNLABELLED
+    with pytest.raises(RunError, match="none of 2 wholly labelled tiles with salt is salt all over"):
+        full_tiles(masks)
 
 
 @pytest.mark.parametrize("partly", [0, 1, ENOUGH_WITH_SALT - 1])

@@ -13,6 +13,7 @@ from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
 from salt_ray.config import Geometry
+from salt_ray.metric import UNLABELLED
 from salt_ray.survey import memory, padding
 from salt_ray.survey.memory import NotEnoughMemory
 from salt_ray.survey.padding import Frame, PaddingOperator
@@ -91,6 +92,26 @@ def test_empty_masks_stay_empty_and_full_ones_full(operators):
     padded = operators[SEED_FRAME].masks(masks)
     assert not padded[0].any()
     assert padded[1].all()
+
+
+@pytest.mark.parametrize("frame", [*FRAMES, Frame(33, 33, 33)])
+def test_the_padding_is_labelled_where_all_pixels_that_it_follows_from_are(frame):
+    operator = padding.operator(frame)
+    salt = _tiles(frame.tile_px) > 127
+    unlabelled = np.zeros_like(salt)
+    unlabelled[0, 5, 5:9] = True  # inside, out of the padding's reach
+    unlabelled[1, 3, 1] = True  # near the edge
+    unlabelled[2] = True
+    masks = np.where(unlabelled, UNLABELLED, salt).astype(np.int8)
+    padded, whole = operator.masks(masks), operator.masks(salt)
+    assert padded.dtype == np.int8
+    assert np.array_equal(padding.centre(padded, frame), masks)
+    outside = np.ones(padded.shape[1:], bool)
+    padding.centre(outside, frame)[:] = False
+    for tile in (0, *range(3, len(salt))):
+        assert np.array_equal(padded[tile][outside], whole[tile][outside])
+    assert (padded[1:3, outside] == UNLABELLED).all()
+    assert (masks[0] < 0).any() and not (padded[3:] < 0).any()
 
 
 def test_grey_values_stay_within_those_of_the_tile(operators):

@@ -11,6 +11,7 @@ import pytest
 
 from salt_ray.config import Experiment, PseudoLabels
 from salt_ray.errors import RunError
+from salt_ray.metric import UNLABELLED
 from salt_ray.storage import only_one
 from salt_ray.survey import prepared as prepared_survey
 from salt_ray.survey.folds import FoldError
@@ -52,6 +53,20 @@ def test_the_second_time_nothing_is_padded_and_damage_is_mended(
     (folder / "images.npy").write_bytes(content[:-100])
     again = prepare_survey(survey, tiny, lines.append, tmp_path)
     assert "damaged" in lines[1] and (again.images == wanted).all()
+
+
+def test_pixels_without_a_label_are_padded_and_kept_as_such(survey: Survey, tiny: Experiment, tmp_path: Path) -> None:
+    masks = survey.masks.astype(np.int8)
+    masks[::2, :10] = UNLABELLED
+    partial = replace(survey, masks=masks, key="partial")
+    for _ in range(2):  # made, then mapped
+        prepared = prepare_survey(partial, tiny, cache=tmp_path)
+        assert prepared.masks.dtype == np.int8
+        assert (centre(prepared.masks, prepared.frame) == masks).all()
+        assert np.array_equal(prepared.partly_labelled, np.arange(len(masks)) % 2 == 0)
+        assert (prepared.masks[1::2] >= 0).all() and (prepared.masks[::2, 0] == UNLABELLED).all()
+    assert prepared.training_tiles(tiny).masks.dtype == np.int8
+    assert not prepare_survey(survey, tiny, cache=tmp_path).partly_labelled.any()
 
 
 def test_padded_tiles_go_to_the_disk_a_block_at_a_time(

@@ -18,11 +18,11 @@ from salt_ray.config import AdamW, Cosine, Experiment, OneCycle
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError, TrainingFailed
 from salt_ray.experiment_file import override
-from salt_ray.metric import score
+from salt_ray.metric import UNLABELLED, score
 from salt_ray.model.acceleration import mixed_precision
 from salt_ray.model.network import Logits
 from salt_ray.survey.folds import FoldTable
-from salt_ray.survey.padding import centre
+from salt_ray.survey.padding import centre, operator
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training import checkpoint
 from salt_ray.training.checkpoint import CheckpointError, Superseded, read_checkpoint
@@ -150,6 +150,61 @@ def test_validation_averages_the_views_that_prediction_averages(
     decided[decided.flatten(1).all(dim=1)] = False
     assert decided.any() and not decided.any(dim=(1, 2)).all()
     assert found == score(centre(tiny_tiles.masks, tiny_tiles.frame), decided.numpy())
+
+
+def partly_labelled(tiles: TrainingTiles) -> TrainingTiles:
+    """The tiles, of which nobody labelled the upper third."""
+    edge = tiles.frame.tile_px
+    masks = centre(tiles.masks, tiles.frame).astype(np.int8)
+    masks[:, : edge // 3] = UNLABELLED
+    return dataclasses.replace(tiles, masks=operator(tiles.frame).masks(masks))
+
+
+class SaltElsewhere(LeftIsSalt):
+    """Says so and so in the upper third of a tile and above it."""
+
+    def __init__(self, above: float, height: int) -> None:
+        super().__init__()
+        self.above, self.height = above, height
+
+    def forward(self, images: torch.Tensor) -> Logits:
+        logits = super().forward(images)
+        logits.mask_logits[:, : self.height] = self.above
+        return logits
+
+
+@pytest.mark.parametrize("lovasz", ["hinge", "symmetric"])
+def test_what_is_predicted_where_nobody_labelled_changes_no_validation(
+    lovasz: str, tiny: Experiment, tiny_tiles: TrainingTiles
+) -> None:
+    tiles = partly_labelled(tiny_tiles)
+    frame, everything = tiles.frame, np.arange(len(tiles.ids))
+    stage = tiny.trainings[0].stages[0].replace(lovasz=lovasz, pixel_bce_weight=0.5)
+    decision = Decision(mask_threshold=0.6, salt_threshold=0.45, flip=False, full_tiles="salt")
+    amp, height, found = mixed_precision(tiny, CPU), frame.tile_in_crop + frame.tile_px // 3, []
+    for above in (-9.0, 9.0):
+        network = SaltElsewhere(above, height)
+        samples = samples_for(tiles, tiny.augmentation, CPU, print)
+        found.append(validate(network, samples, everything, stage, decision, amp, 5))
+    assert found[0] == found[1] and 0 < found[0][1] < 1
+    whole = samples_for(tiny_tiles, tiny.augmentation, CPU, print)
+    assert validate(SaltElsewhere(9.0, height), whole, everything, stage, decision, amp, 5) != found[0]
+
+
+def test_tiles_that_nobody_labelled_wholly_are_learnt_from_and_whole_ones_as_ever(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+) -> None:
+    experiment = override(tiny, ["trainings.0.stages.plateau.epochs=1", "trainings.0.stages.cosine.epochs=1"])
+    experiment = override(experiment, ["trainings.0.stages.cosine.schedule.epochs_per_cycle=1"])
+    same = dataclasses.replace(tiny_tiles, masks=tiny_tiles.masks.astype(np.int8))
+    results = []
+    for name, tiles in (("bool", tiny_tiles), ("int8", same), ("partly", partly_labelled(tiny_tiles))):
+        task, run = task_of(experiment, tiny_folds), RunDirectory(tmp_path / name)
+        train_fold(task, tiles, run, CPU)
+        results.append(result_of(task, run))
+    assert results[0] == results[1]  # a survey of which all is labelled learns the same in either type
+    assert results[0].keys() == results[2].keys() and results[0] != results[2]
+    assert all(math.isfinite(epoch["loss"]) for epoch in history(results[2], "cosine"))
 
 
 class Interrupted(Exception):

@@ -212,3 +212,54 @@ def test_deeper_maps_are_asked_for_the_mask_where_there_is_salt(lovasz):
     assert loss.item() == pytest.approx((without + 0.4 * wanted.mean()).item(), rel=1e-6)
     loss.backward()
     assert torch.equal(maps.grad.flatten(1).any(dim=1), salt)
+
+
+def _partial() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """``_batch`` with masks int8, -1 where not labelled: half of each tile's pixels, all of the last tile's."""
+    logits, salt_logit, masks = _batch()
+    generator = torch.Generator().manual_seed(8)
+    unlabelled = torch.rand(masks.shape, generator=generator) < 0.5
+    unlabelled[-1] = True
+    return logits, salt_logit, masks.char().masked_fill(unlabelled, -1)
+
+
+def test_what_is_said_of_unlabelled_pixels_changes_no_loss_and_gets_no_gradient():
+    logits, salt_logit, masks = _partial()
+    stage = _stage(0.75, 0.25, 0.5).replace(auxiliary_weight=0.4)
+    for lovasz in ("hinge", "symmetric"):
+        found = []
+        for elsewhere in (0.0, 50.0, -50.0):
+            leaf = torch.where(masks < 0, elsewhere, logits).requires_grad_()
+            all_logits = Logits(leaf, salt_logit, torch.stack([leaf, -leaf], dim=1))
+            loss = combined_loss(all_logits, masks, stage.replace(lovasz=lovasz))
+            loss.backward()
+            found.append((loss.item(), leaf.grad))
+            assert (leaf.grad[masks < 0] == 0).all() and leaf.grad[masks >= 0].any()
+        assert found[0][0] == found[1][0] == found[2][0]
+        assert torch.equal(found[0][1], found[1][1]) and torch.equal(found[0][1], found[2][1])
+
+
+@pytest.mark.parametrize("loss", [lovasz_hinge, symmetric_lovasz, pixel_bce])
+def test_the_loss_of_a_tile_is_that_of_its_labelled_pixels_alone(loss):
+    logits, _, masks = _partial()
+    losses = loss(logits, masks)
+    for each, tile, mask in zip(losses[:-1], logits, masks, strict=False):
+        alone = loss(tile[mask >= 0][None, None], (mask[mask >= 0] > 0)[None, None])
+        torch.testing.assert_close(each, alone[0], rtol=1e-6, atol=1e-6)
+    assert losses[-1] == 0  # of which nothing is labelled
+
+
+def test_the_empty_head_learns_only_from_tiles_of_which_it_is_known_whether_they_hold_salt():
+    masks = torch.zeros(4, 5, 5, dtype=torch.int8)
+    masks[1, 0, 0] = masks[2, 0, 0] = -1
+    masks[2, 4, 4] = masks[3, 4, 4] = 1
+    losses = salt_bce(torch.full((4,), 1.5), masks)
+    empty, salt = math.log1p(math.exp(1.5)), math.log1p(math.exp(-1.5))
+    assert losses.tolist() == pytest.approx([empty, 0, salt, salt], rel=1e-6)
+
+
+def test_deeper_maps_learn_only_where_a_labelled_pixel_is_salt():
+    logits, _, masks = _partial()
+    masks[2] = torch.where(masks[2] > 0, -1, masks[2])  # its salt is not labelled
+    losses = auxiliary_loss(logits[:, None], masks, _stage(1.0, 0.0))
+    assert (losses > 0).tolist() == [False, True, False, True, True, False]

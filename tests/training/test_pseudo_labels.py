@@ -146,6 +146,10 @@ def test_they_stand_behind_the_labelled_tiles_padded_as_labels_are(tiles: Traini
     masks = np.unpackbits(labels["mask"], axis=1, count=33 * 33).reshape(3, 33, 33).astype(bool)
     np.testing.assert_array_equal(both.masks[count:], operator(tiles.frame).masks(masks))
     assert both.masks.dtype == bool and masks.any()
+    partial = np.where(tiles.images > 200, -1, tiles.masks).astype(np.int8)  # not all pixels have a label
+    beside = with_pseudo_labels(replace(tiles, masks=partial), tmp_path / "labels.npy").masks
+    np.testing.assert_array_equal(beside, np.concatenate([partial, both.masks[count:]]))
+    assert beside.dtype == np.int8 and (partial < 0).any()
 
 
 @pytest.mark.parametrize(

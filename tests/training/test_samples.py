@@ -82,6 +82,19 @@ def test_every_tile_of_a_batch_is_its_own_and_masks_move_along(kind: type) -> No
             assert any((windows[position + 6 * flipped] == crop).all(axis=(2, 3)).any() for flipped in (0, 1))
 
 
+@both
+def test_pixels_without_a_label_go_along_to_the_losses(kind: type) -> None:
+    masks = np.where(NOISE % 3 == 0, -1, NOISE > 127).astype(np.int8)
+    tiles = TrainingTiles("key", np.array([f"tile{i}" for i in range(len(NOISE))]), NOISE, masks, FRAME)
+    ours = kind(tiles, Augmentation(brightness_contrast_probability=0), CPU)
+    ours.seed(1)
+    for batch in (ours.random(np.array([3, 0])), ours.centred(np.array([4, 1]))):
+        crops = bytes_of(batch)
+        assert batch.masks.dtype == torch.int8
+        assert (batch.masks.numpy() == np.where(crops % 3 == 0, -1, crops > 127)).all()
+    assert (ours.truth(np.array([2])) == masks[[2], 23:124, 23:124]).all()
+
+
 def drawn(kind: type) -> dict[str, np.ndarray]:
     """What each of ``DRAWS`` samples did to its tile, read off crops of tiles whose grey values tell places apart.
 
