@@ -323,6 +323,8 @@ class Run:
         chosen = None if folds is None or has_all else tuple(sorted({*(record.folds or ()), *folds}))
         if chosen != record.folds:
             record.model_copy(update={"folds": chosen}).save(self.directory.record)
+            for made in ("prediction_tasks", "predictions"):  # of the folds before
+                self.__dict__.pop(made, None)
 
     def models(self, task: FoldTask) -> list[FoldModel]:
         """What a fold predicts with; empty while it is not trained to its end."""

@@ -137,9 +137,11 @@ def test_one_fold_is_tried_and_the_others_follow_with_the_same_bytes(
     steps = {step.name: step.state for step in run_status(RunDirectory(tmp_path)).steps}
     assert steps["train random-fold-0"] == "left out" and "waiting" not in steps.values()
 
-    road.here("train", tmp_path, "--folds", "0")  # beside the other
-    assert "one fold" not in road.here("predict", tmp_path)
-    road.here("pipeline", tmp_path)
+    beside = tmp_path.with_name("beside")
+    shutil.copytree(tmp_path, beside)
+    road.here("train", beside, "--folds", "0")
+    assert "one fold" not in road.here("predict", beside)
+    road.here("pipeline", tmp_path)  # all folds, of which one has predicted
     assert results(tmp_path) == results(undisturbed)
 
 
