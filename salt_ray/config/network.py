@@ -57,6 +57,9 @@ class Network(Section):
     pretrained: StrictBool | Path = True
     #: Give the encoder greys with the mean and the spread that its ImageNet weights were trained with.
     normalise: StrictBool = False
+    #: Probability with which training skips a residual block of the encoder, rising to it from the first to the last
+    #: (stochastic depth: Huang et al., 2016); 0: none.
+    drop_path: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
     decoder: Annotated[Fpn | Scse, Field(discriminator="kind")] = Fpn()
     mask_head_width: Annotated[StrictInt, Field(gt=0)] = 32
     #: Mask heads on the parts of the four deeper decoder maps, for ``Stage.auxiliary_weight``; prediction skips them.

@@ -82,12 +82,25 @@ class Geometry(Section):
 
 
 class Augmentation(Section):
-    """Training samples: random crop, left-right flip, random linear brightness and contrast (method section 2)."""
+    """Training samples: random scaling and rotation, crop, left-right flip, linear brightness and contrast (method
+    section 2).
+    """
+
+    #: Along each axis, the tile is scaled by up to this share more or less, about its centre.
+    scale_limit: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
+    #: The tile is rotated about its centre by up to so many degrees either way.
+    rotate_limit: Annotated[StrictFloat, Field(ge=0, le=180)] = 0.0
+    #: Of scaling and rotation together.
+    affine_probability: Fraction = 0.5
 
     flip_probability: Fraction = 0.5
     brightness_limit: Annotated[StrictFloat, Field(ge=0, le=1)] = 0.2
     contrast_limit: Annotated[StrictFloat, Field(ge=0, le=1)] = 0.2
     brightness_contrast_probability: Fraction = 0.5
+
+    @property
+    def scales_or_rotates(self) -> bool:
+        return self.affine_probability > 0 and (self.scale_limit > 0 or self.rotate_limit > 0)
 
 
 class Mosaics(Section):

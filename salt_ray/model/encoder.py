@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         return self.body((images - self.mean) / self.std if self.normalise else images)
 
 
-def build_encoder(name: str, pretrained: bool | Path, normalise: bool = False) -> Encoder:
+def build_encoder(name: str, pretrained: bool | Path, normalise: bool = False, drop_path: float = 0.0) -> Encoder:
     """The timm encoder ``name`` ("seresnext50_32x4d", or with the tag of its weights, "resnet18.a1_in1k").
 
     Args:
@@ -86,25 +86,32 @@ def build_encoder(name: str, pretrained: bool | Path, normalise: bool = False) -
             (``weights.packaged_weights``), or else timm's, downloaded at first use; a path: the state dict of
             ``timm.create_model(name)``, as safetensors or as a torch file that loads weights-only.
         normalise: shift and scale images as timm's weights expect them.
+        drop_path: the largest probability with which training skips a residual block.
 
     Raises:
-        ExperimentError: unknown encoder, encoder without five usable maps, or weights that are not to be had.
+        ExperimentError: unknown encoder, encoder without five usable maps or without residual blocks to skip, or
+            weights that are not to be had.
     """
     _check_name(name)
     packaged = packaged_weights(name) if pretrained is True else None
     try:
-        body = timm.create_model(name, pretrained=pretrained is True and packaged is None, features_only=True)
+        from_timm = pretrained is True and packaged is None
+        body = timm.create_model(name, pretrained=from_timm, features_only=True, drop_path_rate=drop_path or None)
     except (OSError, *REPEATED) as error:
         if pretrained is True and isinstance(error, OSError | RuntimeError):
             raise ExperimentError(
                 f"network.pretrained = true: the weights of {name!r} cannot be had from timm ({error}); set "
                 "network.pretrained to false, or to a local file of the encoder's weights"
             ) from error
+        if drop_path and "drop_path_rate" in str(error):
+            raise _without_blocks(name, drop_path) from error
         raise _unsuited(name, error) from error
     if packaged is not None:
         _fill(body, name, _in_timms_names(name, torch.load(packaged, weights_only=True)), packaged)
     elif not isinstance(pretrained, bool):
         _fill(body, name, _read(name, Path(pretrained)), Path(pretrained))
+    if drop_path and not any(isinstance(part, timm.layers.DropPath) for part in body.modules()):
+        raise _without_blocks(name, drop_path)
     _remove_max_pool(body)
     try:
         return Encoder(body, name, normalise)
@@ -125,6 +132,12 @@ def _check_name(name: str) -> None:
 def _unsuited(name: str, error: Exception) -> ExperimentError:
     return ExperimentError(
         f"network.encoder = {name!r} gives no feature maps ({error}); name a convolutional network with {MAPS} stages"
+    )
+
+
+def _without_blocks(name: str, drop_path: float) -> ExperimentError:
+    return ExperimentError(
+        f"network.drop_path = {drop_path}: {name!r} has no residual blocks to skip; set it to 0 or name another encoder"
     )
 
 

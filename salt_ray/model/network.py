@@ -83,7 +83,7 @@ def build_network(network: config.Network) -> SaltNet:
     Raises:
         ExperimentError: the encoder or its weights cannot be used (``build_encoder``).
     """
-    encoder = build_encoder(network.encoder, network.pretrained, network.normalise)
+    encoder = build_encoder(network.encoder, network.pretrained, network.normalise, network.drop_path)
     decoder = build_decoder(network.decoder, encoder.channels, encoder.reductions)
     return SaltNet(encoder, decoder, network.mask_head_width, network.auxiliary_heads)
 
@@ -100,7 +100,7 @@ def try_network(network: config.Network, crop_px: int, *, download: bool) -> Non
     """
     pretrained = download if network.pretrained is True else network.pretrained
     with torch.random.fork_rng(devices=[]):
-        build_encoder(network.encoder, pretrained, network.normalise)
+        build_encoder(network.encoder, pretrained, network.normalise, network.drop_path)
         try:
             _learn(network, crop_px, "meta")  # shapes alone: no memory, however large the crop
         except (SaltRayError, *REPEATED):

@@ -1,4 +1,4 @@
-"""Training samples from padded tiles: random crop, left-right flip, linear brightness and contrast (method section 2).
+"""Training samples from padded tiles: scaling and rotation, crop, flip, brightness and contrast (method section 2).
 
 Letters: B tiles a batch, P padded edge, C crop edge, in px.
 """
@@ -13,6 +13,7 @@ from salt_ray.config import Augmentation
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the internet for newer versions
 import albumentations
+import cv2
 
 
 class Augmenter:
@@ -20,17 +21,24 @@ class Augmenter:
 
     def __init__(self, config: Augmentation, crop_px: int) -> None:
         self.crop_px = crop_px
-        self._transform = albumentations.Compose(
-            [
-                albumentations.RandomCrop(crop_px, crop_px),
-                albumentations.HorizontalFlip(p=config.flip_probability),
-                albumentations.RandomBrightnessContrast(
-                    brightness_limit=config.brightness_limit,
-                    contrast_limit=config.contrast_limit,
-                    p=config.brightness_contrast_probability,
-                ),
-            ]
-        )
+        transforms = [
+            albumentations.RandomCrop(crop_px, crop_px),
+            albumentations.HorizontalFlip(p=config.flip_probability),
+            albumentations.RandomBrightnessContrast(
+                brightness_limit=config.brightness_limit,
+                contrast_limit=config.contrast_limit,
+                p=config.brightness_contrast_probability,
+            ),
+        ]
+        if config.scales_or_rotates:
+            affine = albumentations.Affine(
+                scale=(1 - config.scale_limit, 1 + config.scale_limit),
+                rotate=(-config.rotate_limit, config.rotate_limit),
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=config.affine_probability,
+            )
+            transforms = [affine, *transforms]
+        self._transform = albumentations.Compose(transforms)
 
     def seed(self, seed: int) -> None:
         """Start the random numbers anew.

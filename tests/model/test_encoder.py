@@ -240,3 +240,22 @@ def test_images_are_normalised_as_the_weights_expect_them():
     mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     for ours, expected in zip(normalised(images), plain((images - mean) / std), strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+def test_blocks_are_skipped_in_training_alone() -> None:
+    images, name = torch.rand(4, 3, 64, 64), "tf_efficientnet_lite0"
+    encoder, plain = (build_encoder(name, pretrained=False, drop_path=rate) for rate in (0.9, 0.0))
+    plain.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        for mine, others in zip(encoder.eval()(images), plain.eval()(images), strict=True):
+            assert torch.equal(mine, others)
+        twice = [encoder.train()(images)[-1] for _ in range(2)]
+        assert not torch.equal(*twice)
+        assert torch.equal(*(plain.train()(images)[-1] for _ in range(2)))
+
+
+@pytest.mark.parametrize("name", ["densenet121", "ghostnet_050"])
+def test_an_encoder_without_blocks_to_skip_says_so(name: str) -> None:
+    build_encoder(name, pretrained=False)
+    with pytest.raises(ExperimentError, match="no residual blocks to skip; set it to 0 or"):
+        build_encoder(name, pretrained=False, drop_path=0.1)

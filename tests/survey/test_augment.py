@@ -62,6 +62,32 @@ def test_crops_are_cut_from_everywhere_and_flips_happen_half_the_time() -> None:
     assert min(p[0] for p in places) < 4 and max(p[0] for p in places) > 16
 
 
+def test_scaling_and_rotation_move_masks_with_their_images() -> None:
+    """A bright disc beside a dark one: what is labelled stays bright, and discs change their size and place."""
+    rows, columns = np.mgrid[:148, :148]
+    disc = (rows - 50) ** 2 + (columns - 80) ** 2 < 400
+    augmenter = Augmenter(PLAIN.replace(scale_limit=0.3, rotate_limit=20.0, affine_probability=0.5), 148)
+    augmenter.seed(1)
+    images, masks = augmenter.batch(
+        np.tile(np.where(disc, 200, 20).astype(np.uint8), (60, 1, 1)), np.tile(disc, (60, 1, 1))
+    )
+    assert masks.dtype == bool and ((images > 110) == masks).mean() > 0.998
+    sizes = masks.sum(axis=(1, 2))
+    untouched = (masks == disc).all(axis=(1, 2))
+    assert 15 <= untouched.sum() <= 45
+    assert sizes.min() < 0.75 * disc.sum() and sizes.max() > 1.3 * disc.sum()
+    places = np.array([np.argwhere(mask).mean(axis=0) for mask in masks[~untouched]])
+    assert (places.std(axis=0) > 1).all()
+
+
+def test_what_is_not_scaled_or_rotated_is_as_it_was_before_these_existed() -> None:
+    """The seed's samples: runs of former versions go on as they began."""
+    augmenter = Augmenter(Augmentation(), 128)
+    augmenter.seed(4)
+    images, masks = augmenter.batch(IMAGES, MASKS)
+    assert (images.sum(), masks.sum()) == (14315668, 49076)
+
+
 def test_brightness_and_contrast_are_linear_and_leave_masks_alone() -> None:
     augmenter = Augmenter(PLAIN.replace(brightness_contrast_probability=1), 148)
     augmenter.seed(3)

@@ -134,6 +134,39 @@ def test_device_and_albumentations_draw_from_one_distribution() -> None:
         assert stats.ks_2samp(host[name], device[name]).pvalue > 1e-3
 
 
+AFFINE = Augmentation(
+    scale_limit=0.2, rotate_limit=15.0, affine_probability=0.7, flip_probability=0, brightness_contrast_probability=0
+)
+
+
+def inertia(kind: type, augmentation: Augmentation) -> np.ndarray:
+    """(DRAWS, 3): width, height and tilt of a disc in each sample, from the moments of its mask."""
+    rows, columns = np.mgrid[:148, :148] - 74
+    disc = np.where((rows / 20) ** 2 + (columns / 30) ** 2 < 1, 200, 20).astype(np.uint8)[None]
+    ours, found = samples(kind, disc, augmentation), []
+    ours.seed(21)
+    for _ in range(DRAWS // 100):
+        batch = ours.random(np.zeros(100, np.int64))
+        assert ((batch.images[:, 0] > 110 / 255) == batch.masks).float().mean() > 0.998
+        for mask in batch.masks.numpy():
+            (height, tilt), (_, width) = np.cov(np.argwhere(mask).T)
+            found.append((width, height, tilt))
+    return np.array(found)
+
+
+def test_device_and_albumentations_scale_and_rotate_from_one_distribution() -> None:
+    host, device = inertia(HostSamples, AFFINE), inertia(DeviceSamples, AFFINE)
+    for mine, others in zip(host.T, device.T, strict=True):
+        assert stats.ks_2samp(mine.round(6), others.round(6)).pvalue > 1e-3
+        assert mine.std() > 1
+
+
+@pytest.mark.parametrize("changed", [{"scale_limit": 0.15}, {"rotate_limit": 10.0}, {"affine_probability": 0.5}])
+def test_the_comparison_would_see_other_scales_and_angles(changed: dict[str, float]) -> None:
+    one, other = inertia(DeviceSamples, AFFINE), inertia(DeviceSamples, AFFINE.replace(**changed))
+    assert min(stats.ks_2samp(a, b).pvalue for a, b in zip(one.T, other.T, strict=True)) < 1e-3
+
+
 @pytest.mark.parametrize("changed", [{"flip_probability": 0.1}, {"contrast_limit": 0.1}, {"brightness_limit": 0.1}])
 def test_the_comparison_would_see_another_distribution(changed: dict[str, float]) -> None:
     ramp = np.tile(np.clip(np.arange(148) + 50, 0, 255).astype(np.uint8), (1, 148, 1))
