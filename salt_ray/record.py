@@ -16,6 +16,7 @@ from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
 from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange
 from salt_ray.survey.tiles import Survey
+from salt_ray.survey.window import Window
 
 #: Between the widths of two ranges of amplitudes: with it the contrast of all tiles differs as much.
 LARGEST_FACTOR = 2
@@ -33,6 +34,7 @@ class RunRecord(BaseModel):
         folds: of every training, those that are trained and predict; None: all.
         ignored: share of the pixels of labelled tiles that nobody labelled; None without ``labels.ignore``, and in runs
             from before such pixels were ignored one by one.
+        window: of the windows that its models were trained on; None: on tiles.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -44,6 +46,7 @@ class RunRecord(BaseModel):
     full_tiles: FullTiles | None = None
     folds: tuple[int, ...] | None = None
     ignored: float | None = None
+    window: Window | None = None
 
     @classmethod
     def of(
