@@ -164,10 +164,17 @@ class Folder:
     Args:
         again: inputs that may change, because what depends on them is quickly made again; a change of any other one is
             an error. None: all of them.
+        option: that says where results go, for messages.
     """
 
-    def __init__(self, path: StoragePath, inputs: dict[str, Any], again: frozenset[str] | None = frozenset()) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: StoragePath,
+        inputs: dict[str, Any],
+        again: frozenset[str] | None = frozenset(),
+        option: str = "--run-dir",
+    ) -> None:
+        self.path, self._option = path, option
         self.inputs = json.loads(json.dumps(inputs))
         self._again = again
 
@@ -195,7 +202,7 @@ class Folder:
         if fixed:
             raise RunError(
                 f"{self.path} was made with other settings ({'; '.join(fixed[:4])}): "
-                "use another --run-dir, or delete that folder"
+                f"use another {self._option}, or delete that folder"
             )
         return differences
 

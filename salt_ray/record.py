@@ -14,7 +14,7 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, FullTiles, Training
 from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
-from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange
+from salt_ray.survey.amplitudes import MOST_OUTSIDE, GreyRange, Scaling
 from salt_ray.survey.tiles import Survey
 from salt_ray.survey.window import Window
 
@@ -115,9 +115,19 @@ class RunRecord(BaseModel):
                 f"the run was trained on images of type {self.samples}, those in {place} are {survey.samples}: write "
                 "them as that, or let them be taken as they are with --own-range"
             )
-        scaling = survey.scaling
-        if scaling is None:
-            return
+        if survey.scaling is not None:
+            self.check_scaling(survey.scaling, place, remedy)
+
+    def check_scaling(self, scaling: Scaling, place: str, remedy: str) -> None:
+        """Make sure that amplitudes fill the run's range as its own do.
+
+        Args:
+            scaling: by the run's range.
+            place, remedy: for the message.
+
+        Raises:
+            RunError: they do not.
+        """
         if scaling.outside > MOST_OUTSIDE:
             raise RunError(
                 f"{scaling.outside:.0%} of the amplitudes in {place} are beyond the run's range, {scaling.used} (their "

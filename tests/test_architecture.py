@@ -30,7 +30,7 @@ CORE = {
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"config", "errors", "metric", "storage"},
-    "volume": {"errors", "survey"},
+    "volume": {"errors", "storage", "survey"},
     "model": {"config", "errors", "storage", "torchvision_schemas"},
     "training": {"artifacts", "compatibility", "config", "decision", "errors", "metric", "storage", "survey", "model"},
     "inference": {"artifacts", "config", "decision", "errors", "metric", "storage", "survey", "model", "training"},
@@ -49,7 +49,7 @@ ALLOWED = {
         "training",
     },
     "report": CORE | {"__version__", "experiment_file", "tuning"},
-    "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report"},
+    "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report", "volume"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
     "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning"},
     "cli": CORE
@@ -109,7 +109,14 @@ def test_dependencies_point_downwards(path: Path) -> None:
 #: What a command without networks loads, and those processes of Ray that only place, watch and correct.
 LIGHT = [
     f"salt_ray.{name}"
-    for name in ("cluster.engine", "pipeline.application", "pipeline.local", "pipeline.search", "report.status")
+    for name in (
+        "cluster.engine",
+        "pipeline.application",
+        "pipeline.local",
+        "pipeline.search",
+        "pipeline.volumes",
+        "report.status",
+    )
 ]
 HEAVY = {"torch", "timm", "albumentations", "matplotlib", "skimage.restoration"}
 

@@ -1,11 +1,16 @@
 """Commands for sections and volumes."""
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from salt_ray.cli.options import Address, AsJson, EngineChoice, EngineName, Output, Quiet, Set
+from salt_ray.cli.places import kept_path
+from salt_ray.cli.runs import go_on_as_job, keeping
 
 volume = typer.Typer(no_args_is_help=True, help="Sections and volumes in SEG-Y, or as .npy cubes.")
 commands = typer.Typer()
@@ -25,29 +30,35 @@ class Fill(StrEnum):
     ZERO = "zero"
 
 
+ByteOrderOption = Annotated[ByteOrder | None, typer.Option(help="Of the numbers, whatever headers say.")]
+Format = Annotated[
+    int | None,
+    typer.Option("--format", metavar="CODE", help="SEG-Y's code of the samples, whatever headers say: 1 IBM, 5 IEEE."),
+]
+Samples = Annotated[int | None, typer.Option(min=1, help="How many samples a trace has.")]
+Interval = Annotated[float | None, typer.Option(min=1e-6, help="Between samples: ms, or in the unit of depth.")]
+InlineByte = Annotated[
+    int | None, typer.Option(min=1, max=237, help="Where inlines are numbered in trace headers. Default: 189.")
+]
+CrosslineByte = Annotated[
+    int | None,
+    typer.Option(min=1, max=237, help="Where crosslines are numbered, or a line's traces. Default: 193."),
+]
+Line = Annotated[bool, typer.Option("--line", help="Each file is a 2D line, whatever its numbers say.")]
+FillOption = Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")]
+
+
 @volume.command()
 def scan(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
-    byte_order: Annotated[ByteOrder | None, typer.Option(help="Of the numbers, whatever headers say.")] = None,
-    format_: Annotated[
-        int | None,
-        typer.Option(
-            "--format", metavar="CODE", help="SEG-Y's code of the samples, whatever headers say: 1 IBM, 5 IEEE."
-        ),
-    ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="How many samples a trace has.")] = None,
-    interval: Annotated[
-        float | None, typer.Option(min=1e-6, help="Between samples: ms, or in the unit of depth.")
-    ] = None,
-    inline_byte: Annotated[
-        int | None, typer.Option(min=1, max=237, help="Where inlines are numbered in trace headers. Default: 189.")
-    ] = None,
-    crossline_byte: Annotated[
-        int | None,
-        typer.Option(min=1, max=237, help="Where crosslines are numbered, or a line's traces. Default: 193."),
-    ] = None,
-    line: Annotated[bool, typer.Option("--line", help="Each file is a 2D line, whatever its numbers say.")] = False,
-    fill: Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")] = None,
+    byte_order: ByteOrderOption = None,
+    format_: Format = None,
+    samples: Samples = None,
+    interval: Interval = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+    line: Line = False,
+    fill: FillOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
 ) -> None:
     """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
@@ -74,3 +85,101 @@ def scan(
         typer.echo(json.dumps([one.as_json() for one in found], indent=1))
     if any(one.problems for one in found):
         raise typer.Exit(1)
+
+
+class DirectionChoice(StrEnum):
+    """Which sections of a volume are predicted."""
+
+    INLINE = "inline"
+    BOTH = "both"
+
+
+@volume.command()
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
+    data: Annotated[Path, typer.Option(help="A SEG-Y file or an .npy array: a line or a volume.")],
+    to: Annotated[str, typer.Option(help="Where the results go: a folder.")],
+    direction: Annotated[
+        DirectionChoice,
+        typer.Option(help="Sections along inlines, or the mean of these and those along crosslines."),
+    ] = DirectionChoice.INLINE,
+    step: Annotated[int | None, typer.Option(min=1, help="Pixels between windows. Default: half a window.")] = None,
+    memory: Annotated[
+        float, typer.Option(min=0.001, help="GB that the lines at work may take, in each worker, beside its models.")
+    ] = 2.0,
+    folds: Annotated[
+        list[int] | None, typer.Option("--folds", min=0, help="This fold's models only; any number of times.")
+    ] = None,
+    inlines: Annotated[
+        str | None, typer.Option(metavar="FIRST:LAST", help="Only these lines, by their numbers.")
+    ] = None,
+    crosslines: Annotated[
+        str | None, typer.Option(metavar="FIRST:LAST", help="Only these, or only these traces of a line.")
+    ] = None,
+    own_range: Annotated[
+        bool, typer.Option("--own-range", help="Measure the range of amplitudes in this volume, not the run's.")
+    ] = False,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Predict though trace spacing or sample interval are not the run's.")
+    ] = False,
+    byte_order: ByteOrderOption = None,
+    format_: Format = None,
+    samples: Samples = None,
+    interval: Interval = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+    line: Line = False,
+    fill: FillOption = None,
+    set_: Set = None,
+    engine: EngineName = EngineChoice.RAY,
+    address: Address = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict a section or a volume with a run's models, slab by slab; the results have the traces of the file."""
+    from salt_ray.api import open_engine
+    from salt_ray.artifacts import RunDirectory
+    from salt_ray.pipeline.trained import load_run
+    from salt_ray.pipeline.volumes import Asked, predict_volume
+    from salt_ray.volume.reading import Reading
+    from salt_ray.volume.scan import open_volume
+
+    output = Output(quiet, as_json)
+    asked = Asked(
+        direction=direction.value,
+        step=step,
+        memory=int(memory * 2**30),
+        folds=tuple(folds) if folds else None,
+        inlines=_numbers("--inlines", inlines),
+        crosslines=_numbers("--crosslines", crosslines),
+        own_range=own_range,
+        as_is=as_is,
+    )
+    go_on_as_job(engine, address)
+    trained, results = load_run(kept_path(run), set_ or ()), RunDirectory(kept_path(to))
+    reading = Reading(
+        byte_order=byte_order and byte_order.value,
+        format=format_,
+        samples=samples,
+        interval=interval,
+        inline_byte=inline_byte,
+        crossline_byte=crossline_byte,
+        line=line,
+        fill=fill is not None,
+    )
+    found = open_volume(data.absolute(), reading)  # workers have another current folder
+    terminal = output.terminal()
+    with keeping(results), open_engine(engine, terminal, address) as doing:
+        summary = predict_volume(trained, found, results, doing, terminal, asked)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, int] | None:
+    """The first and the last of FIRST:LAST."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(-?\d+):(-?\d+)", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not FIRST:LAST, as 100:500", param_hint=option)
+    return int(found[1]), int(found[2])

@@ -9,13 +9,13 @@ from typing import Any
 
 from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
 from salt_ray.artifacts import RunDirectory
-from salt_ray.cluster.prediction import predict_chunks
+from salt_ray.cluster.prediction import predict_pieces
 from salt_ray.cluster.tasks import RayTasks
 from salt_ray.cluster.training import train_folds
 from salt_ray.cluster.trials import run_trials
 from salt_ray.cluster.visibility import check_nodes_see
 from salt_ray.config import Resources
-from salt_ray.pipeline.engine import Chunk, Predicting
+from salt_ray.pipeline.engine import Piece, Work
 from salt_ray.pipeline.fold import Outcome
 from salt_ray.pipeline.trial import SearchWork
 from salt_ray.report.trials import TrialView
@@ -54,9 +54,9 @@ class RayEngine:
         self._connect()
         return train_folds(tasks, tiles, run, report, say)
 
-    def predict(self, chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
+    def predict(self, pieces: Sequence[Piece], work: Work[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
         self._connect()
-        return predict_chunks(chunks, work, say)
+        return predict_pieces(pieces, work, say)
 
     def tasks(self, task: Callable[[int], Callable[[], Any]], run: RunDirectory, beside: Resources) -> RayTasks:
         self._connect()

@@ -1,4 +1,4 @@
-"""Chunks of tiles predicted by remote actors, which write them."""
+"""Chunks of tiles, and slabs of volumes, predicted by remote actors, which write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from salt_ray.cluster.session import ClusterError, fold_resources, slots  # isort: skip (sets Ray's environment)
-import numpy as np
 import ray
 
 from salt_ray.artifacts import RunDirectory
@@ -17,12 +16,9 @@ from salt_ray.cluster.restarts import GivenUp, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting
 from salt_ray.cluster.training import worker_device
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.config import Experiment
 from salt_ray.errors import SaltRayError
-from salt_ray.pipeline.engine import Chunk, Predicting
+from salt_ray.pipeline.engine import Piece, Work
 from salt_ray.pipeline.workplace import keep_memory
-from salt_ray.storage import StoragePath
-from salt_ray.survey.padding import Frame
 
 MODELS_ON_GPU = 16  # kept by a worker: the seed's 11 take 2.8 GB. On CPUs, with a worker a core, one has to do
 RESTARTS = 3  # of one worker, after failures of its own
@@ -30,14 +26,14 @@ RESTARTS = 3  # of one worker, after failures of its own
 
 @ray.remote  # Ray's own restarts would count lost nodes as failures
 class Predictor:
-    """Predicts chunks of tiles; keeps the models that it has loaded."""
+    """Predicts pieces; keeps the models that it has loaded. ``work`` is mapped from the object store, not copied."""
 
-    def __init__(self, experiment: Experiment, frame: Frame, cpus: int, gpu: bool) -> None:
+    def __init__(self, work: Work[Piece], cpus: int, gpu: bool) -> None:
         import torch  # here and below: the driver does not wait for it
 
         torch.set_num_threads(cpus)
         keep_memory()
-        self._experiment, self._frame, self._gpu = experiment, frame, gpu
+        self._work, self._gpu = work, gpu
         self._lines: list[str] = []
 
     def ready(self, directories: Sequence[tuple[RunDirectory, str]]) -> None:
@@ -46,65 +42,61 @@ class Predictor:
         Raises:
             ClusterError: its GPU cannot be used.
             RunError: its node does not see one of the run directories, each with its identity.
+            SaltRayError: or what else the work needs.
         """
-        from salt_ray.inference.predict import Models
-
         device = worker_device(self._gpu)
         for directory, identity in directories:
             directory.check_visible(identity)
-        most = MODELS_ON_GPU if self._gpu else 1
-        self._models = Models(self._experiment, self._frame, device, self._lines.append, most)
+        self._write = self._work.begin(device, self._lines.append, MODELS_ON_GPU if self._gpu else 1)
 
-    def predict(
-        self, checkpoints: tuple[StoragePath, ...], padded: np.ndarray, tiles: np.ndarray, path: StoragePath
-    ) -> list[str]:
-        """Predict ``padded[tiles]`` into a chunk's file; ``padded`` is mapped from the object store, not copied.
+    def predict(self, piece: Piece) -> list[str]:
+        """Predict a piece into its file.
 
         Returns:
             Lines for people.
         """
-        self._models.write_chunk(checkpoints, padded[tiles], path)
+        self._write(piece)
         lines = list(self._lines)
         self._lines.clear()
         return lines
 
 
-def predict_chunks(chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
-    """Predict on all of the cluster's slots, the first chunks first; workers write what they predict.
+def predict_pieces(pieces: Sequence[Piece], work: Work[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
+    """Predict on all of the cluster's slots, the first pieces first; workers write what they predict.
 
     Args:
         say: gets lines for people.
 
     Yields:
-        Every chunk once its file is there.
+        Every piece once its file is there.
     """
     directories = [(directory, check_nodes_see(directory)) for directory in work.directories]
     wanted = fold_resources(work.experiment.resources)
     predictor = Predictor.options(num_cpus=wanted["CPU"], num_gpus=wanted.get("GPU", 0))
-    shared = ray.put(work.padded)
+    shared = ray.put(work)
     what = ("model to predict with", "models to predict with")
     without_place = Waiting(wanted, what, say)
-    left = set(chunks)
+    left = set(pieces)
 
     def start() -> tuple[ray.actor.ActorHandle, ray.ObjectRef]:
-        actor = predictor.remote(work.experiment, work.frame, int(wanted["CPU"]), "GPU" in wanted)
+        actor = predictor.remote(shared, int(wanted["CPU"]), "GPU" in wanted)
         return actor, actor.ready.remote(directories)
 
-    def predict(actor: ray.actor.ActorHandle, chunk: Chunk) -> ray.ObjectRef:
-        return actor.predict.remote(chunk.checkpoints, shared, chunk.tiles, chunk.path)
+    def predict(actor: ray.actor.ActorHandle, piece: Piece) -> ray.ObjectRef:
+        return actor.predict.remote(piece)
 
     with Demand(directories[-1][1], wanted) as demand:
 
         def places() -> int:
-            count, models = slots(wanted), len({chunk.checkpoints for chunk in left})
+            count, workers = slots(wanted), work.workers(left)
             if not count:
-                demand.ask(what[1], models)
-            without_place.now(0 if count else models)
+                demand.ask(what[1], workers)
+            without_place.now(0 if count else workers)
             return count
 
-        for chunk in Workers(chunks, start, predict, say).answers(places):
-            left.remove(chunk)
-            yield chunk
+        for piece in Workers(pieces, start, predict, say).answers(places):
+            left.remove(piece)
+            yield piece
 
 
 @dataclass(eq=False)
@@ -118,32 +110,32 @@ class _Worker:
 
 
 class Workers:
-    """Predict chunks with as many workers as there are places; when one is lost another one takes its chunks.
+    """Predict pieces with as many workers as there are places; when one is lost another one takes its pieces.
 
     Args:
-        chunks: in the order in which they are wanted.
+        pieces: in the order in which they are wanted.
         start: starts a worker; returns its actor and a call that answers once it has its place.
-        predict: gives it a chunk; the call answers with lines for people, of which equal ones are said once.
+        predict: gives it a piece; the call answers with lines for people, of which equal ones are said once.
         say: gets lines for people.
     """
 
     def __init__(
         self,
-        chunks: Sequence[Chunk],
+        pieces: Sequence[Piece],
         start: Callable[[], tuple[ray.actor.ActorHandle, ray.ObjectRef]],
-        predict: Callable[[ray.actor.ActorHandle, Chunk], ray.ObjectRef],
+        predict: Callable[[ray.actor.ActorHandle, Piece], ray.ObjectRef],
         say: Callable[[str], None],
     ) -> None:
         self._start, self._predict, self._say = start, predict, say
-        self._waiting, self._unanswered = deque(chunks), len(chunks)
+        self._waiting, self._unanswered = deque(pieces), len(pieces)
         self._workers: list[_Worker] = []
-        self._flying: dict[ray.ObjectRef, tuple[_Worker, Chunk | None]] = {}
+        self._flying: dict[ray.ObjectRef, tuple[_Worker, Piece | None]] = {}
         self._lost: list[tuple[_Worker, WorkerInquiry]] = []  # it is not known yet whose fault that was
         self._heritage: deque[Restarts] = deque()
         self._said: set[str] = set()
 
-    def answers(self, places: Callable[[], int]) -> Iterator[Chunk]:
-        """Every chunk once it is written, two calls in flight per worker so that none waits for the driver.
+    def answers(self, places: Callable[[], int]) -> Iterator[Piece]:
+        """Every piece once it is written, two calls in flight per worker so that none waits for the driver.
 
         A worker gets work once it has answered, and is given up when none is left for it: another one may be waiting
         for that place.
@@ -162,18 +154,18 @@ class Workers:
                 time.sleep(POLL_SECONDS)
                 continue
             for reference in ray.wait(list(self._flying), timeout=POLL_SECONDS)[0]:
-                worker, chunk = self._flying.pop(reference)
-                if not self._answered(reference, worker, chunk):
+                worker, piece = self._flying.pop(reference)
+                if not self._answered(reference, worker, piece):
                     continue
                 self._give_work(worker)
-                if chunk is not None:
+                if piece is not None:
                     self._unanswered -= 1
-                    yield chunk
+                    yield piece
         for worker in self._workers:
             ray.kill(worker.actor)
 
     def _fill(self, places: int) -> None:
-        """Start workers while there are places for them and chunks that nobody has begun."""
+        """Start workers while there are places for them and pieces that nobody has begun."""
         starting = sum(not worker.ready for worker in self._workers)
         while len(self._workers) + len(self._lost) < places and starting < len(self._waiting):
             actor, ready = self._start()
@@ -183,7 +175,7 @@ class Workers:
             self._flying[ready] = worker, None
             starting += 1
 
-    def _answered(self, reference: ray.ObjectRef, worker: _Worker, chunk: Chunk | None) -> bool:
+    def _answered(self, reference: ray.ObjectRef, worker: _Worker, piece: Piece | None) -> bool:
         """Whether a worker has answered; one that is lost leaves what it has begun to others."""
         try:
             lines = ray.get(reference)
@@ -192,7 +184,7 @@ class Workers:
         except ray.exceptions.RayError as error:
             if getattr(error, "actor_init_failed", False):
                 raise _given_up(str(error)) from error
-            begun = [chunk, *(its for owner, its in self._flying.values() if owner is worker)]
+            begun = [piece, *(its for owner, its in self._flying.values() if owner is worker)]
             self._waiting.extendleft(its for its in reversed(begun) if its is not None)
             self._flying = {call: (owner, its) for call, (owner, its) in self._flying.items() if owner is not worker}
             self._workers.remove(worker)
@@ -203,13 +195,13 @@ class Workers:
                 self._said.add(line)
                 self._say(line)
         worker.ready = True
-        worker.busy -= chunk is not None
+        worker.busy -= piece is not None
         return True
 
     def _give_work(self, worker: _Worker) -> None:
         while self._waiting and worker.busy < 2:
-            chunk = self._waiting.popleft()
-            self._flying[self._predict(worker.actor, chunk)] = worker, chunk
+            piece = self._waiting.popleft()
+            self._flying[self._predict(worker.actor, piece)] = worker, piece
             worker.busy += 1
         if not worker.busy:
             self._workers.remove(worker)

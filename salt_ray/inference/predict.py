@@ -5,7 +5,7 @@ Letters: n tiles, B a batch, P padded and S tile edge in px.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -64,18 +64,28 @@ class Model:
         self._compiled = compiled(_mean_over_views) if wants_compilation(experiment, device) else None
         tune_for_fixed_shapes(device)
 
-    @torch.inference_mode()
     def predict(self, padded: np.ndarray) -> Probabilities:
         """Predict (n, P, P) uint8 padded tiles in batches, averaged over the networks and the views of each tile."""
         crops = centre_crop(padded, self.frame)
         masks = np.empty((len(crops), self.frame.tile_px, self.frame.tile_px), np.float16)
         salt = np.empty(len(crops), np.float32)
-        for start in range(0, len(crops), self._batch):
-            batch = slice(start, start + self._batch)
-            mean_mask, mean_salt = self._mean(network_input(crops[batch], self.device))
+        for batch, mean_mask, mean_salt in self._batches(crops):
             masks[batch] = centre(mean_mask, self.frame).half().cpu().numpy()
             salt[batch] = mean_salt.cpu().numpy()
         return Probabilities(masks, salt)
+
+    def pixels(self, crops: np.ndarray) -> np.ndarray:
+        """Probabilities of pixels, float32 (n, C, C), of uint8 crops (n, C, C) as the network sees them."""
+        masks = np.empty(crops.shape, np.float32)
+        for batch, mean_mask, _ in self._batches(crops):
+            masks[batch] = mean_mask.cpu().numpy()
+        return masks
+
+    @torch.inference_mode()
+    def _batches(self, crops: np.ndarray) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        for start in range(0, len(crops), self._batch):
+            batch = slice(start, start + self._batch)
+            yield batch, *self._mean(network_input(crops[batch], self.device))
 
     def _mean(self, images: Tensor) -> tuple[Tensor, Tensor]:
         masks, salt = zip(*(self._mean_of(network, images) for network in self._networks), strict=True)
@@ -120,19 +130,32 @@ class Models:
             CheckpointError: a checkpoint is missing or damaged.
             RunError: the model's answers are no probabilities.
         """
-        if checkpoints not in self._loaded:
-            if len(self._loaded) == self._most:
-                del self._loaded[next(iter(self._loaded))]
-            self._loaded[checkpoints] = Model(self._experiment, checkpoints, self._frame, self._device, self._say)
-        probabilities = self._loaded[checkpoints].predict(padded)
-        if fault := probabilities.fault():
-            names, folder = ", ".join(map(str, checkpoints)), checkpoints[0].parent
-            raise RunError(f"{names} predicts {fault}: delete {folder} and train this fold again")
-        return probabilities
+        return _checked(self._model(checkpoints).predict(padded), checkpoints)
+
+    def pixels(self, checkpoints: tuple[StoragePath, ...], crops: np.ndarray) -> np.ndarray:
+        """``Model.pixels`` by the model with these weights; raises as ``predict``."""
+        found = self._model(checkpoints).pixels(crops)
+        _checked(Probabilities(found.astype(np.float16), np.empty(0, np.float32)), checkpoints)
+        return found
 
     def write_chunk(self, checkpoints: tuple[StoragePath, ...], padded: np.ndarray, path: StoragePath) -> None:
         """``predict`` into a file."""
         write_chunk(path, self.predict(checkpoints, padded))
+
+    def _model(self, checkpoints: tuple[StoragePath, ...]) -> Model:
+        if checkpoints not in self._loaded:
+            if len(self._loaded) == self._most:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[checkpoints] = Model(self._experiment, checkpoints, self._frame, self._device, self._say)
+        return self._loaded[checkpoints]
+
+
+def _checked(probabilities: Probabilities, checkpoints: tuple[StoragePath, ...]) -> Probabilities:
+    """The same, or the error that a model's answers are no probabilities."""
+    if fault := probabilities.fault():
+        names, folder = ", ".join(map(str, checkpoints)), checkpoints[0].parent
+        raise RunError(f"{names} predicts {fault}: delete {folder} and train this fold again")
+    return probabilities
 
 
 def _mean_over_views(

@@ -6,9 +6,9 @@ with the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.study import Study
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +43,43 @@ class Chunk:
     path: StoragePath
 
 
+Piece = TypeVar("Piece")
+
+
+class Work(Protocol[Piece]):
+    """Pieces that are predicted into a file each: chunks of tiles, or slabs of a volume.
+
+    Attributes:
+        experiment: of the models.
+        directories: where checkpoints are read and predictions written; every worker has to see them.
+    """
+
+    @property
+    def experiment(self) -> Experiment: ...
+
+    @property
+    def directories(self) -> tuple[RunDirectory, ...]: ...
+
+    def begin(
+        self, device: torch.device, say: Callable[[str], None], most: int | None = None
+    ) -> Callable[[Piece], None]:
+        """What predicts and writes a piece, in the process that calls it; models stay once they are loaded.
+
+        Args:
+            say: gets lines for people.
+            most: how many models stay; None: all.
+
+        Raises:
+            SaltRayError: this process does not see what it needs.
+        """
+
+    def workers(self, left: Collection[Piece]) -> int:
+        """How many workers are worth asking a cluster for."""
+
+
 @dataclass(frozen=True)
 class Predicting:
-    """What chunks have in common.
+    """What chunks have in common (``Work``).
 
     Attributes:
         padded: (N, P, P) uint8, the survey's padded tiles.
@@ -53,6 +90,17 @@ class Predicting:
     frame: Frame
     padded: np.ndarray
     directories: tuple[RunDirectory, ...]
+
+    def begin(
+        self, device: torch.device, say: Callable[[str], None], most: int | None = None
+    ) -> Callable[[Chunk], None]:
+        from salt_ray.inference.predict import Models  # PyTorch: not before it is needed
+
+        models = Models(self.experiment, self.frame, device, say, most)
+        return lambda chunk: models.write_chunk(chunk.checkpoints, self.padded[chunk.tiles], chunk.path)
+
+    def workers(self, left: Collection[Chunk]) -> int:
+        return len({chunk.checkpoints for chunk in left})
 
 
 @dataclass(frozen=True)
@@ -100,8 +148,8 @@ class Engine(Protocol):
             say: gets lines for people.
         """
 
-    def predict(self, chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
-        """Predict and write chunks, the first ones first; each comes back once its file is there.
+    def predict(self, pieces: Sequence[Piece], work: Work[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
+        """Predict and write pieces, the first ones first; each comes back once its file is there.
 
         Raises:
             SaltRayError: a model cannot predict.

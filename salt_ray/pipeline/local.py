@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Resources
-from salt_ray.pipeline.engine import Chunk, Failed, Predicting
+from salt_ray.pipeline.engine import Failed, Piece, Work
 from salt_ray.pipeline.fold import Outcome, try_fold
 from salt_ray.pipeline.trial import SearchStopped, SearchWork, try_trial
 from salt_ray.pipeline.workplace import workplace
@@ -45,15 +45,13 @@ class LocalEngine:
 
             return [outcome(task) for task in tasks]
 
-    def predict(self, chunks: Sequence[Chunk], work: Predicting, say: Callable[[str], None]) -> Iterator[Chunk]:
-        from salt_ray.inference.predict import Models
-
-        models: Models | None = None
-        for chunk in chunks:
+    def predict(self, pieces: Sequence[Piece], work: Work[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
+        write: Callable[[Piece], None] | None = None
+        for piece in pieces:
             with workplace(work.experiment) as device:  # not around the yield: the caller's threads are its own
-                models = models or Models(work.experiment, work.frame, device, say)
-                models.write_chunk(chunk.checkpoints, work.padded[chunk.tiles], chunk.path)
-            yield chunk
+                write = write or work.begin(device, say)
+                write(piece)
+            yield piece
 
     def tasks(self, task: Callable[[int], Callable[[], Any]], run: RunDirectory, beside: Resources) -> LocalTasks:
         return LocalTasks(task)

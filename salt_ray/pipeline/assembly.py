@@ -1,0 +1,219 @@
+"""What slabs hold becomes files: probabilities, mask and doubt in the volume's own traces, horizons and bodies.
+
+Some inlines are held at a time, whatever the directions that were predicted.
+
+Letters: I inlines, K crosslines, S samples, n traces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from salt_ray.storage import atomic_file
+from salt_ray.volume.bodies import Bodies
+from salt_ray.volume.copying import Copy, Copying
+from salt_ray.volume.headers import Field, trace_fields
+from salt_ray.volume.horizons import top_and_base
+from salt_ray.volume.slabs import Direction, Part, Slab
+from salt_ray.volume.volume import Volume
+
+#: Bytes of memory for a sample of the inlines that are held: of two directions, what is written, labels of bodies.
+_SAMPLE_BYTES = 64
+#: Dead traces without a place that are written at a time.
+_UNPLACED_AT_ONCE = 4096
+HORIZONS = ("top.csv", "base.csv", "top.xyz")
+
+
+@dataclass
+class Assembled:
+    """What is counted on the way."""
+
+    traces: int = 0
+    salt: int = 0
+    with_salt: int = 0
+    bodies: Bodies = field(default_factory=Bodies)
+
+
+def assemble(
+    volume: Volume,
+    part: Part,
+    slabs: Mapping[Direction, Sequence[Slab]],
+    threshold: float,
+    to: Path,
+    memory: int,
+) -> dict[str, Any]:
+    """Write all results; each file appears when all are whole.
+
+    Args:
+        part: what was predicted.
+        slabs: of each direction, those that make up the part.
+        threshold: a sample is salt where its probability is above it.
+        to: a folder.
+        memory: bytes that this may take.
+
+    Returns:
+        What is told of them.
+
+    Raises:
+        RunError: a slab is missing or damaged.
+    """
+    copying, counted = Copying(volume, part), Assembled()
+    kinds = {"probability": np.float32, "mask": np.int8, "spread": np.float32}
+    if len(slabs) == 2:
+        kinds["difference"] = np.float32
+    columns, samples = part.shape[1], volume.traces.samples
+    at_once = max(1, memory // (columns * samples * _SAMPLE_BYTES))
+    with contextlib.ExitStack() as stack:
+        copies = {
+            name: stack.enter_context(copying.file(to / f"{name}{copying.suffix}", kind))
+            for name, kind in kinds.items()
+        }
+        tables = {name: stack.enter_context(atomic_file(to / name)) for name in _horizon_files(volume)}
+        for name, table in tables.items():
+            if name.endswith(".csv"):
+                table.write(b"inline,crossline,x,y,z\n")
+        for first in range(part.first_row, part.last_row, at_once):
+            last = min(first + at_once, part.last_row)
+            rows = Part(first, last, part.first_column, part.last_column)
+            values = _values(slabs, rows, samples, threshold)
+            _write(volume, copying, rows, values, copies, tables, threshold, counted)
+            counted.bodies.add(values["mask"].astype(bool), first - part.first_row)
+        _write_unplaced(copying, copies, samples)
+        bodies = counted.bodies.found()
+        stack.enter_context(atomic_file(to / "bodies.csv")).write(_bodies_table(volume, part, bodies))
+    return {
+        "files": sorted([*(f"{name}{copying.suffix}" for name in kinds), *tables, "bodies.csv"]),
+        "traces": copying.count,
+        "samples": samples,
+        "share_of_salt": counted.salt / max(1, counted.traces * samples),
+        "traces_with_salt": counted.with_salt,
+        "bodies": len(bodies),
+        "largest_body": bodies[0].samples if bodies else 0,
+    }
+
+
+def _values(
+    slabs: Mapping[Direction, Sequence[Slab]], rows: Part, samples: int, threshold: float
+) -> dict[str, np.ndarray]:
+    """What is written of some inlines, each (I, K, S)."""
+    each = [_read(of_direction, rows, samples) for of_direction in slabs.values()]
+    if len(each) == 1:
+        probability, spread = each[0]
+        return {"probability": probability, "spread": spread, "mask": (probability > threshold).astype(np.int8)}
+    (first, first_spread), (second, second_spread) = each
+    probability = (first + second) / 2
+    return {
+        "probability": probability,
+        "mask": (probability > threshold).astype(np.int8),
+        "spread": np.sqrt((first_spread**2 + second_spread**2) / 2),
+        "difference": first - second,
+    }
+
+
+def _read(slabs: Sequence[Slab], rows: Part, samples: int) -> np.ndarray:
+    """Mean and spread of some inlines, float32 (2, I, K, S)."""
+    found = np.empty((2, *rows.shape, samples), np.float32)
+    for slab in slabs:
+        first, last = max(slab.part.first_row, rows.first_row), min(slab.part.last_row, rows.last_row)
+        if first < last:
+            columns = slice(slab.part.first_column - rows.first_column, slab.part.last_column - rows.first_column)
+            found[:, first - rows.first_row : last - rows.first_row, columns] = slab.read(first, last, samples)
+    return found
+
+
+def _write(
+    volume: Volume,
+    copying: Copying,
+    rows: Part,
+    values: Mapping[str, np.ndarray],
+    copies: Mapping[str, Copy],
+    tables: Mapping[str, BinaryIO],
+    threshold: float,
+    counted: Assembled,
+) -> None:
+    """Append some inlines to all files."""
+    numbers = rows.of(volume.geometry.traces)
+    present = numbers >= 0
+    inlines, crosslines = np.nonzero(present)
+    numbers = numbers[present]
+    headers, order = copying.headers(numbers), np.argsort(numbers)
+    for name, copy in copies.items():
+        copy.write(numbers[order], headers[order], values[name][present][order])
+    top, base = top_and_base(values["probability"][present], threshold)
+    geometry = volume.geometry
+    places = np.stack(
+        [
+            geometry.inlines.first + (rows.first_row + inlines) * geometry.inlines.step,
+            geometry.crosslines.first + (rows.first_column + crosslines) * geometry.crosslines.step,
+        ]
+    )
+    coordinates = _coordinates(volume, headers)
+    for name, samples in (("top.csv", top), ("base.csv", base)):
+        tables[name].write("".join(_rows(volume, places, coordinates, samples)).encode())
+    if "top.xyz" in tables:
+        tables["top.xyz"].write("".join(_points(volume, coordinates, top)).encode())
+    counted.traces += len(numbers)
+    counted.with_salt += int(np.isfinite(top).sum())
+    counted.salt += int(np.count_nonzero(values["mask"][present]))
+
+
+def _write_unplaced(copying: Copying, copies: Mapping[str, Copy], samples: int) -> None:
+    """Dead traces that have no place of their own stay where they are, and dead."""
+    numbers = np.sort(copying.unplaced)
+    for start in range(0, len(numbers), _UNPLACED_AT_ONCE):
+        few = numbers[start : start + _UNPLACED_AT_ONCE]
+        headers = copying.headers(few)
+        for copy in copies.values():
+            copy.write(few, headers, np.zeros((len(few), samples), np.float32))
+
+
+def _horizon_files(volume: Volume) -> tuple[str, ...]:
+    return HORIZONS if volume.coordinates is not None else HORIZONS[:2]
+
+
+def _coordinates(volume: Volume, headers: np.ndarray) -> np.ndarray | None:
+    """X and y of traces, float64 (2, n), in the unit of the coordinates; None where there are none."""
+    if volume.coordinates is None:
+        return None
+    order = {"big": ">", "little": "<"}[volume.byte_order]
+    fields = trace_fields((Field.COORDINATE_SCALAR, *volume.coordinates.bytes), order)
+    found = np.ascontiguousarray(headers).view(fields)[:, 0]
+    scalar = found[str(Field.COORDINATE_SCALAR)].astype(np.float64)
+    scale = np.where(scalar < 0, -1 / np.where(scalar < 0, scalar, 1), np.where(scalar == 0, 1, scalar))
+    return np.stack([found[str(place)] * scale for place in volume.coordinates.bytes])
+
+
+def _rows(volume: Volume, places: np.ndarray, coordinates: np.ndarray | None, samples: np.ndarray) -> Iterator[str]:
+    """Lines of a table of a horizon: places int64 (2, n), samples float64 (n,), NaN where there is no salt."""
+    for trace in np.flatnonzero(np.isfinite(samples)).tolist():
+        x, y = ("", "") if coordinates is None else (f"{axis[trace]:.2f}" for axis in coordinates)
+        z = volume.start + samples[trace] * volume.interval
+        yield f"{places[0, trace]},{places[1, trace]},{x},{y},{z:.4f}\n"
+
+
+def _points(volume: Volume, coordinates: np.ndarray, samples: np.ndarray) -> Iterator[str]:
+    """Lines ``x y z`` of a horizon."""
+    for trace in np.flatnonzero(np.isfinite(samples)).tolist():
+        x, y = coordinates[:, trace]
+        yield f"{x:.2f} {y:.2f} {volume.start + samples[trace] * volume.interval:.4f}\n"
+
+
+def _bodies_table(volume: Volume, part: Part, bodies: Sequence[Any]) -> bytes:
+    """A row a body: its number, samples, and first and last inline, crossline and z."""
+    geometry = volume.geometry
+    lines = ["body,samples,inline_first,inline_last,crossline_first,crossline_last,z_first,z_last"]
+    for number, body in enumerate(bodies, start=1):
+        ends = []
+        for row, column, sample in (body.first, body.last):
+            inline = geometry.inlines.first + (part.first_row + row) * geometry.inlines.step
+            crossline = geometry.crosslines.first + (part.first_column + column) * geometry.crosslines.step
+            ends.append((inline, crossline, f"{volume.start + sample * volume.interval:.4f}"))
+        extent = ",".join(f"{first},{last}" for first, last in zip(*ends, strict=True))
+        lines.append(f"{number},{body.samples},{extent}")
+    return ("\n".join(lines) + "\n").encode()

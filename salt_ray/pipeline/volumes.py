@@ -1,0 +1,273 @@
+"""The models of a trained run on a section or a volume, slab by slab, and the result in its own traces."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from salt_ray.artifacts import Folder, RunDirectory
+from salt_ray.errors import RunError
+from salt_ray.pipeline.assembly import assemble
+from salt_ray.pipeline.engine import Engine
+from salt_ray.pipeline.slabs import SlabWork
+from salt_ray.pipeline.trained import TrainedRun
+from salt_ray.report.terminal import Terminal
+from salt_ray.storage import remove_tree, write_atomically
+from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange, Scaling, common_range
+from salt_ray.survey.padding import frame_for
+from salt_ray.survey.problems import Unsuited
+from salt_ray.volume.slabs import Direction, Part, Slab, fingerprint
+from salt_ray.volume.volume import Volume
+
+#: Of trace spacing and sample interval, between the run's and the volume's.
+_MOST_DIFFERENCE = 0.1
+#: Increased whenever the same inputs give other results.
+_FORMAT = 1
+#: Greys of 8 bits as they are.
+_GREYS = GreyRange(0, 255)
+Numbers = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants of a prediction.
+
+    Attributes:
+        direction: sections along inlines, or along both, whose mean it is then.
+        step: between windows, in px; None: half a window.
+        memory: bytes that a process may take beside the models.
+        folds: only the models of these; None: all.
+        inlines, crosslines: first and last number; None: all.
+        own_range: measure the range of amplitudes in this volume instead of taking the run's.
+        as_is: predict though trace spacing or sample interval are not those of the run.
+    """
+
+    direction: Literal["inline", "both"] = "inline"
+    step: int | None = None
+    memory: int = 2 << 30
+    folds: tuple[int, ...] | None = None
+    inlines: Numbers | None = None
+    crosslines: Numbers | None = None
+    own_range: bool = False
+    as_is: bool = False
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        return ("inline",) if self.direction == "inline" else ("inline", "crossline")
+
+
+def predict_volume(
+    trained: TrainedRun, volume: Volume, to: RunDirectory, engine: Engine, terminal: Terminal, asked: Asked
+) -> dict[str, Any]:
+    """Predict a section or a volume; what an interrupted call left in ``to`` is used.
+
+    The results are ``probability``, ``mask``, ``spread`` and with both directions ``difference``, SEG-Y or .npy as the
+    volume; ``top.csv``, ``base.csv``, ``top.xyz``, ``bodies.csv`` and ``summary.json``. A mask is the probability above
+    the run's threshold: neither its empty head nor its rule for full tiles speaks here, which judge tiles.
+
+    Args:
+        trained: the run; it is only read.
+        volume: ``salt_ray.volume.scan.open_volume``.
+        to: a folder on a disk that all machines see.
+
+    Returns:
+        The content of ``summary.json``.
+
+    Raises:
+        RunError: the volume does not suit the run; or another process writes there, or other results are there.
+        VolumeError: the volume cannot be read.
+    """
+    if not isinstance(to.path, Path):
+        raise RunError(f"{to.path} is in an object store, where files of traces cannot be filled: name a folder")
+    if to.experiment.exists():
+        raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
+    if volume.geometry.is_line and asked.direction == "both":
+        raise RunError(f"{volume.path} is a line, which has one direction: leave --direction out")
+    part, work = _part(volume, asked), _work(trained, volume, to, terminal, asked)
+    at_once = {direction: work.lines_at_once(part, direction, asked.memory) for direction in asked.directions}
+    folder = Folder(to.path, _inputs(trained, work, part, at_once, asked), option="--to")
+    with to.lock():
+        if (to.path / "summary.json").exists() and not (to.path / "inputs.json").exists():
+            raise RunError(f"{to.path} holds other results, which would be replaced: use another --to")
+        if folder.done is not None:
+            terminal.say(f"{to.path} is done already")
+            return folder.done
+        folder.open()
+        slabs = {
+            direction: [
+                Slab(direction, lines, to.path / "slabs" / direction / f"{number:05d}.npy")
+                for number, lines in enumerate(part.lines(direction, count))
+            ]
+            for direction, count in at_once.items()
+        }
+        begun = time.monotonic()
+        _predict_missing([slab for each in slabs.values() for slab in each], work, engine, terminal)
+        work.check_volume()
+        found = assemble(volume, part, slabs, trained.decision.mask_threshold, to.path, asked.memory)
+        summary = {
+            "run": str(trained.directory.path),
+            "volume": str(volume.path),
+            **folder.inputs,
+            **found,
+            "seconds": round(time.monotonic() - begun, 1),
+        }
+        write_atomically(to.path / "summary.json", json.dumps(summary, indent=1))
+        folder.finish(**summary)
+        remove_tree(to.path / "slabs")
+    terminal.say(
+        f"{summary['traces']:,} traces, {summary['share_of_salt']:.2%} of their samples salt, in {summary['bodies']:,} "
+        f"bodies: {', '.join(summary['files'])} in {to.path}"
+    )
+    return summary
+
+
+def _predict_missing(slabs: list[Slab], work: SlabWork, engine: Engine, terminal: Terminal) -> None:
+    """Predict the slabs that have no file; the bar tells after the first one how long the others will take."""
+    windows = {slab: work.windows(slab) for slab in slabs}
+    missing = [slab for slab in slabs if not slab.path.exists()]
+    with terminal.bar("predicting", sum(windows.values()), "windows") as advance:
+        advance(sum(windows.values()) - sum(windows[slab] for slab in missing))
+        for slab in engine.predict(missing, work, terminal.say) if missing else ():
+            advance(windows[slab])
+
+
+def _part(volume: Volume, asked: Asked) -> Part:
+    """What is predicted.
+
+    Raises:
+        RunError: there are no such lines.
+    """
+    geometry, ends = volume.geometry, []
+    for name, axis, chosen in (
+        ("inlines", geometry.inlines, asked.inlines),
+        ("crosslines", geometry.crosslines, asked.crosslines),
+    ):
+        first, last = (axis.first, axis.last) if chosen is None else chosen
+        low, high = max(0, -(-(first - axis.first) // axis.step)), min(axis.count, (last - axis.first) // axis.step + 1)
+        if low >= high:
+            raise RunError(f"{volume.path} has {name} {axis}, none from {first} to {last}: name others with --{name}")
+        ends += [low, high]
+    return Part(*ends)
+
+
+def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, terminal: Terminal, asked: Asked) -> SlabWork:
+    """What all slabs have in common, checked; lines say what is assumed."""
+    record, experiment = trained.record, trained.experiment
+    for line in trained.remarks:
+        terminal.say(line)
+    _check_pixels(trained, volume, terminal, asked)
+    if trained.decision.full_tiles == "empty":
+        terminal.say(
+            "the run's labels leave tiles inside salt empty (labels.full_tiles): expect holes in thick salt, and the "
+            "edges of salt to be what it knows"
+        )
+    models = tuple(m.checkpoints for m in trained.models if asked.folds is None or m.fold in asked.folds)
+    if not models:
+        raise RunError(f"{trained.directory.path} has no model of the folds that --folds names: name others")
+    if record.window is not None:
+        window_px = record.window.window_px
+    elif record.tile_px is not None:
+        window_px = frame_for(record.tile_px, experiment.geometry).crop_px
+    else:
+        raise RunError(f"{trained.directory.path} does not say how large its tiles are: train it anew")
+    step = window_px // 2 if asked.step is None else asked.step
+    if not 1 <= step <= window_px:
+        raise RunError(f"windows of {window_px} px cannot be {step} px apart: give a --step from 1 to {window_px}")
+    greys = _greys(trained, volume, terminal, asked)
+    if volume.geometry.missing:
+        terminal.say(f"{volume.geometry.missing:,} places without a trace are seen in middle grey")
+    directories = (trained.directory, to)
+    return SlabWork(experiment, directories, volume, fingerprint(volume), models, greys, window_px, step)
+
+
+def _inputs(
+    trained: TrainedRun, work: SlabWork, part: Part, at_once: dict[Direction, int], asked: Asked
+) -> dict[str, Any]:
+    """What the results depend on."""
+    chosen = [
+        {"training": model.training, "fold": model.fold, "model": folder.inputs, "trained": folder.done}
+        for model, folder in zip(trained.models, trained.folders, strict=True)
+        if asked.folds is None or model.fold in asked.folds
+    ]
+    return {
+        "format": _FORMAT,
+        "fingerprint": work.fingerprint,
+        "interval": work.volume.interval,
+        "start": work.volume.start,
+        "fill": work.volume.fill,
+        "models": chosen,
+        "flip": trained.experiment.prediction.flip,
+        "mask_threshold": trained.decision.mask_threshold,
+        "amplitudes": [work.greys.low, work.greys.high],
+        "missing": MIDDLE_GREY,
+        "window": work.window_px,
+        "step": work.step,
+        "direction": asked.direction,
+        "rows": [part.first_row, part.last_row],
+        "columns": [part.first_column, part.last_column],
+        "lines_at_once": at_once,
+    }
+
+
+def _greys(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked) -> GreyRange:
+    """Which amplitudes become 0 to 255.
+
+    Raises:
+        RunError: the run's range is not that of the volume; or this has none.
+    """
+    record, run = trained.record, trained.directory.path
+    if record.amplitudes is None and volume.traces.format.word == np.uint8 and not asked.own_range:
+        terminal.say("assumed: values are greys from 0 to 255, as the run's tiles")
+        return _GREYS
+    chosen = volume.traces.sampled()
+    values = np.concatenate([volume.traces.read(number, number + 1)[0] for number in chosen.tolist()])
+    values = values[np.isfinite(values) & (values != 0)]
+    try:
+        if not len(values):
+            raise Unsuited("holds nothing but zeros in the traces that were looked at")
+        own = common_range(values)
+    except Unsuited as error:
+        raise RunError(f"{volume.path} {error}: use a volume of amplitudes") from error
+    if record.amplitudes is None or asked.own_range:
+        why = "" if asked.own_range else f" ({run} was trained on greys, and knows no amplitudes)"
+        terminal.say(f"assumed: amplitudes from {own}, the volume's own 1st to 99th percentile, become greys{why}")
+        return own
+    scaling = Scaling(record.amplitudes, own, record.amplitudes.outside(values))
+    remedy = "bring them to the run's, or take the volume's own range with --own-range"
+    record.check_scaling(scaling, str(volume.path), remedy)
+    return record.amplitudes
+
+
+def _check_pixels(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked) -> None:
+    """Make sure that a pixel is as large as the run's.
+
+    Raises:
+        RunError: it is not, and that is not wanted.
+    """
+    window = trained.record.window
+    if window is None:
+        terminal.say(
+            f"{trained.directory.path} does not know the trace spacing and sample interval of its tiles: make sure "
+            f"that those of {volume.path.name} are alike"
+        )
+        return
+    spacing = (None, None)
+    if volume.coordinates is not None and volume.coordinates.spacing is not None:
+        spacing = volume.coordinates.spacing
+    compared = [("sample interval", window.sample_interval, volume.interval)]
+    compared.append(("trace spacing along inlines", window.trace_spacing, spacing[1]))
+    if asked.direction == "both":
+        compared.append(("trace spacing along crosslines", window.trace_spacing, spacing[0]))
+    for name, run, here in compared:
+        if run is None or here is None:
+            terminal.say(f"the {name} cannot be compared: the {'run' if run is None else 'volume'} does not say it")
+        elif abs(here - run) > _MOST_DIFFERENCE * run:
+            what = f"the {name} of {volume.path} is {here:g}, that of the run {run:g}"
+            if not asked.as_is:
+                raise RunError(f"{what}: bring it to the run's first, or predict it all the same with --as-is")
+            terminal.say(what)

@@ -1,0 +1,98 @@
+"""A section predicted window by window, and the windows' answers joined to one.
+
+Letters: H samples, W traces, C edge of a window in px, n windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+#: Of a window's edge: the standard deviation of the Gaussian that its answer is weighted with. Networks know least at
+#: a window's edges (Isensee et al., 2021, "nnU-Net").
+SIGMA = 1 / 8
+#: Smallest weight, so that where windows meet at their corners there is something to divide by.
+SMALLEST_WEIGHT = 1e-3
+#: Windows that are cut at a time, whatever the length of a section.
+AT_ONCE = 256
+
+#: Answers float32 (n, C, C) to windows (n, C, C).
+Answer = Callable[[np.ndarray], np.ndarray]
+
+
+def window_starts(length: int, window_px: int, step: int) -> np.ndarray:
+    """First pixels int64 (n,) of windows along an axis: every ``step``, and a last one flush with the end.
+
+    Args:
+        length: of the axis, at least ``window_px``.
+    """
+    starts = np.arange(0, length - window_px + 1, step)
+    return starts if starts[-1] == length - window_px else np.append(starts, length - window_px)
+
+
+def window_weights(window_px: int) -> np.ndarray:
+    """Weights float64 (C, C) of a window's pixels, symmetric about its centre."""
+    from_centre = np.arange(window_px) - (window_px - 1) / 2
+    bell = np.exp(-0.5 * (from_centre / (SIGMA * window_px)) ** 2)
+    return np.maximum(np.outer(bell, bell), SMALLEST_WEIGHT)
+
+
+class Blending:
+    """Windows over sections of one shape; a shorter side is mirrored until a window fits.
+
+    Args:
+        shape: (H, W) of the sections.
+        window_px: C.
+        step: between neighbouring windows, 1 to C.
+    """
+
+    def __init__(self, shape: tuple[int, int], window_px: int, step: int) -> None:
+        self.window_px = window_px
+        missing = [max(0, window_px - length) for length in shape]
+        self._padding = [(few // 2, few - few // 2) for few in missing]
+        self._shape = tuple(length + few for length, few in zip(shape, missing, strict=True))
+        self._inside = tuple(
+            slice(before, before + length) for (before, _), length in zip(self._padding, shape, strict=True)
+        )
+        rows, columns = (window_starts(length, window_px, step) for length in self._shape)
+        self._places = [(int(row), int(column)) for row in rows for column in columns]
+        self._weights = window_weights(window_px)
+        self._total = np.zeros(self._shape)
+        for place in self._places:
+            self._total[self._window(place)] += self._weights
+
+    def __len__(self) -> int:
+        """How many windows a section has."""
+        return len(self._places)
+
+    def join(self, section: np.ndarray, live: np.ndarray, answer: Answer) -> np.ndarray:
+        """What ``answer`` says of a section: the weighted mean over the windows of each pixel.
+
+        Args:
+            section: (H, W), any type.
+            live: bool (W,), traces whose answers count; windows with none of these are left out.
+
+        Returns:
+            float32 (H, W), 0 in traces that are not live.
+        """
+        padded = np.pad(section, self._padding, mode="reflect")
+        alive = np.pad(live, self._padding[1], mode="reflect")
+        total = np.zeros(self._shape)
+        for places in self._groups(alive):
+            answers = answer(np.stack([padded[self._window(place)] for place in places]))
+            for place, window in zip(places, answers, strict=True):
+                total[self._window(place)] += self._weights * window
+        total /= self._total
+        joined = total[self._inside].astype(np.float32)
+        joined[:, ~live] = 0
+        return joined
+
+    def _groups(self, alive: np.ndarray) -> Iterator[list[tuple[int, int]]]:
+        places = [(row, column) for row, column in self._places if alive[column : column + self.window_px].any()]
+        for start in range(0, len(places), AT_ONCE):
+            yield places[start : start + AT_ONCE]
+
+    def _window(self, place: tuple[int, int]) -> tuple[slice, slice]:
+        row, column = place
+        return slice(row, row + self.window_px), slice(column, column + self.window_px)

@@ -1,0 +1,126 @@
+"""Files with a volume's traces and other samples: every header byte is the volume's own but for the sample format.
+
+Traces stay in their order, so that whatever reads the volume reads the copy, and finds its traces in the same places.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from salt_ray.storage import atomic_file
+from salt_ray.volume.slabs import Part
+from salt_ray.volume.volume import Volume
+
+#: SEG-Y's codes of the formats that are written.
+_CODES = {np.dtype(np.float32): 5, np.dtype(np.int8): 8}
+_CODE_BYTES = slice(3224, 3226)
+
+
+class Copying:
+    """The traces of a part of a volume, or all, as they are in files.
+
+    Args:
+        part: traces outside it are left out, dead ones without a place too, unless it is the whole volume.
+    """
+
+    def __init__(self, volume: Volume, part: Part) -> None:
+        self._volume, self._part = volume, part
+        grid = volume.geometry.traces
+        if part.shape == grid.shape:
+            self._numbers, self.unplaced = None, volume.geometry.unplaced
+        else:
+            chosen = part.of(grid)
+            self._numbers, self.unplaced = np.sort(chosen[chosen >= 0]), np.empty(0, np.int64)
+
+    @property
+    def suffix(self) -> str:
+        """Of the files."""
+        return ".sgy" if self._volume.kind == "SEG-Y" else ".npy"
+
+    @property
+    def count(self) -> int:
+        """Traces that a file has."""
+        return self._volume.traces.count if self._numbers is None else len(self._numbers)
+
+    def headers(self, numbers: np.ndarray) -> np.ndarray:
+        """uint8 (n, 240), the headers of traces by their numbers in the volume; (n, 0) of a cube, which has none."""
+        traces = self._volume.traces
+        with open(self._volume.path, "rb", buffering=0) as file:
+            starts = (traces.first_byte + number * traces.trace_bytes for number in numbers.tolist())
+            raw = b"".join(os.pread(file.fileno(), traces.header_bytes, at) for at in starts)
+        return np.frombuffer(raw, np.uint8).reshape(len(numbers), traces.header_bytes)
+
+    @contextlib.contextmanager
+    def file(self, path: Path, dtype: type) -> Iterator[Copy]:
+        """A file to be filled with all traces, which appears when the block ends without an error.
+
+        Args:
+            dtype: of the samples, float32 or int8.
+        """
+        traces = self._volume.traces
+        order = ">" if self._volume.byte_order == "big" and self.suffix == ".sgy" else "<"
+        word = np.dtype(dtype).newbyteorder(order)
+        head = self._head(word)
+        record = np.dtype([("header", np.uint8, (traces.header_bytes,)), ("samples", word, (traces.samples,))])
+        with atomic_file(path) as file:
+            file.write(head)
+            yield Copy(file, len(head), record, self._numbers)
+
+    def _head(self, word: np.dtype) -> bytes:
+        """What stands before the traces."""
+        traces = self._volume.traces
+        if self.suffix == ".npy":
+            return self._array_header(word)
+        with open(self._volume.path, "rb") as file:
+            head = bytearray(file.read(traces.first_byte))
+        code = _CODES[word.newbyteorder("=")]
+        head[_CODE_BYTES] = code.to_bytes(2, self._volume.byte_order)
+        return bytes(head)
+
+    def _array_header(self, word: np.dtype) -> bytes:
+        """Of an array with as many axes as the volume's own."""
+        axes = np.load(self._volume.path, mmap_mode="r", allow_pickle=False).shape
+        rows, columns = self._part.shape
+        if len(axes) == 3 and axes[1] == 1:  # a line along the first axis
+            rows, columns = columns, rows
+        shape = (rows, columns, axes[-1]) if len(axes) == 3 else (columns, axes[-1])
+        head = io.BytesIO()
+        fields = {"descr": npy_format.dtype_to_descr(word), "fortran_order": False, "shape": shape}
+        npy_format.write_array_header_1_0(head, fields)
+        return head.getvalue()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file that is being filled; ``numbers`` are those of its traces in the volume, sorted; None: of all traces."""
+
+    file: BinaryIO
+    first_byte: int
+    record: np.dtype
+    numbers: np.ndarray | None
+
+    def write(self, numbers: np.ndarray, headers: np.ndarray, samples: np.ndarray) -> None:
+        """Write traces at their places.
+
+        Args:
+            numbers: int64 (n,), increasing, of traces in the volume.
+            headers: uint8 (n, 240).
+            samples: (n, S).
+        """
+        records = np.empty(len(numbers), self.record)
+        records["header"], records["samples"] = headers, samples
+        places = numbers if self.numbers is None else np.searchsorted(self.numbers, numbers)
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        for first, last in zip([0, *breaks], [*breaks, len(places)], strict=True):
+            if first < last:
+                self.file.seek(self.first_byte + int(places[first]) * self.record.itemsize)
+                self.file.write(records[first:last].tobytes())

@@ -1,0 +1,158 @@
+"""Neighbouring lines of a volume: what is read, predicted and stored at a time, so that memory does not grow with it.
+
+Letters: I inlines, K crosslines, S samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from salt_ray.storage import readable, save_array
+from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange
+from salt_ray.volume.problem import Problem, VolumeError
+from salt_ray.volume.traces import not_finite
+from salt_ray.volume.volume import Volume
+
+Direction = Literal["inline", "crossline"]
+
+#: Bytes of a file that are read at once; decoding them takes about six times as much, making them greys four times.
+READ_BYTES = 4 << 20
+#: Traces between two wanted ones are read too if they take no more than this: one read costs about as much.
+GAP_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a volume's grid (``Geometry.traces``), from its first row and column up to, without, the last."""
+
+    first_row: int
+    last_row: int
+    first_column: int
+    last_column: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.last_row - self.first_row, self.last_column - self.first_column
+
+    def of(self, grid: np.ndarray) -> np.ndarray:
+        """The part of an array (I, K, …); a view."""
+        return grid[self.first_row : self.last_row, self.first_column : self.last_column]
+
+    def lines(self, direction: Direction, count: int) -> list[Part]:
+        """The same in parts of so many whole lines each; the last one may have fewer."""
+        if direction == "inline":
+            firsts = range(self.first_row, self.last_row, count)
+            return [Part(i, min(i + count, self.last_row), self.first_column, self.last_column) for i in firsts]
+        firsts = range(self.first_column, self.last_column, count)
+        return [Part(self.first_row, self.last_row, k, min(k + count, self.last_column)) for k in firsts]
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Lines that are predicted into one file: float32 (2, I, K, S), mean and spread of the models' probabilities."""
+
+    direction: Direction
+    part: Part
+    path: Path
+
+    def save(self, values: np.ndarray) -> None:
+        """Write the file, whole or not at all."""
+        save_array(self.path, values)
+
+    def read(self, first_row: int, last_row: int, samples: int) -> np.ndarray:
+        """Some of its rows, float32 (2, last - first, K, S); rows are those of the volume's grid.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        rows, columns = self.part.shape
+        few = last_row - first_row
+        found = np.empty((2, few, columns, samples), np.float32)
+        with readable(self.path, self.path), open(self.path, "rb") as file:
+            npy_format.read_magic(file)
+            shape, fortran, word = npy_format.read_array_header_1_0(file)
+            if (shape, fortran, word) != ((2, rows, columns, samples), False, np.dtype(np.float32)):
+                raise ValueError("it holds something else")
+            begin, row_bytes = file.tell(), columns * samples * found.itemsize
+            for index, values in enumerate(found):
+                file.seek(begin + (index * rows + first_row - self.part.first_row) * row_bytes)
+                if file.readinto(values) < values.nbytes:
+                    raise ValueError("it is cut")
+            if not ((found >= 0) & (found <= 1)).all():
+                raise ValueError("it holds values that are no probabilities")
+        return found
+
+
+def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[np.ndarray, np.ndarray]:
+    """What networks see of traces.
+
+    Args:
+        numbers: int64 (I, K), of traces in the file; -1 where there is none.
+        greys: the range of amplitudes that becomes 0 to 255.
+
+    Returns:
+        uint8 (I, K, S), the middle grey where there is no trace; and bool (I, K), where there is one that is not dead.
+
+    Raises:
+        VolumeError: a value is NaN or infinite, and the volume's ``fill`` is not set.
+    """
+    found = np.full((numbers.size, volume.traces.samples), MIDDLE_GREY, np.uint8)
+    live = np.zeros(numbers.size, bool)
+    places = np.argsort(numbers, axis=None, kind="stable")
+    wanted = numbers.ravel()[places]
+    places, wanted = places[wanted >= 0], wanted[wanted >= 0]
+    for few in _runs(wanted, volume.traces.trace_bytes):
+        first = int(wanted[few.start])
+        values = volume.traces.read(first, int(wanted[few.stop - 1]) + 1)[wanted[few] - first]
+        finite = np.isfinite(values)
+        if not finite.all():
+            if not volume.fill:
+                trace, sample = np.argwhere(~finite)[0]
+                where = f"trace {wanted[few][trace] + 1:,}, sample {sample + 1:,}"
+                raise VolumeError([not_finite(volume.path, where)])
+            values[~finite] = 0
+        found[places[few]] = greys.greys(values)
+        live[places[few]] = values.any(1)
+    return found.reshape(*numbers.shape, -1), live.reshape(numbers.shape)
+
+
+def _runs(numbers: np.ndarray, trace_bytes: int) -> Iterator[slice]:
+    """Places in increasing (n,) numbers of traces that one read fetches."""
+    gaps = np.flatnonzero(np.diff(numbers) > 1 + GAP_BYTES // trace_bytes) + 1
+    at_once = max(1, READ_BYTES // trace_bytes)
+    for start, stop in zip([0, *gaps], [*gaps, len(numbers)], strict=True):
+        while start < stop:
+            end = int(np.searchsorted(numbers[start:stop], numbers[start] + at_once)) + start
+            yield slice(start, end)
+            start = end
+
+
+def fingerprint(volume: Volume) -> str:
+    """What tells a volume from another one, or from its own earlier content, without reading all of it.
+
+    SHA-256 of its size, its file headers, the places of all traces, and up to 1,000 traces with their headers.
+
+    Raises:
+        VolumeError: the file cannot be read.
+    """
+    traces = volume.traces
+    try:
+        digest = hashlib.sha256(str(volume.path.stat().st_size).encode())
+        with open(volume.path, "rb") as file:
+            digest.update(file.read(traces.first_byte))
+            for number in traces.sampled().tolist():
+                file.seek(traces.first_byte + number * traces.trace_bytes)
+                digest.update(file.read(traces.trace_bytes))
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise VolumeError([Problem(str(volume.path), what, "put it where all machines see it")]) from error
+    if volume.geometry is not None:
+        digest.update(np.ascontiguousarray(volume.geometry.traces).data)
+    return digest.hexdigest()
