@@ -267,7 +267,7 @@ def _check_pixels(trained: TrainedRun, volume: Volume, terminal: Terminal, asked
         if run is None or here is None:
             terminal.say(f"the {name} cannot be compared: the {'run' if run is None else 'volume'} does not say it")
         elif abs(here - run) > _MOST_DIFFERENCE * run:
-            what = f"the {name} of {volume.path} is {here:g}, that of the run {run:g}"
+            what = f"the {name} of {volume.path} is {here:.4g}, that of the run {run:.4g}"
             if not asked.as_is:
                 raise RunError(f"{what}: bring it to the run's first, or predict it all the same with --as-is")
             terminal.say(what)
