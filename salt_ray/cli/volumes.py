@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +98,7 @@ class DirectionChoice(StrEnum):
 @volume.command()
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
-    data: Annotated[Path, typer.Option(help="A SEG-Y file or an .npy array: a line or a volume.")],
+    data: Annotated[Path, typer.Option(help="A line or a volume: SEG-Y or an .npy array; or a section's picture.")],
     to: Annotated[str, typer.Option(help="Where the results go: a folder.")],
     direction: Annotated[
         DirectionChoice,
@@ -140,7 +141,8 @@ def predict(
     from salt_ray.api import open_engine
     from salt_ray.artifacts import RunDirectory
     from salt_ray.pipeline.trained import load_run
-    from salt_ray.pipeline.volumes import Asked, predict_volume
+    from salt_ray.pipeline.volumes import Asked, check_place, predict_volume
+    from salt_ray.volume.picture import is_picture, save_section, write_pictures
     from salt_ray.volume.reading import Reading
     from salt_ray.volume.scan import open_volume
 
@@ -167,10 +169,16 @@ def predict(
         line=line,
         fill=fill is not None,
     )
-    found = open_volume(data.absolute(), reading)  # workers have another current folder
-    terminal = output.terminal()
+    file = data.absolute()  # workers have another current folder
+    if pictured := is_picture(file):
+        check_place(results)
+        file = save_section(file, results.path)
+        reading = replace(reading, interval=interval or 1.0)  # a pixel
+    found, terminal = open_volume(file, reading), output.terminal()
     with keeping(results), open_engine(engine, terminal, address) as doing:
         summary = predict_volume(trained, found, results, doing, terminal, asked)
+    if pictured:
+        write_pictures(results.path)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
 

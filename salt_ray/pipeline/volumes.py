@@ -82,18 +82,13 @@ def predict_volume(
         RunError: the volume does not suit the run; or another process writes there, or other results are there.
         VolumeError: the volume cannot be read.
     """
-    if not isinstance(to.path, Path):
-        raise RunError(f"{to.path} is in an object store, where files of traces cannot be filled: name a folder")
-    if to.experiment.exists():
-        raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
+    check_place(to)
     if volume.geometry.is_line and asked.direction == "both":
         raise RunError(f"{volume.path} is a line, which has one direction: leave --direction out")
     part, work = _part(volume, asked), _work(trained, volume, to, terminal, asked)
     at_once = {direction: work.lines_at_once(part, direction, asked.memory) for direction in asked.directions}
     folder = Folder(to.path, _inputs(trained, work, part, at_once, asked), option="--to")
     with to.lock():
-        if (to.path / "summary.json").exists() and not (to.path / "inputs.json").exists():
-            raise RunError(f"{to.path} holds other results, which would be replaced: use another --to")
         if folder.done is not None:
             terminal.say(f"{to.path} is done already")
             return folder.done
@@ -124,6 +119,20 @@ def predict_volume(
         f"bodies: {', '.join(summary['files'])} in {to.path}"
     )
     return summary
+
+
+def check_place(to: RunDirectory) -> None:
+    """Make sure that results can be written somewhere, and replace no others.
+
+    Raises:
+        RunError: they cannot, or would.
+    """
+    if not isinstance(to.path, Path):
+        raise RunError(f"{to.path} is in an object store, where files of traces cannot be filled: name a folder")
+    if to.experiment.exists():
+        raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
+    if (to.path / "summary.json").exists() and not (to.path / "inputs.json").exists():
+        raise RunError(f"{to.path} holds other results, which would be replaced: use another --to")
 
 
 def _predict_missing(slabs: list[Slab], work: SlabWork, engine: Engine, terminal: Terminal) -> None:
@@ -179,8 +188,11 @@ def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, terminal: Termi
     if not 1 <= step <= window_px:
         raise RunError(f"windows of {window_px} px cannot be {step} px apart: give a --step from 1 to {window_px}")
     greys = _greys(trained, volume, terminal, asked)
-    if volume.geometry.missing:
-        terminal.say(f"{volume.geometry.missing:,} places without a trace are seen in middle grey")
+    if volume.geometry.missing or volume.dead:
+        terminal.say(
+            f"{volume.geometry.missing:,} places without a trace, and dead traces, are seen in middle grey, and are no "
+            "salt"
+        )
     directories = (trained.directory, to)
     return SlabWork(experiment, directories, volume, fingerprint(volume), models, greys, window_px, step)
 
@@ -269,5 +281,6 @@ def _check_pixels(trained: TrainedRun, volume: Volume, terminal: Terminal, asked
         elif abs(here - run) > _MOST_DIFFERENCE * run:
             what = f"the {name} of {volume.path} is {here:.4g}, that of the run {run:.4g}"
             if not asked.as_is:
-                raise RunError(f"{what}: bring it to the run's first, or predict it all the same with --as-is")
+                wrong = ", or say the right one with --interval" if name == "sample interval" else ""
+                raise RunError(f"{what}: bring it to the run's first{wrong}, or predict it all the same with --as-is")
             terminal.say(what)

@@ -39,7 +39,7 @@ def window_weights(window_px: int) -> np.ndarray:
 
 
 class Blending:
-    """Windows over sections of one shape; a shorter side is mirrored until a window fits.
+    """Windows over sections of one shape; a shorter side is mirrored at its end until a window fits.
 
     Args:
         shape: (H, W) of the sections.
@@ -49,12 +49,9 @@ class Blending:
 
     def __init__(self, shape: tuple[int, int], window_px: int, step: int) -> None:
         self.window_px = window_px
-        missing = [max(0, window_px - length) for length in shape]
-        self._padding = [(few // 2, few - few // 2) for few in missing]
-        self._shape = tuple(length + few for length, few in zip(shape, missing, strict=True))
-        self._inside = tuple(
-            slice(before, before + length) for (before, _), length in zip(self._padding, shape, strict=True)
-        )
+        self._padding = [(0, max(0, window_px - length)) for length in shape]
+        self._shape = tuple(max(window_px, length) for length in shape)
+        self._inside = tuple(map(slice, shape))
         rows, columns = (window_starts(length, window_px, step) for length in self._shape)
         self._places = [(int(row), int(column)) for row in rows for column in columns]
         self._weights = window_weights(window_px)

@@ -98,7 +98,8 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
         greys: the range of amplitudes that becomes 0 to 255.
 
     Returns:
-        uint8 (I, K, S), the middle grey where there is no trace; and bool (I, K), where there is one that is not dead.
+        uint8 (I, K, S), and bool (I, K), where there is a trace that is not dead. Elsewhere there is no data, which
+        networks have seen as the middle grey.
 
     Raises:
         VolumeError: a value is NaN or infinite, and the volume's ``fill`` is not set.
@@ -118,8 +119,9 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
                 where = f"trace {wanted[few][trace] + 1:,}, sample {sample + 1:,}"
                 raise VolumeError([not_finite(volume.path, where)])
             values[~finite] = 0
-        found[places[few]] = greys.greys(values)
-        live[places[few]] = values.any(1)
+        alive = values.any(1)
+        found[places[few][alive]] = greys.greys(values[alive])
+        live[places[few]] = alive
     return found.reshape(*numbers.shape, -1), live.reshape(numbers.shape)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from made_run import PIXELS, RECORD, WINDOW, write_run
 from made_segy import grid_numbers, waves, write_segy
+from PIL import Image
 from road import Road
 
 from salt_ray.artifacts import RunDirectory
@@ -100,7 +101,7 @@ def each_models(run: Path, seen: np.ndarray, live: np.ndarray) -> list[np.ndarra
 
 def test_it_is_the_mean_over_the_folds_of_what_windows_say(run: Path, amplitudes: np.ndarray, whole: Path) -> None:
     seen = RECORD.amplitudes.greys(amplitudes)
-    seen[MISSING] = MIDDLE_GREY
+    seen[[MISSING, DEAD]] = MIDDLE_GREY
     live = ~np.isin(np.arange(len(seen)), (MISSING, DEAD)).reshape(INLINES, CROSSLINES)
     each = np.stack(each_models(run, seen.reshape(INLINES, CROSSLINES, SAMPLES), live))
     probability, spread, mask = (grid(whole / f"{name}.sgy") for name in ("probability", "spread", "mask"))
@@ -123,7 +124,7 @@ def test_both_directions_are_averaged_and_their_difference_is_told(
     np.testing.assert_allclose(mean + difference / 2, inline, atol=1e-6)
     values = grid(data)
     seen = RECORD.amplitudes.greys(values)
-    seen[open_volume(data).geometry.traces < 0] = MIDDLE_GREY
+    seen[~values.any(2)] = MIDDLE_GREY
     across = np.stack(each_models(run, seen.swapaxes(0, 1), values.any(2).T)).mean(0).swapaxes(0, 1)
     np.testing.assert_allclose(mean - difference / 2, across, atol=1e-6)
 
@@ -306,7 +307,7 @@ def test_a_run_of_tiles_sees_windows_as_large_as_its_crops(tiny: Experiment, dat
     assert summary["window"] == 64 and summary["step"] == 32
     text = "\n".join(said)
     assert "does not know the trace spacing and sample interval" in text and "inside salt empty" in text
-    assert "1 places without a trace are seen in middle grey" in text
+    assert "1 places without a trace, and dead traces, are seen in middle grey" in text
 
 
 def test_pixels_of_another_size_are_refused(tiny: Experiment, data: Path, tmp_path: Path) -> None:
@@ -379,6 +380,27 @@ def test_the_command_says_what_it_wrote(road: Road, run: Path, data: Path, whole
     assert "use another --to" in refused
     few = road.here_alone(*words, str(tmp_path / "few"), *local, "--inlines", "100:101", "--folds", "0", "--quiet")
     assert few == "" and (tmp_path / "few" / "mask.sgy").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_sections_picture_takes_the_same_path(suffix: str, road: Road, tiny: Experiment, tmp_path: Path) -> None:
+    greys = write_run(tmp_path / "run", salt(tiny), RECORD.model_copy(update={"amplitudes": None, "samples": "uint8"}))
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)  # 40 samples of 60 traces
+    Image.fromarray(picture).save(tmp_path / f"line.{suffix}")
+    words = ["volume", "predict", str(greys), "--data", str(tmp_path / f"line.{suffix}"), "--engine", "local", "--to"]
+    assert "--interval" in road.here_alone(
+        *words, str(tmp_path / "to"), code=1
+    )  # a picture says none, and the run does
+    words[5:5] = ["--interval", "4"]
+    road.here_alone(*words, str(tmp_path / "to"))
+    probability, mask = (np.asarray(Image.open(tmp_path / "to" / f"{name}.png")) for name in ("probability", "mask"))
+    each = each_models(greys, picture.T[None], np.ones((1, 60), bool))
+    np.testing.assert_allclose(probability / 65535, np.mean(each, 0)[0].T, atol=1e-4)
+    assert mask.shape == picture.shape and set(np.unique(mask)) == {0, 255}
+    assert "is done already" in road.here_alone(*words, str(tmp_path / "to"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    words[4] = str(tmp_path / "bad.png")
+    assert "give a grey picture" in road.here_alone(*words, str(tmp_path / "bad"), code=1)
 
 
 @pytest.mark.alone

@@ -70,7 +70,7 @@ def test_traces_that_are_not_live_are_0_and_change_no_other() -> None:
     assert not some.join(section, np.zeros(90, bool), lambda windows: pytest.fail("nothing to see")).any()
 
 
-def test_a_small_section_is_mirrored_about_its_edges() -> None:
+def test_a_small_section_is_mirrored_at_its_ends() -> None:
     section = np.arange(12, dtype=np.uint8).reshape(3, 4)
     seen: list[np.ndarray] = []
 
@@ -79,7 +79,7 @@ def test_a_small_section_is_mirrored_about_its_edges() -> None:
         return windows
 
     Blending(section.shape, 8, 4).join(section, np.ones(4, bool), answer)
-    np.testing.assert_array_equal(seen[0], np.pad(section, ((2, 3), (2, 2)), mode="reflect")[None])
+    np.testing.assert_array_equal(seen[0], np.pad(section, ((0, 5), (0, 4)), mode="reflect")[None])
 
 
 def test_few_windows_are_cut_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

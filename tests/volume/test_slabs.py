@@ -35,7 +35,7 @@ def test_greys_are_those_of_each_trace(tmp_path: Path, monkeypatch: pytest.Monke
     wanted[order] = GREYS.greys(values[order])
     there = np.zeros(len(wanted), bool)
     there[order] = True
-    there[9] = False
+    there[9], wanted[9] = False, MIDDLE_GREY
     for part in (WHOLE, *WHOLE.lines("inline", 4), *WHOLE.lines("crossline", 2)):
         greys, live = read_greys(volume, part.of(volume.geometry.traces), GREYS)
         np.testing.assert_array_equal(greys, part.of(wanted.reshape(INLINES, CROSSLINES, -1)))
@@ -60,7 +60,8 @@ def test_values_that_are_no_numbers_are_refused_or_filled(tmp_path: Path) -> Non
     with pytest.raises(VolumeError, match=r"trace 12, sample 4.*--fill zero"):
         read_greys(volume, volume.geometry.traces, GREYS)
     greys, live = read_greys(filled, volume.geometry.traces, GREYS)
-    assert greys.reshape(42, -1)[11, 3] == GREYS.greys(np.zeros(1))[0] and not live.ravel()[12]
+    assert greys.reshape(42, -1)[11, 3] == GREYS.greys(np.zeros(1))[0]
+    assert not live.ravel()[12] and (greys.reshape(42, -1)[12] == MIDDLE_GREY).all()
 
 
 def test_a_fingerprint_is_of_the_content(tmp_path: Path) -> None:
