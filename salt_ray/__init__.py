@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salt_ray.api import compare, load_experiment, train, tune
+    from salt_ray.api import compare, load_experiment, predict_volume, train, tune
     from salt_ray.config import Experiment
     from salt_ray.errors import SaltRayError
     from salt_ray.inference.predictor import Prediction, Predictor
@@ -35,6 +35,7 @@ __all__ = [
     "compare",
     "load_experiment",
     "load_run",
+    "predict_volume",
     "train",
     "tune",
 ]
@@ -49,6 +50,7 @@ _FROM = {
     "compare": "api",
     "load_experiment": "api",
     "load_run": "pipeline.trained",
+    "predict_volume": "api",
     "train": "api",
     "tune": "api",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -19,11 +19,13 @@ from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.search import search
 from salt_ray.pipeline.trained import TrainedRun
+from salt_ray.pipeline.volumes import Asked, predict_file
 from salt_ray.report.comparison import Comparison, Tiles, compare_runs
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import StoragePath, storage_path
 from salt_ray.tuning.results import trial_table
 from salt_ray.tuning.study import load_study
+from salt_ray.volume.reading import Reading
 
 EngineName = Literal["ray", "local"]
 
@@ -97,6 +99,37 @@ def tune(
     with _at_work(experiment, data, to, engine, quiet) as (run, doing):
         search(run, doing, trials)
     return trial_table(load_study(run.directory))
+
+
+def predict_volume(
+    run: TrainedRun,
+    data: str | Path,
+    to: str | StoragePath,
+    *,
+    asked: Asked = Asked(),  # noqa: B008 - it is frozen, as the next one
+    reading: Reading = Reading(),  # noqa: B008
+    engine: Engine | EngineName = "local",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Predict a section or a volume, or what is left of it, into a folder of files with the same traces.
+
+    Args:
+        run: of ``load_run``.
+        data: SEG-Y, an .npy array, or a section's picture.
+        to: a folder.
+        asked: directions, step, lines, folds, memory: ``salt_ray.pipeline.volumes.Asked``.
+        reading: what the headers leave open: ``salt_ray.volume.reading.Reading``.
+        engine, quiet: as for ``train``.
+
+    Returns:
+        The content of ``summary.json``.
+
+    Raises:
+        SaltRayError: the file does not suit the run, or cannot be read; the message says what to do.
+    """
+    terminal = Terminal(quiet=quiet)
+    with open_engine(engine, terminal) as doing:
+        return predict_file(run, Path(data), reading, RunDirectory(storage_path(to)), doing, terminal, asked)
 
 
 def compare(first: str | StoragePath, second: str | StoragePath, *, on: Tiles = "oof") -> Comparison:

@@ -51,7 +51,7 @@ ALLOWED = {
     "report": CORE | {"__version__", "experiment_file", "tuning"},
     "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report", "volume"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
-    "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning"},
+    "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning", "volume"},
     "cli": CORE
     | {"api", "cluster", "experiment_file", "home", "interruption", "pipeline", "report", "streams", "volume"},
     "__main__": {"cli"},

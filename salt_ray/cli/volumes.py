@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -141,10 +140,8 @@ def predict(
     from salt_ray.api import open_engine
     from salt_ray.artifacts import RunDirectory
     from salt_ray.pipeline.trained import load_run
-    from salt_ray.pipeline.volumes import Asked, check_place, predict_volume
-    from salt_ray.volume.picture import is_picture, save_section, write_pictures
+    from salt_ray.pipeline.volumes import Asked, predict_file
     from salt_ray.volume.reading import Reading
-    from salt_ray.volume.scan import open_volume
 
     output = Output(quiet, as_json)
     asked = Asked(
@@ -169,16 +166,9 @@ def predict(
         line=line,
         fill=fill is not None,
     )
-    file = data.absolute()  # workers have another current folder
-    if pictured := is_picture(file):
-        check_place(results)
-        file = save_section(file, results.path)
-        reading = replace(reading, interval=interval or 1.0)  # a pixel
-    found, terminal = open_volume(file, reading), output.terminal()
+    terminal = output.terminal()
     with keeping(results), open_engine(engine, terminal, address) as doing:
-        summary = predict_volume(trained, found, results, doing, terminal, asked)
-    if pictured:
-        write_pictures(results.path)
+        summary = predict_file(trained, data, reading, results, doing, terminal, asked)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
 
@@ -191,3 +181,41 @@ def _numbers(option: str, text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise typer.BadParameter(f"{text!r} is not FIRST:LAST, as 100:500", param_hint=option)
     return int(found[1]), int(found[2])
+
+
+@volume.command()
+def score(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What volume predict has written.")],
+    labels: Annotated[Path, typer.Option(help="SEG-Y or an .npy array: salt, 0 for none, -1 or 255 for not labelled.")],
+    salt: Annotated[float, typer.Option(help="The labels' value of salt.")] = 1,
+    byte_order: ByteOrderOption = None,
+    format_: Format = None,
+    samples: Samples = None,
+    interval: Interval = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+    line: Line = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a predicted section or volume with labels, joined by inline and crossline; options read the labels."""
+    from salt_ray.pipeline.volume_scores import score_volume
+    from salt_ray.report.volumes import volume_tables
+    from salt_ray.volume.reading import Reading
+    from salt_ray.volume.scan import open_volume
+
+    reading = Reading(
+        byte_order=byte_order and byte_order.value,
+        format=format_,
+        samples=samples,
+        interval=interval,
+        inline_byte=inline_byte,
+        crossline_byte=crossline_byte,
+        line=line,
+    )
+    found = score_volume(kept_path(str(directory)), open_volume(labels.absolute(), reading), salt)
+    terminal = Output(quiet, as_json).terminal()
+    for table in volume_tables(found):
+        terminal.table(table)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))

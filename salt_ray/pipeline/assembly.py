@@ -75,6 +75,8 @@ def assemble(
             for name, kind in kinds.items()
         }
         tables = {name: stack.enter_context(atomic_file(to / name)) for name in _horizon_files(volume)}
+        for name in kinds if copying.suffix == ".npy" else ():
+            stack.enter_context(atomic_file(to / f"{name}.json")).write(copying.geometry().encode())
         for name, table in tables.items():
             if name.endswith(".csv"):
                 table.write(b"inline,crossline,x,y,z\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from salt_ray.storage import remove_tree, write_atomically
 from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange, Scaling, common_range
 from salt_ray.survey.padding import frame_for
 from salt_ray.survey.problems import Unsuited
+from salt_ray.volume.picture import is_picture, save_section, write_pictures
+from salt_ray.volume.reading import Reading
+from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import Direction, Part, Slab, fingerprint
 from salt_ray.volume.volume import Volume
 
@@ -59,6 +62,34 @@ class Asked:
     @property
     def directions(self) -> tuple[Direction, ...]:
         return ("inline",) if self.direction == "inline" else ("inline", "crossline")
+
+
+def predict_file(
+    trained: TrainedRun,
+    data: Path,
+    reading: Reading,
+    to: RunDirectory,
+    engine: Engine,
+    terminal: Terminal,
+    asked: Asked,
+) -> dict[str, Any]:
+    """``predict_volume`` of a file: SEG-Y, an .npy array, or a section's picture, of which pictures are made too.
+
+    Args:
+        reading: what the file leaves open; a picture's samples are 1 apart unless it says otherwise.
+
+    Raises:
+        RunError, VolumeError: as ``predict_volume``; or the file cannot be used.
+    """
+    data = data.absolute()  # workers have another current folder
+    if not is_picture(data):
+        return predict_volume(trained, open_volume(data, reading), to, engine, terminal, asked)
+    check_place(to)
+    reading = reading if reading.interval else replace(reading, interval=1.0)
+    volume = open_volume(save_section(data, to.path), reading)
+    summary = predict_volume(trained, volume, to, engine, terminal, asked)
+    write_pictures(to.path)
+    return summary
 
 
 def predict_volume(
@@ -107,6 +138,7 @@ def predict_volume(
         summary = {
             "run": str(trained.directory.path),
             "volume": str(volume.path),
+            "reading": _reading(volume),
             **folder.inputs,
             **found,
             "seconds": round(time.monotonic() - begun, 1),
@@ -119,6 +151,19 @@ def predict_volume(
         f"bodies: {', '.join(summary['files'])} in {to.path}"
     )
     return summary
+
+
+def _reading(volume: Volume) -> dict[str, Any]:
+    """How results are read again: what headers leave open was settled for the volume."""
+    geometry = volume.geometry
+    return {
+        "byte_order": volume.byte_order,
+        "samples": volume.traces.samples,
+        "interval": volume.interval,
+        "inline_byte": geometry.inline_byte,
+        "crossline_byte": geometry.crossline_byte,
+        "line": geometry.is_line,
+    }
 
 
 def check_place(to: RunDirectory) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,11 +87,35 @@ class Copying:
         head[_CODE_BYTES] = code.to_bytes(2, self._volume.byte_order)
         return bytes(head)
 
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        """Of the volume's array."""
+        return np.load(self._volume.path, mmap_mode="r", allow_pickle=False).shape
+
+    @property
+    def _turned(self) -> bool:
+        """Whether the volume is a line along the first axis of its array."""
+        return len(self._axes) == 3 and self._axes[1] == 1 and self._volume.geometry.is_line
+
+    def geometry(self) -> str:
+        """What stands beside an array: its lines' numbers, interval and start (``salt_ray.volume.cube``)."""
+        volume, part = self._volume, self._part
+        inlines, crosslines = (
+            {"first": axis.first + first * axis.step, "step": axis.step}
+            for axis, first in (
+                (volume.geometry.inlines, part.first_row),
+                (volume.geometry.crosslines, part.first_column),
+            )
+        )
+        if self._turned:
+            inlines, crosslines = crosslines, inlines
+        fields = {"inlines": inlines, "crosslines": crosslines, "interval": volume.interval, "start": volume.start}
+        return json.dumps(fields)
+
     def _array_header(self, word: np.dtype) -> bytes:
         """Of an array with as many axes as the volume's own."""
-        axes = np.load(self._volume.path, mmap_mode="r", allow_pickle=False).shape
-        rows, columns = self._part.shape
-        if len(axes) == 3 and axes[1] == 1:  # a line along the first axis
+        axes, (rows, columns) = self._axes, self._part.shape
+        if self._turned:
             rows, columns = columns, rows
         shape = (rows, columns, axes[-1]) if len(axes) == 3 else (columns, axes[-1])
         head = io.BytesIO()

@@ -106,9 +106,26 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
     """
     found = np.full((numbers.size, volume.traces.samples), MIDDLE_GREY, np.uint8)
     live = np.zeros(numbers.size, bool)
-    places = np.argsort(numbers, axis=None, kind="stable")
-    wanted = numbers.ravel()[places]
-    places, wanted = places[wanted >= 0], wanted[wanted >= 0]
+    for places, values in _read(volume, numbers.ravel()):
+        alive = values.any(1)
+        found[places[alive]] = greys.greys(values[alive])
+        live[places] = alive
+    return found.reshape(*numbers.shape, -1), live.reshape(numbers.shape)
+
+
+def read_values(volume: Volume, numbers: np.ndarray) -> np.ndarray:
+    """Traces by their numbers in the file, int64 (n,): float32 (n, S); 0 where there is none (-1). Raises as above."""
+    found = np.zeros((len(numbers), volume.traces.samples), np.float32)
+    for places, values in _read(volume, numbers):
+        found[places] = values
+    return found
+
+
+def _read(volume: Volume, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A few traces at a time: their places in ``numbers`` (n,), and their samples, finite."""
+    places = np.argsort(numbers, kind="stable")
+    places = places[numbers[places] >= 0]
+    wanted = numbers[places]
     for few in _runs(wanted, volume.traces.trace_bytes):
         first = int(wanted[few.start])
         values = volume.traces.read(first, int(wanted[few.stop - 1]) + 1)[wanted[few] - first]
@@ -119,10 +136,7 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
                 where = f"trace {wanted[few][trace] + 1:,}, sample {sample + 1:,}"
                 raise VolumeError([not_finite(volume.path, where)])
             values[~finite] = 0
-        alive = values.any(1)
-        found[places[few][alive]] = greys.greys(values[alive])
-        live[places[few]] = alive
-    return found.reshape(*numbers.shape, -1), live.reshape(numbers.shape)
+        yield places[few], values
 
 
 def _runs(numbers: np.ndarray, trace_bytes: int) -> Iterator[slice]:

@@ -157,6 +157,7 @@ def test_an_array_becomes_arrays_of_its_shape(shape: tuple[int, ...], tmp_path: 
     values = made(volume, whole(volume))
     slabs = {"inline": slabs_of(volume, whole(volume), values, tmp_path, "inline", 4)}
     told = assemble(volume, whole(volume), slabs, 0.5, tmp_path / "out", 1 << 20)
+    assert open_volume(tmp_path / "out" / "probability.npy").geometry.crosslines == volume.geometry.crosslines
     assert told["files"] == ["base.csv", "bodies.csv", "mask.npy", "probability.npy", "spread.npy", "top.csv"]
     probability, mask = (np.load(tmp_path / "out" / f"{name}.npy") for name in ("probability", "mask"))
     assert (probability.dtype, mask.dtype, mask.shape) == (np.float32, np.int8, shape)
@@ -168,6 +169,8 @@ def test_an_array_becomes_arrays_of_its_shape(shape: tuple[int, ...], tmp_path: 
     assemble(volume, few, slabs, 0.5, tmp_path / "few out", 1 << 20)
     found = np.load(tmp_path / "few out" / "probability.npy")
     assert found.ndim == len(shape)
+    again = open_volume(tmp_path / "few out" / "mask.npy")
+    assert (again.geometry.crosslines.first, again.interval) == (volume.geometry.crosslines.first + 2, 4)
     np.testing.assert_array_equal(found.ravel(), values[0][:, 2:5].ravel())
 
 

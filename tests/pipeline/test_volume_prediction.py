@@ -17,6 +17,7 @@ from made_segy import grid_numbers, waves, write_segy
 from PIL import Image
 from road import Road
 
+import salt_ray
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Resources
 from salt_ray.errors import RunError
@@ -25,6 +26,7 @@ from salt_ray.pipeline import slabs, volumes
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.slabs import SlabWork
 from salt_ray.pipeline.trained import load_run
+from salt_ray.pipeline.volume_scores import score_volume
 from salt_ray.pipeline.volumes import Asked, predict_volume
 from salt_ray.report.terminal import Terminal
 from salt_ray.survey.amplitudes import MIDDLE_GREY
@@ -127,6 +129,18 @@ def test_both_directions_are_averaged_and_their_difference_is_told(
     seen[~values.any(2)] = MIDDLE_GREY
     across = np.stack(each_models(run, seen.swapaxes(0, 1), values.any(2).T)).mean(0).swapaxes(0, 1)
     np.testing.assert_allclose(mean - difference / 2, across, atol=1e-6)
+
+
+def test_a_prediction_that_is_its_own_label_has_no_fault(run: Path, data: Path, whole: Path, tmp_path: Path) -> None:
+    line = write_segy(tmp_path / "line.sgy", waves(40, 50), {21: np.arange(40), 73: 12.5 * np.arange(40), 77: 5})
+    np.save(tmp_path / "cube.npy", waves(40, 50)[None])
+    for path, to in ((line, tmp_path / "line"), (tmp_path / "cube.npy", tmp_path / "cube"), (data, whole)):
+        if to != whole:
+            salt_ray.predict_volume(load_run(run), path, to, reading=Reading(interval=4.0), quiet=True)
+        (mask,) = to.glob("mask.[sn]*y")
+        found = score_volume(to, open_volume(mask))
+        assert (found["iou"], found["accuracy"], found["score"]) == (1, 1, 1)
+        assert found["labelled"] == (198 if to == whole else 40) * SAMPLES
 
 
 class Dying(LocalEngine):
