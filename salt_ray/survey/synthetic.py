@@ -270,9 +270,7 @@ def _dome(rng: np.random.Generator, x: np.ndarray, z: np.ndarray, centre: float,
     return np.abs(x - centre) < dome_half_width(z, top, depth, rounding, base)
 
 
-def dome_half_width(
-    z: np.ndarray, top: float, depth: float, rounding: float, base: float | np.ndarray
-) -> np.ndarray:
+def dome_half_width(z: np.ndarray, top: float, depth: float, rounding: float, base: float | np.ndarray) -> np.ndarray:
     """A dome's half width at depths ``z``: 0 above ``top``, ``base`` at ``depth``; all in tiles but ``rounding``."""
     return base * (np.maximum(z - top, 0) / (depth - top)) ** rounding
 

@@ -52,8 +52,8 @@ class SyntheticVolume:
         self._erosion = rng.uniform(0.35, 0.65) * self._depth
         self._salt_impedance = np.float32(rng.uniform(4, 6))
         self._noise = np.float32(rng.uniform(0.03, 0.10))
-        # Lines are drawn from their neighbours: what these share is kept while it is in use.
-        self._plane = lru_cache(maxsize=128)(self._draw_plane)
+        # Lines are drawn from their neighbours. What these share is kept: four planes of each of 13 fields.
+        self._plane = lru_cache(maxsize=64)(self._draw_plane)
         self._image = lru_cache(maxsize=2 * _SPREAD + 1)(self._draw_image)
 
     def inline(self, line: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,11 +157,8 @@ class SyntheticVolume:
         coarse = sum(weights[k] * self._plane(name, int(first[0]) + k, points) for k in range(4))
         coarse = _interpolated(coarse.T, np.arange(self.crosslines) / across_px).T
         axes = 3 if down_px else 2
-        if down_px:
-            coarse = _interpolated(coarse, positions)
-        else:
-            coarse = coarse[:1]
-        return coarse * np.float32(_SPLINE_VARIANCE ** (-axes / 2))
+        full = _interpolated(coarse, positions) if down_px else coarse[:1]
+        return full * np.float32(_SPLINE_VARIANCE ** (-axes / 2))
 
     def _draw_plane(self, name: str, plane: int, points: tuple[int, int]) -> np.ndarray:
         """Random lattice points of a field at one place along inlines, float32."""

@@ -77,10 +77,9 @@ def ibm_words(values: np.ndarray) -> np.ndarray:
     Args:
         values: finite, float32.
     """
-    fraction, exponent = np.frexp(values.astype(np.float64))
+    fraction, exponent = np.frexp(values.astype(np.float32).astype(np.float64))
     base_16 = -(-exponent // 4)  # rounded up: the fraction is then in [1/16, 1)
+    # 24 bits are never rounded up to 1: a fraction of float32 that is so close to it has no more bits.
     digits = np.rint(np.ldexp(np.abs(fraction), exponent - 4 * base_16 + 24)).astype(np.uint32)
-    full = digits == 1 << 24  # rounded up to 1
-    digits[full] = 1 << 20
-    base_16 = np.where(digits == 0, -64, base_16 + full)
-    return np.signbit(values).astype(np.uint32) << 31 | (base_16 + 64).astype(np.uint32) << 24 | digits
+    exponent_bits = np.where(digits == 0, 0, base_16 + 64).astype(np.uint32)
+    return np.signbit(values).astype(np.uint32) << 31 | exponent_bits << 24 | digits
