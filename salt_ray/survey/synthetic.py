@@ -9,10 +9,11 @@ square root of T / 101 where they belong to layers and wavelets (small tiles sti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,22 +73,28 @@ def write_survey(
         SyntheticError: an argument out of range, or a directory that already holds something.
     """
     _check_arguments(tiles, seed, tile_px, test_fraction)
+    with new_directory(directory) as temporary:
+        _write_files(temporary, tiles, seed, tile_px, test_fraction, report)
+
+
+@contextlib.contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name ``directory`` when the block ends and is deleted when it raises.
+
+    Raises:
+        SyntheticError: ``directory`` already holds something, or is a file.
+    """
     directory = Path(directory).resolve()
-    check_new(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise SyntheticError(f"directory {directory} exists and is not empty: give another folder or delete it first")
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        _write_files(temporary, tiles, seed, tile_px, test_fraction, report)
+        temporary.mkdir(parents=True)
+        yield temporary
         os.replace(temporary, directory)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def check_new(directory: Path) -> None:
-    """Raise SyntheticError where a folder already holds something, or is a file."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise SyntheticError(f"directory {directory} exists and is not empty: give another folder or delete it first")
 
 
 def _check_arguments(tiles: int, seed: int, tile_px: int, test_fraction: float) -> None:

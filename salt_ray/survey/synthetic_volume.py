@@ -68,7 +68,7 @@ class SyntheticVolume:
         trace = cv2.sepFilter2D(trace, cv2.CV_32F, weights, np.ones(1, np.float32))
         trace *= np.float32(1 / _DEVIATION)
         trace += np.float32(0.04) * self._field("recording", line, 1, 1)
-        return np.float32(_GAIN) * np.tanh(trace / np.float32(1.8)), self._image(line)[1]
+        return np.float32(_GAIN) * np.tanh(trace / np.float32(1.8)), self._image(line)[1].copy()
 
     def _draw_image(self, line: int) -> tuple[np.ndarray, np.ndarray]:
         """Seismic image of a line before migration smears it, float32 (Z, X), and its salt, bool (Z, X)."""
@@ -99,9 +99,8 @@ class SyntheticVolume:
             + np.float32(0.02) * self._field(f"{name} detail", line, 0.15 * UNIT_PX, 0.15 * UNIT_PX)
             for name in ("outwards", "down")
         )
-        for rng, across, near in self._cells("body", line, _BODY_CELL, _BODY_REACH):
-            x = self._x[near] - across[1]
-            inside, distance = _body(rng, x, across[0], self._z + down[:, near], outwards[:, near], self._depth)
+        for rng, x, y, near in self._cells("body", line, _BODY_CELL, _BODY_REACH):
+            inside, distance = _body(rng, x, y, self._z + down[:, near], outwards[:, near], self._depth)
             salt[:, near] |= inside
             rest[:, near] *= 1 - np.exp(-((distance / np.float32(_UPLIFT_REACH)) ** 2))
         return salt, 1 - rest
@@ -115,32 +114,36 @@ class SyntheticVolume:
         surface = np.float32(self._erosion) + np.float32(0.12) * self._field("erosion", line, UNIT_PX, None)
         tilt = np.float32(0.5) * self._field("tilt", line, 2.5 * UNIT_PX, None)
         age += np.where(self._z > surface, 3 + tilt, np.float32(0))
-        for rng, across, near in self._cells("fault", line, _FAULT_CELL, _FAULT_REACH):
+        for rng, x, y, near in self._cells("fault", line, _FAULT_CELL, _FAULT_REACH):
             for _ in range(max(1, round(self._depth / _FAULT_CELL))):
                 middle = rng.uniform(0, self._depth)
                 down = slice(*(int(np.clip((middle + s * _FAULT_REACH) * UNIT_PX, 0, self.samples)) for s in (-1, 1)))
-                drop = _fault(rng, self._x[near] - across[1], across[0], self._z[down] - np.float32(middle))
-                age[down, near] -= drop
+                age[down, near] -= _fault(rng, x, y, self._z[down] - np.float32(middle))
         age += np.float32(0.45) * uplift
         return age * UNIT_PX
 
     def _cells(
         self, name: str, line: int, cell: float, reach: float
-    ) -> Iterator[tuple[np.random.Generator, tuple[np.float32, np.float32], slice]]:
+    ) -> Iterator[tuple[np.random.Generator, np.ndarray, np.float32, slice]]:
         """What is felt on a line of things of which each cell of a grid has one, somewhere in it.
 
+        Args:
+            name: of the things.
+            line: the inline.
+            cell, reach: side of a cell, and how far from its middle a thing is felt, in units.
+
         Yields:
-            Its random numbers, (how far the line is from it, its x) in units, and the crosslines within ``reach``.
+            Its random numbers, the crosslines within ``reach`` as x (n,) from its middle on, y of the line from there
+            on, both in units, and which crosslines these are.
         """
-        y = line / UNIT_PX
-        for row in range(int(np.floor((y - reach) / cell)) - 1, int(np.floor((y + reach) / cell)) + 1):
-            for column in range(-int(reach / cell) - 2, int((self._x[-1] + reach) / cell) + 1):
+        at = line / UNIT_PX
+        for row in range(int(np.floor((at - reach) / cell)), int(np.floor((at + reach) / cell)) + 1):
+            for column in range(-int(reach / cell) - 1, int((self._x[-1] + reach) / cell) + 1):
                 rng = self._rng(name, row, column)
-                away = y - (row + rng.uniform(0.1, 0.9)) * cell
-                x = (column + rng.uniform(0.1, 0.9)) * cell
-                first, last = (int(np.clip((x + s * reach) * UNIT_PX, 0, self.crosslines)) for s in (-1, 1))
-                if abs(away) < reach and first < last:
-                    yield rng, (np.float32(away), np.float32(x)), slice(first, last)
+                y, x = at - (row + rng.uniform(0.1, 0.9)) * cell, (column + rng.uniform(0.1, 0.9)) * cell
+                near = slice(*(int(np.clip((x + s * reach) * UNIT_PX, 0, self.crosslines)) for s in (-1, 1)))
+                if abs(y) < reach and near.start < near.stop:
+                    yield rng, self._x[near] - np.float32(x), np.float32(y), near
 
     def _field(self, name: str, line: int, across_px: float, down_px: float | None) -> np.ndarray:
         """A line of a random volume of mean 0 and deviation 1, float32 (Z, X).

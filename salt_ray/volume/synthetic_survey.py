@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salt_ray.storage import atomic_folder
-from salt_ray.survey.synthetic import SyntheticError, check_new
+from salt_ray.survey.synthetic import SyntheticError, new_directory
 from salt_ray.survey.synthetic_volume import SyntheticVolume
 from salt_ray.volume.headers import Field
 from salt_ray.volume.sample_format import IBM
@@ -58,12 +57,10 @@ def write_synthetic_volume(
             raise SyntheticError(f"{name} is {number}: allowed are {low} to {high:,}")
     if seed < 0:
         raise SyntheticError(f"seed is {seed}: it must be 0 or larger")
-    directory = Path(directory).resolve()
-    check_new(directory)
     earth = SyntheticVolume(crosslines, samples, seed)
     floats, masks = (SegyWriting(code, samples, INTERVAL_MS * 1000) for code in (IBM, _INT8))
     contents = {"amplitudes": "seismic amplitudes", "truth": "1 in salt, 0 elsewhere", "labels": "truth of a few lines"}
-    with atomic_folder(directory) as folder, ExitStack() as open_files:
+    with new_directory(directory) as folder, ExitStack() as open_files:
         amplitude_file, truth_file, label_file, top_file = (
             open_files.enter_context(open(folder / name, "wb"))
             for name in (*(f"{name}.sgy" for name in contents), "top.csv")
