@@ -1,4 +1,5 @@
-"""Traces of a SEG-Y file read by blocks as float32, against segyio with the same blocks. Target: as fast.
+"""Traces of a SEG-Y file read by blocks as float32, against segyio with the same blocks. Target: as fast, which
+int8 is (1.6 times) and IBM floats are not (0.77 times; two busy cores, n = 5 each).
 
 Both look for values that are no numbers and for dead traces, as whoever reads a volume has to.
 
