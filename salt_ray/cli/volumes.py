@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from salt_ray.cli.options import Output, Quiet, Seed
+
 volume = typer.Typer(no_args_is_help=True, help="Sections and volumes in SEG-Y, or as .npy cubes.")
 commands = typer.Typer()
 commands.add_typer(volume, name="volume")
@@ -74,3 +76,18 @@ def scan(
         typer.echo(json.dumps([one.as_json() for one in found], indent=1))
     if any(one.problems for one in found):
         raise typer.Exit(1)
+
+
+@volume.command()
+def synth(
+    directory: Path,
+    inlines: Annotated[int, typer.Option(help="How many inlines; memory does not grow with them.")] = 120,
+    crosslines: Annotated[int, typer.Option(help="How many crosslines.")] = 160,
+    samples: Annotated[int, typer.Option(help="Of each trace.")] = 256,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write a synthetic volume: amplitudes, the truth, labels of every twentieth inline (SEG-Y), top of salt (CSV)."""
+    from salt_ray.volume.synthetic_survey import write_synthetic_volume
+
+    write_synthetic_volume(directory, inlines, crosslines, samples, seed, report=Output(quiet).say)
