@@ -31,7 +31,10 @@ from salt_ray.volume.volume import Coordinates, Volume, judged_values
 ORDERS = {"big": ">", "little": "<"}
 _NAMES = {order: name for name, order in ORDERS.items()}
 _UNITS = {1: "length", 2: "arc seconds", 3: "degrees"}
-_END_OF_TEXTS = "((SEG: EndText))"
+#: Stanzas of extended text headers, without blanks and in capitals.
+_END_OF_TEXTS, _LAYOUT = "((SEG:ENDTEXT))", "((SEG:LAYOUT"
+#: What a time may be multiplied with, or divided by; other numbers stand in bytes 215-216 for something else.
+_TIME_SCALARS = (0, 1, 10, 100, 1000, 10_000)
 _MOST_TEXTS = 100
 _READ = ", ".join(map(str, CODES))
 #: Fields that are read of all traces. In most files four of them vary, which takes 16 bytes a trace.
@@ -79,10 +82,11 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
     size = path.stat().st_size
     with open(path, "rb") as opened:
         head = opened.read(HEADER_BYTES + TRACE_HEADER_BYTES)
-    if len(head) < HEADER_BYTES + TRACE_HEADER_BYTES:
-        raise _error(path, f"has {size:,} bytes and no trace: it is cut, or no SEG-Y file", "copy it again")
     odd: list[str] = []
     file = _File(path, head, size, reading)
+    if len(head) < HEADER_BYTES + TRACE_HEADER_BYTES:
+        _refuse_seismic_unix(file)
+        raise _error(path, f"has {size:,} bytes and no trace: it is cut, or no SEG-Y file", "copy it again")
     binary, code = _byte_order(file)
     layout = _divide(file, binary, code, odd)
     form = segy_format(code, binary.order)
@@ -141,6 +145,8 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
     places = None if geometry is None else _coordinates(headers, geometry, odd)
     if geometry is not None:
         odd += _unusual_places(headers, geometry)
+    if _stands_in(_LAYOUT, file.read(HEADER_BYTES, layout.first_byte - HEADER_BYTES)):
+        odd.append("describes its trace headers itself (SEG:Layout), which is not read: the standard's places count")
     if encoding != "EBCDIC":
         odd.append(f"its text header is {encoding if encoding == 'ASCII' else 'blank'}, not EBCDIC")
     return Volume(
@@ -148,7 +154,7 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
         traces=traces,
         geometry=geometry,
         interval=interval,
-        start=_start(headers),
+        start=_start(headers, odd),
         byte_order=_NAMES[binary.order],
         text=tuple(lines),
         coordinates=places,
@@ -209,9 +215,14 @@ def _first_bytes(file: _File, binary: BinaryHeader) -> list[int]:
     texts = binary.extended_texts
     for number in range(1, _MOST_TEXTS + 1 if texts == -1 else 1):
         text = file.read(HEADER_BYTES + (number - 1) * TEXT_BYTES, TEXT_BYTES)
-        if any(_END_OF_TEXTS in text.decode(encoding) for encoding in ("cp037", "latin-1")):
+        if _stands_in(_END_OF_TEXTS, text):
             return [HEADER_BYTES + number * TEXT_BYTES]
     return [*([HEADER_BYTES + texts * TEXT_BYTES] if 0 < texts <= _MOST_TEXTS else []), HEADER_BYTES]
+
+
+def _stands_in(stanza: str, text: bytes) -> bool:
+    """Whether a stanza begins in a text in EBCDIC or ASCII."""
+    return any(stanza in "".join(text.decode(encoding).upper().split()) for encoding in ("cp037", "latin-1"))
 
 
 def _lengths(file: _File, binary: BinaryHeader, first_byte: int) -> list[int]:
@@ -256,11 +267,16 @@ def _divide(file: _File, binary: BinaryHeader, code: int, odd: list[str]) -> _La
 
 
 def _refuse_seismic_unix(file: _File) -> None:
-    """Raise where a file begins with a trace, as those of Seismic Unix do."""
+    """Raise where a file begins with a trace and consists of such, as those of Seismic Unix do."""
+    if file.size < TRACE_HEADER_BYTES:
+        return
     for order in ORDERS.values():
         fields = trace_fields((Field.SAMPLES, Field.INTERVAL), order)
         samples, interval = np.frombuffer(file.head[:TRACE_HEADER_BYTES], fields)[0].item()
-        if samples > 0 and interval > 0 and file.size % (TRACE_HEADER_BYTES + 4 * samples) == 0:
+        trace_bytes = TRACE_HEADER_BYTES + 4 * samples
+        second = file.read(trace_bytes, TRACE_HEADER_BYTES)
+        agrees = len(second) == TRACE_HEADER_BYTES and np.frombuffer(second, fields)[0][0] == samples
+        if samples > 0 and (interval > 0 or agrees) and file.size % trace_bytes == 0:
             what = (
                 f"looks like a Seismic Unix file: it begins with a trace of {samples:,} samples, without file headers"
             )
@@ -285,9 +301,13 @@ def _interval(
     return None
 
 
-def _start(headers: Headers) -> float:
+def _start(headers: Headers, odd: list[str]) -> float:
     """Of the first sample, in ms: the delay of the first trace, with its scalar."""
-    return float(headers[str(Field.DELAY)][0]) * _scale(int(headers[str(Field.TIME_SCALAR)][0]))
+    delay, scalar = (int(headers[str(place)][0]) for place in (Field.DELAY, Field.TIME_SCALAR))
+    if delay and abs(scalar) not in _TIME_SCALARS:
+        odd.append(f"a time scalar of {scalar} (bytes 215-216) is not believed: traces begin at {delay}")
+        scalar = 1
+    return delay * _scale(scalar)
 
 
 def _scale(scalar: int) -> float:
@@ -310,7 +330,7 @@ def _unusual_places(headers: Headers, geometry: Geometry) -> list[str]:
     if geometry.missing:
         odd.append(f"{geometry.missing:,} of {geometry.traces.size:,} places have no trace")
     if len(geometry.unplaced):
-        odd.append(f"{len(geometry.unplaced):,} dead traces have no number of their own, and no place")
+        odd.append(f"{len(geometry.unplaced):,} dead traces have no number of their own in the survey, and no place")
     if not geometry.is_line and geometry.order != "inline":
         odd.append("traces are sorted " + ("along crosslines" if geometry.order == "crossline" else "in no order"))
     if geometry.reversed:
@@ -326,8 +346,7 @@ def _coordinates(headers: Headers, geometry: Geometry, odd: list[str]) -> Coordi
     """Where the survey is, and how far apart its traces are."""
     rows, columns = np.nonzero(geometry.live)
     placed = geometry.traces[rows, columns]
-    x, y = coordinates(headers, placed)
-    known = (x != 0) | (y != 0)  # dead traces may have none
+    x, y, known = coordinates(headers, placed)
     if not known.any():
         odd.append("has no coordinates (bytes 73, 77, 181 and 185 are 0)")
         return None
