@@ -95,9 +95,10 @@ class Geometry:
 
     def _in_file_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the traces that have a place, in the order of the file."""
-        rows, columns = np.nonzero(self.live)
-        order = np.argsort(self.traces[rows, columns])
-        return rows[order], columns[order]
+        places = np.full(self.traces.max() + 1, -1)
+        places[self.traces[self.live]] = np.flatnonzero(self.live)
+        places = places[places >= 0]
+        return np.divmod(places, self.crosslines.count)
 
 
 class Unclear(Exception):
@@ -149,14 +150,19 @@ def find_geometry(headers: Headers, reading: Reading, dead: Callable[[np.ndarray
 
 def _keys(headers: Headers, pair: tuple[int, int]) -> np.ndarray:
     """One integer for each pair of numbers."""
-    first, second = (headers[str(byte)].astype(np.int64) for byte in pair)
-    return first << 32 | second & 0xFFFFFFFF
+    keys = headers[str(pair[0])].astype(np.int64)
+    keys <<= 32
+    keys |= headers[str(pair[1])].astype(np.uint32)
+    return keys
 
 
 def _once(keys: np.ndarray, live: np.ndarray) -> np.ndarray:
     """Which traces have a key that no other live one has."""
-    _, inverse, counts = np.unique(keys[live], return_inverse=True, return_counts=True)
-    once = np.zeros(len(keys), bool)
+    keys = keys[live]
+    if len(np.unique(keys)) == len(keys):  # mostly, and it takes a third of the memory
+        return live.copy()
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    once = np.zeros(len(live), bool)
     once[live] = counts[inverse] == 1
     return once
 
@@ -174,8 +180,7 @@ def _diagonal(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> bool
 
 
 def _grid(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> Geometry:
-    numbers = [headers[str(byte)][live].astype(np.int64) for byte in pair]
-    inlines, crosslines = (_numbering(values) for values in numbers)
+    inlines, crosslines = (_numbering(headers[str(byte)][live]) for byte in pair)
     places, present = inlines.count * crosslines.count, np.count_nonzero(live)
     if places > _MOST_PLACES * present:
         raise Unclear(
@@ -185,11 +190,15 @@ def _grid(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> Geometry
         )
     traces = np.full((inlines.count, crosslines.count), -1, np.int64)
     rows, columns = (
-        (values - axis.first) // axis.step for values, axis in zip(numbers, (inlines, crosslines), strict=True)
+        (headers[str(byte)][live].astype(np.int64) - axis.first) // axis.step
+        for byte, axis in zip(pair, (inlines, crosslines), strict=True)
     )
     traces[rows, columns] = np.flatnonzero(live)
+    others = np.flatnonzero(~live)
+    if not len(others):
+        return Geometry(inlines, crosslines, *pair, traces, others, is_line=False)
     # A dead trace keeps its place where nobody else has it.
-    others, keys = np.flatnonzero(~live), _keys(headers, pair)
+    keys = _keys(headers, pair)
     rows, row_rest = np.divmod(headers[str(pair[0])][others].astype(np.int64) - inlines.first, inlines.step)
     columns, column_rest = np.divmod(headers[str(pair[1])][others].astype(np.int64) - crosslines.first, crosslines.step)
     own = _once(keys, np.ones_like(live))[others] & (row_rest == 0) & (column_rest == 0)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from salt_ray.volume.geometry import NUMBERS, Geometry, Headers, Unclear, coordinates, find_geometry
+from salt_ray.volume.geometry import NUMBERS, STANDARD, Geometry, Headers, Unclear, coordinates, find_geometry
 from salt_ray.volume.headers import (
     HEADER_BYTES,
     TEXT_BYTES,
@@ -36,11 +36,13 @@ _END_OF_TEXTS, _LAYOUT = "((SEG:ENDTEXT))", "((SEG:LAYOUT"
 #: What a time may be multiplied with, or divided by; other numbers stand in bytes 215-216 for something else.
 _TIME_SCALARS = (0, 1, 10, 100, 1000, 10_000)
 _MOST_TEXTS = 100
+#: Traces whose coordinates say how far apart lines are.
+_MOST_FITTED = 20_000
 _READ = ", ".join(map(str, CODES))
-#: Fields that are read of all traces. In most files four of them vary, which takes 16 bytes a trace.
+#: Fields that are read of all traces. In most files four to six of them vary, which takes 16 to 24 bytes a trace.
 _KEPT = (
     *(Field.KIND, Field.OFFSET, Field.COORDINATE_SCALAR, Field.SOURCE_X, Field.SOURCE_Y, Field.COORDINATE_UNIT),
-    *(Field.DELAY, Field.SAMPLES, Field.INTERVAL, Field.CDP_X, Field.CDP_Y, Field.TIME_SCALAR, *NUMBERS),
+    *(Field.DELAY, Field.SAMPLES, Field.INTERVAL, Field.CDP_X, Field.CDP_Y, Field.TIME_SCALAR, *STANDARD),
 )
 
 
@@ -67,6 +69,23 @@ class _File(NamedTuple):
         with open(self.path, "rb") as opened:
             opened.seek(place)
             return opened.read(length)
+
+
+class _Headers(dict[str, np.ndarray]):
+    """Fields of all traces' headers by their first bytes; those of ``NUMBERS`` are read where one is asked for."""
+
+    def __init__(self, traces: Traces, order: str, named: list[int]) -> None:
+        self.traces, self.order = traces, order
+        self.take((*_KEPT, *named))
+
+    def take(self, places: tuple[int, ...]) -> None:
+        """Read what is not there yet."""
+        new = tuple(place for place in dict.fromkeys(places) if str(place) not in self)
+        self.update(self.traces.headers(trace_fields(new, self.order)))
+
+    def __missing__(self, name: str) -> np.ndarray:
+        self.take(NUMBERS)
+        return self[name]
 
 
 def describe_segy(path: Path, reading: Reading) -> Volume:
@@ -128,7 +147,7 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
     odd += unusual
 
     named = [byte for byte in (reading.inline_byte, reading.crossline_byte) if byte is not None]
-    headers = traces.headers(trace_fields((*dict.fromkeys((*_KEPT, *named)),), binary.order))
+    headers = _Headers(traces, binary.order, named)
     lengths = np.unique(headers[str(Field.SAMPLES)])
     if len(lengths[lengths > 0]) > 1 and reading.samples is None:
         problem(
@@ -344,38 +363,46 @@ def _unusual_places(headers: Headers, geometry: Geometry) -> list[str]:
 
 def _coordinates(headers: Headers, geometry: Geometry, odd: list[str]) -> Coordinates | None:
     """Where the survey is, and how far apart its traces are."""
-    rows, columns = np.nonzero(geometry.live)
-    placed = geometry.traces[rows, columns]
+    placed = geometry.traces[geometry.live]
     x, y, known = coordinates(headers, placed)
     if not known.any():
         odd.append("has no coordinates (bytes 73, 77, 181 and 185 are 0)")
         return None
-    rows, columns, x, y = (values[known] for values in (rows, columns, x, y))
-    scalars = headers[str(Field.COORDINATE_SCALAR)][placed[known]]
-    scale = np.array([_scale(int(scalar)) for scalar in np.unique(scalars)])[np.unique(scalars, return_inverse=True)[1]]
-    if len(np.unique(scalars)) > 1:
+    scalars = headers[str(Field.COORDINATE_SCALAR)][placed]
+    distinct = np.unique(scalars[known])
+    scales = np.array([_scale(int(scalar)) for scalar in distinct])
+    if len(distinct) > 1:
         odd.append("coordinates have different scalars (bytes 71-72); each trace's own is used")
-    x, y = x * scale, y * scale
+        scales = scales[np.searchsorted(distinct, scalars).clip(max=len(distinct) - 1)]
+    x *= scales
+    y *= scales
     has_cdp = any(headers[str(place)].any() for place in (Field.CDP_X, Field.CDP_Y))
     return Coordinates(
         bytes=(Field.CDP_X, Field.CDP_Y) if has_cdp else (Field.SOURCE_X, Field.SOURCE_Y),
-        scalar=float(scale[0]),
+        scalar=_scale(int(scalars[known.argmax()])),
         unit=_UNITS.get(int(headers[str(Field.COORDINATE_UNIT)][0]), "unknown"),
-        corners=((float(x.min()), float(y.min())), (float(x.max()), float(y.max()))),
-        spacing=_spacing(rows, columns, x, y, geometry, odd),
+        corners=(
+            (float(x.min(where=known, initial=np.inf)), float(y.min(where=known, initial=np.inf))),
+            (float(x.max(where=known, initial=-np.inf)), float(y.max(where=known, initial=-np.inf))),
+        ),
+        spacing=_spacing(x, y, known, geometry, odd),
     )
 
 
 def _spacing(
-    rows: np.ndarray, columns: np.ndarray, x: np.ndarray, y: np.ndarray, geometry: Geometry, odd: list[str]
+    x: np.ndarray, y: np.ndarray, known: np.ndarray, geometry: Geometry, odd: list[str]
 ) -> tuple[float | None, float | None] | None:
     """Between neighbouring inlines, and crosslines: of a grid by least squares, of a line the median of its steps."""
+    few = np.flatnonzero(known)
+    if not geometry.is_line:
+        few = few[np.unique(np.linspace(0, len(few) - 1, min(len(few), _MOST_FITTED)).astype(np.int64))]
+    rows, columns = np.divmod(np.flatnonzero(geometry.live)[few], geometry.crosslines.count)
+    x, y = x[few], y[few]
     if geometry.is_line:
         steps = np.hypot(np.diff(x), np.diff(y)) / np.diff(columns)
         return (None, float(np.median(steps))) if len(steps) and np.median(steps) > 0 else None
-    few = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 20_000)).astype(np.int64))
-    places = np.stack([rows, columns, np.ones(len(rows))], axis=1)[few]
-    target = np.stack([x - x.mean(), y - y.mean()], axis=1)[few]
+    places = np.stack([rows, columns, np.ones(len(few))], axis=1)
+    target = np.stack([x - x.mean(), y - y.mean()], axis=1)
     fit, *_ = np.linalg.lstsq(places, target, rcond=None)
     inlines, crosslines = (float(np.hypot(*step)) for step in fit[:2])
     away = float(np.hypot(*(places @ fit - target).T).max())

@@ -15,6 +15,7 @@ from salt_ray.volume.headers import trace_fields
 from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import describe, open_volume
+from salt_ray.volume.traces import Traces
 from salt_ray.volume.volume import Volume
 
 TRACES = INLINES * CROSSLINES
@@ -171,6 +172,23 @@ def test_one_trace_is_a_line(path: Path) -> None:
 def test_fields_that_do_not_vary_take_no_memory_for_each_trace(path: Path) -> None:
     headers = describe(write_segy(path)).traces.headers(trace_fields((115, 189, 193), ">"))
     assert [field.strides for field in headers.values()] == [(0,), (4,), (4,)]
+
+
+def test_fields_that_number_lines_elsewhere_are_read_where_they_are_needed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    headers = Traces.headers
+
+    def counted(traces: Traces, fields: np.dtype) -> dict[str, np.ndarray]:
+        read.extend(fields.names)
+        return headers(traces, fields)
+
+    monkeypatch.setattr(Traces, "headers", counted)
+    open_volume(write_segy(path))
+    assert "193" in read and "21" not in read
+    open_volume(write_segy(path, numbers={21: np.arange(TRACES)}))
+    assert read.count("21") == 1
 
 
 def test_duplicates_are_counted_and_the_first_pair_is_named(path: Path) -> None:
