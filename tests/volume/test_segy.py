@@ -276,6 +276,22 @@ def test_dead_traces_around_the_living_ones_have_their_places(path: Path) -> Non
     assert len(volume.geometry.unplaced) == 0
 
 
+def test_traces_of_several_files_one_after_another_are_one_survey(path: Path) -> None:
+    values, survey = waves(), path.with_name("survey.sgy")
+    with open(survey, "wb") as joined:
+        for lines in ([3, 4, 5], [0], [1, 2]):
+            which = GRID[lines].ravel()
+            write_segy(
+                path, values[which], {place: np.broadcast_to(v, TRACES)[which] for place, v in grid_numbers().items()}
+            )
+            joined.write(path.read_bytes()[3600 if joined.tell() else 0 :])
+    volume = open_volume(survey)
+    np.testing.assert_array_equal(volume.traces.read(0, TRACES)[volume.geometry.traces.ravel()], values)
+    with open(survey, "ab") as joined:
+        joined.write(path.read_bytes()[3600:])
+    assert f"{2 * len(which)} of {TRACES + len(which)} traces share their numbers" in refused(survey)
+
+
 def test_order_direction_and_steps_come_from_headers(path: Path) -> None:
     order = GRID[::-1].T.ravel()  # along crosslines, inlines downwards
     numbers = {place: np.broadcast_to(value, TRACES)[order] for place, value in grid_numbers().items()}
