@@ -191,6 +191,16 @@ def test_fields_that_number_lines_elsewhere_are_read_where_they_are_needed(
     assert read.count("21") == 1
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1000, 1 << 20])
+def test_header_fields_are_the_same_whatever_is_read_at_once(path: Path, block_bytes: int) -> None:
+    late = np.where(np.arange(TRACES) < TRACES - 3, 7, np.arange(TRACES))  # varies in the last block only
+    traces = describe(write_segy(path, numbers={**grid_numbers(), 21: late}, little=True)).traces
+    headers = traces.headers(trace_fields((21, 115, 189), "<"), block_bytes)
+    np.testing.assert_array_equal(headers["21"], late)
+    np.testing.assert_array_equal(headers["115"], np.full(TRACES, SAMPLES))
+    np.testing.assert_array_equal(headers["189"], grid_numbers()[189])
+
+
 def test_duplicates_are_counted_and_the_first_pair_is_named(path: Path) -> None:
     numbers = grid_numbers()
     numbers[193][[8, 20]] = numbers[193][[7, 19]]
