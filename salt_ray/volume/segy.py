@@ -72,7 +72,7 @@ class _File(NamedTuple):
 
 
 class _Headers(dict[str, np.ndarray]):
-    """Fields of all traces' headers by their first bytes; those of ``NUMBERS`` are read where one is asked for."""
+    """Fields of all traces' headers by their first bytes; the others are read where one is asked for."""
 
     def __init__(self, traces: Traces, order: str, named: list[int]) -> None:
         self.traces, self.order = traces, order
@@ -84,7 +84,7 @@ class _Headers(dict[str, np.ndarray]):
         self.update(self.traces.headers(trace_fields(new, self.order)))
 
     def __missing__(self, name: str) -> np.ndarray:
-        self.take(NUMBERS)
+        self.take((*NUMBERS, int(name)))
         return self[name]
 
 
