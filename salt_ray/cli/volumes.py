@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from salt_ray.cli.options import Address, AsJson, EngineChoice, EngineName, Output, Quiet, Set
+from salt_ray.cli.options import Address, AsJson, EngineChoice, EngineName, Output, Quiet, Seed, Set
 from salt_ray.cli.places import kept_path
 from salt_ray.cli.runs import go_on_as_job, keeping
 
@@ -219,3 +219,18 @@ def score(
         terminal.table(table)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
+
+
+@volume.command()
+def synth(
+    directory: Path,
+    inlines: Annotated[int, typer.Option(help="How many inlines; memory does not grow with them.")] = 120,
+    crosslines: Annotated[int, typer.Option(help="How many crosslines.")] = 160,
+    samples: Annotated[int, typer.Option(help="Of each trace.")] = 256,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write a synthetic volume: amplitudes, the truth, labels of every twentieth inline (SEG-Y), top of salt (CSV)."""
+    from salt_ray.volume.synthetic_survey import write_synthetic_volume
+
+    write_synthetic_volume(directory, inlines, crosslines, samples, seed, report=Output(quiet).say)

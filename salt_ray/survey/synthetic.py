@@ -9,10 +9,11 @@ square root of T / 101 where they belong to layers and wavelets (small tiles sti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ TEST_FRACTION_RANGE = (0.05, 0.95)
 MISSING_SHARE = 0.03  # of the grid: tiles that the mosaic assembler must do without
 CONSTANT_SHARE = 0.02  # TGS: 510 of 22,000 tiles hold no data
 DEPTH_RANGE_FT = (50, 959)  # TGS depths.csv
+BED_STEP_PX = 0.5
 
 
 class SyntheticError(SaltRayError, ValueError):
@@ -71,13 +73,24 @@ def write_survey(
         SyntheticError: an argument out of range, or a directory that already holds something.
     """
     _check_arguments(tiles, seed, tile_px, test_fraction)
+    with new_directory(directory) as temporary:
+        _write_files(temporary, tiles, seed, tile_px, test_fraction, report)
+
+
+@contextlib.contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name ``directory`` when the block ends and is deleted when it raises.
+
+    Raises:
+        SyntheticError: ``directory`` already holds something, or is a file.
+    """
     directory = Path(directory).resolve()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise SyntheticError(f"directory {directory} exists and is not empty: give another folder or delete it first")
-    directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        _write_files(temporary, tiles, seed, tile_px, test_fraction, report)
+        temporary.mkdir(parents=True)
+        yield temporary
         os.replace(temporary, directory)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -258,11 +271,15 @@ def salt_bodies(rng: np.random.Generator, height: int, width: int, tile_px: int)
 def _dome(rng: np.random.Generator, x: np.ndarray, z: np.ndarray, centre: float, depth: float) -> np.ndarray:
     """A pillow that widens downwards; coordinates in tiles."""
     top = rng.uniform(0.15, 0.65) * depth
-    below_top = np.maximum(z - top, 0) / (depth - top)
     left, right = rng.uniform(0.6, 1.5, 2)
     rounding = rng.uniform(0.45, 0.9)  # 0.5 is a parabola, 1 a cone
-    half_width = np.where(x < centre, np.float32(left), np.float32(right)) * below_top**rounding
-    return np.abs(x - centre) < half_width
+    base = np.where(x < centre, np.float32(left), np.float32(right))
+    return np.abs(x - centre) < dome_half_width(z, top, depth, rounding, base)
+
+
+def dome_half_width(z: np.ndarray, top: float, depth: float, rounding: float, base: float | np.ndarray) -> np.ndarray:
+    """A dome's half width at depths ``z``: 0 above ``top``, ``base`` at ``depth``; all in tiles but ``rounding``."""
+    return base * (np.maximum(z - top, 0) / (depth - top)) ** rounding
 
 
 def _diapir(rng: np.random.Generator, x: np.ndarray, z: np.ndarray, centre: float, depth: float) -> np.ndarray:
@@ -270,15 +287,33 @@ def _diapir(rng: np.random.Generator, x: np.ndarray, z: np.ndarray, centre: floa
     top = rng.uniform(0.12, 0.6) * depth
     bulb_height = rng.uniform(0.3, 0.7)
     axis = centre + rng.uniform(-0.15, 0.15) * (z - top)
-    fall = np.clip((z - top - bulb_height) / rng.uniform(0.5, 1.0), 0, 1)
-    fall = fall * fall * (3 - 2 * fall)  # smooth step from bulb to stem
+    shoulder = rng.uniform(0.5, 1.0)
     bulb, stem, pedestal = (
         np.where(x < axis, np.float32(rng.uniform(*size)), np.float32(rng.uniform(*size)))
         for size in ((0.5, 0.9), (0.25, 0.5), (0.3, 1.2))
     )
+    return np.abs(x - axis) < diapir_half_width(z, top, depth, bulb_height, shoulder, bulb, stem, pedestal)
+
+
+def diapir_half_width(
+    z: np.ndarray,
+    top: float,
+    depth: float,
+    bulb_height: float,
+    shoulder: float,
+    bulb: float | np.ndarray,
+    stem: float | np.ndarray,
+    pedestal: float | np.ndarray,
+) -> np.ndarray:
+    """A diapir's half width at depths ``z``, all in tiles: 0 above ``top``, that of its bulb for ``bulb_height``.
+
+    Within a further ``shoulder`` it narrows to its stem, which ``pedestal`` widens towards ``depth``.
+    """
+    fall = np.clip((z - top - bulb_height) / shoulder, 0, 1)
+    fall = fall * fall * (3 - 2 * fall)  # smooth step from bulb to stem
     cap = np.sqrt(np.clip(1 - (1 - np.clip((z - top) / bulb_height, 0, 1)) ** 2, 0, 1))
     flare = pedestal * np.clip((z - top - bulb_height) / (depth - top), 0, 1) ** 1.5
-    return np.abs(x - axis) < cap * (bulb + (np.minimum(stem, bulb) - bulb) * fall) + flare
+    return cap * (bulb + (np.minimum(stem, bulb) - bulb) * fall) + flare
 
 
 def _sheet(rng: np.random.Generator, x: np.ndarray, z: np.ndarray, centre: float, depth: float) -> np.ndarray:
@@ -313,15 +348,19 @@ def layer_age(rng: np.random.Generator, label: np.ndarray, tile_px: int) -> np.n
 
 def layer_impedance(rng: np.random.Generator, age: np.ndarray, resolution: float) -> np.ndarray:
     """Relative acoustic impedance float32 (H, W), near unit variance: beds in packages of like contrast."""
-    step = 0.5  # px per sample of the bed column
     low = float(age.min())
-    samples = int((float(age.max()) - low) / step) + 2
-    thickness = (2 + rng.exponential(4.5, samples)) * resolution / step
+    column = bed_column(rng, float(age.max()) - low, resolution)
+    values = np.interp(age, low + BED_STEP_PX * np.arange(len(column)), column).astype(np.float32)
+    return values * (1 + 0.25 * smooth_field(rng, *age.shape, 60 * resolution))
+
+
+def bed_column(rng: np.random.Generator, length_px: float, resolution: float) -> np.ndarray:
+    """Impedance of beds, one below the other, float32 (n,): a value each ``BED_STEP_PX``, over ``length_px``."""
+    samples = int(length_px / BED_STEP_PX) + 2
+    thickness = (2 + rng.exponential(4.5, samples)) * resolution / BED_STEP_PX
     beds = rng.standard_normal(samples) * np.exp(0.4 * smooth_field(rng, 1, samples, 12)[0])
     column = beds[np.searchsorted(np.cumsum(thickness), np.arange(samples))].astype(np.float32)
-    column = cv2.GaussianBlur(column[:, None], (0, 0), sigmaX=0.1, sigmaY=1.0)[:, 0]  # against jagged dipping beds
-    values = np.interp(age, low + step * np.arange(samples), column).astype(np.float32)
-    return values * (1 + 0.25 * smooth_field(rng, *age.shape, 60 * resolution))
+    return cv2.GaussianBlur(column[:, None], (0, 0), sigmaX=0.1, sigmaY=1.0)[:, 0]  # against jagged dipping beds
 
 
 def convolve(reflectivity: np.ndarray, depth: np.ndarray, shallow_px: float, deep_px: float) -> np.ndarray:

@@ -24,6 +24,7 @@ _MOST_READ = 1000
 _MOST_PLACES = 50
 #: A line's neighbours are this much closer than the ends of a volume's lines.
 _JUMP = 20
+_NO_COORDINATE = -(2**31)
 Headers = Mapping[str, np.ndarray]
 _DEAD_CODE = 2  # of the trace identification, bytes 29-30
 
@@ -54,7 +55,7 @@ class Geometry:
         inline_byte, crossline_byte: where headers say them; None: nowhere, the order of the file counts.
         traces: int64 (inlines, crosslines), the number of the trace in the file, from 0; -1 where there is none. Rows
             and columns go up with the numbers, whatever the order of the file.
-        unplaced: int64 (n,), dead traces that share their numbers with others.
+        unplaced: int64 (n,), dead traces that share their numbers with others, or have them outside all living ones.
         is_line: a 2D line, which has no crossline direction.
     """
 
@@ -79,10 +80,10 @@ class Geometry:
     @property
     def order(self) -> str:
         """How the traces of a grid are sorted in the file: along inlines, along crosslines, or neither."""
-        along_inlines, along_crosslines = self._in_file_order()
-        if np.count_nonzero(np.diff(along_inlines)) == self.inlines.count - 1:
-            return "inline"
-        return "crossline" if np.count_nonzero(np.diff(along_crosslines)) == self.crosslines.count - 1 else "none"
+        for name, numbers, lines in zip(("inline", "crossline"), self._in_file_order(), (1, 0), strict=True):
+            if np.count_nonzero(np.diff(numbers)) == np.count_nonzero(self.live.any(lines)) - 1:
+                return name
+        return "none"
 
     @property
     def reversed(self) -> list[str]:
@@ -94,9 +95,10 @@ class Geometry:
 
     def _in_file_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the traces that have a place, in the order of the file."""
-        rows, columns = np.nonzero(self.live)
-        order = np.argsort(self.traces[rows, columns])
-        return rows[order], columns[order]
+        places = np.full(self.traces.max() + 1, -1)
+        places[self.traces[self.live]] = np.flatnonzero(self.live)
+        places = places[places >= 0]
+        return np.divmod(places, self.crosslines.count)
 
 
 class Unclear(Exception):
@@ -126,6 +128,8 @@ def find_geometry(headers: Headers, reading: Reading, dead: Callable[[np.ndarray
         return _line(headers, live, reading.crossline_byte)
     pair = (reading.inline_byte or Field.INLINE, reading.crossline_byte or Field.CROSSLINE)
     keys = _keys(headers, pair)
+    if not live.all() and _fill_a_grid(headers, keys, pair):
+        live[:] = True  # dead traces around the living ones are part of the grid
     shared = live & ~_once(keys, live)
     if 0 < np.count_nonzero(shared) <= _MOST_READ:
         where = np.flatnonzero(shared)
@@ -146,16 +150,29 @@ def find_geometry(headers: Headers, reading: Reading, dead: Callable[[np.ndarray
 
 def _keys(headers: Headers, pair: tuple[int, int]) -> np.ndarray:
     """One integer for each pair of numbers."""
-    first, second = (headers[str(byte)].astype(np.int64) for byte in pair)
-    return first << 32 | second & 0xFFFFFFFF
+    keys = headers[str(pair[0])].astype(np.int64)
+    keys <<= 32
+    keys |= headers[str(pair[1])].astype(np.uint32)
+    return keys
 
 
 def _once(keys: np.ndarray, live: np.ndarray) -> np.ndarray:
     """Which traces have a key that no other live one has."""
-    _, inverse, counts = np.unique(keys[live], return_inverse=True, return_counts=True)
-    once = np.zeros(len(keys), bool)
+    keys = keys[live]
+    in_order = np.sort(keys)
+    if (in_order[1:] != in_order[:-1]).all():  # mostly; numpy.unique would take 15 times as long, and 50 bytes a key
+        return live.copy()
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    once = np.zeros(len(live), bool)
     once[live] = counts[inverse] == 1
     return once
+
+
+def _fill_a_grid(headers: Headers, keys: np.ndarray, pair: tuple[int, int]) -> bool:
+    """Whether all traces, dead ones too, have numbers of their own, and most places of their grid a trace."""
+    everyone = np.ones(len(keys), bool)
+    inlines, crosslines = (_numbering(headers[str(byte)]).count for byte in pair)
+    return inlines * crosslines <= 2 * len(keys) and bool(_once(keys, everyone).all())
 
 
 def _diagonal(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> bool:
@@ -164,8 +181,7 @@ def _diagonal(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> bool
 
 
 def _grid(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> Geometry:
-    numbers = [headers[str(byte)][live].astype(np.int64) for byte in pair]
-    inlines, crosslines = (_numbering(values) for values in numbers)
+    inlines, crosslines = (_numbering(headers[str(byte)][live]) for byte in pair)
     places, present = inlines.count * crosslines.count, np.count_nonzero(live)
     if places > _MOST_PLACES * present:
         raise Unclear(
@@ -175,11 +191,15 @@ def _grid(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> Geometry
         )
     traces = np.full((inlines.count, crosslines.count), -1, np.int64)
     rows, columns = (
-        (values - axis.first) // axis.step for values, axis in zip(numbers, (inlines, crosslines), strict=True)
+        (headers[str(byte)][live].astype(np.int64) - axis.first) // axis.step
+        for byte, axis in zip(pair, (inlines, crosslines), strict=True)
     )
     traces[rows, columns] = np.flatnonzero(live)
+    others = np.flatnonzero(~live)
+    if not len(others):
+        return Geometry(inlines, crosslines, *pair, traces, others, is_line=False)
     # A dead trace keeps its place where nobody else has it.
-    others, keys = np.flatnonzero(~live), _keys(headers, pair)
+    keys = _keys(headers, pair)
     rows, row_rest = np.divmod(headers[str(pair[0])][others].astype(np.int64) - inlines.first, inlines.step)
     columns, column_rest = np.divmod(headers[str(pair[1])][others].astype(np.int64) - crosslines.first, crosslines.step)
     own = _once(keys, np.ones_like(live))[others] & (row_rest == 0) & (column_rest == 0)
@@ -189,7 +209,7 @@ def _grid(headers: Headers, live: np.ndarray, pair: tuple[int, int]) -> Geometry
 
 
 def _numbering(values: np.ndarray) -> Numbering:
-    distinct = np.unique(values)
+    distinct = np.unique(values).astype(np.int64)
     step = int(np.gcd.reduce(np.diff(distinct))) if len(distinct) > 1 else 1
     return Numbering(int(distinct[0]), step, int(distinct[-1] - distinct[0]) // step + 1)
 
@@ -202,10 +222,11 @@ def _line(headers: Headers, live: np.ndarray, byte: int | None) -> Geometry:
         axis = _numbering(values[live])
         once = bool(_once(values, live)[live].all())
         if byte is not None and not once:
-            raise Unclear(f"bytes {byte} do not number each of its traces once", "name others with --crossline-byte")
+            what = f"bytes {byte} do not number each of its traces once"
+            raise Unclear(what, "name others with --crossline-byte, or none with --line alone")
         if byte is not None and axis.count > _MOST_PLACES * present:
             what = f"bytes {byte} number {present:,} traces from {axis.first} to {axis.last}"
-            raise Unclear(what, "name others with --crossline-byte")
+            raise Unclear(what, "name others with --crossline-byte, or none with --line alone")
         if once and axis.count > 1 and (byte is not None or axis.count <= 2 * present):
             traces = np.full((1, axis.count), -1, np.int64)
             inside = (values >= axis.first) & (values <= axis.last) & ((values - axis.first) % axis.step == 0)
@@ -228,13 +249,16 @@ def _unnumbered(headers: Headers, live: np.ndarray, pair: tuple[int, int], named
             _refuse_prestack(headers, live, values.astype(np.int64), "CDP or record")
     if list(_whole_pairs(headers, live)):
         raise Unclear(what, _pairs_sentence(headers, live))
-    return _straight(headers, _line(headers, live, None))
+    line = _line(headers, live, None)
+    if line.crossline_byte is None:
+        _refuse_gathers(headers, live)
+    return _straight(headers, line)
 
 
 def _straight(headers: Headers, line: Geometry) -> Geometry:
     """The line, unless its coordinates go back and forth."""
-    x, y = coordinates(headers, line.traces[line.traces >= 0])
-    x, y = (axis[(x != 0) | (y != 0)] for axis in (x, y))  # dead traces may have none
+    x, y, known = coordinates(headers, line.traces[line.traces >= 0])
+    x, y = x[known], y[known]
     steps = np.hypot(np.diff(x), np.diff(y))
     moved = steps[steps > 0]
     jumps = np.count_nonzero(steps > _JUMP * np.median(moved)) if len(moved) else 0
@@ -246,13 +270,17 @@ def _straight(headers: Headers, line: Geometry) -> Geometry:
     return line
 
 
-def coordinates(headers: Headers, traces: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-    """X and Y of traces, float64, as stored, without the scalar: bytes 181 and 185, or 73 and 77 where these are 0."""
+def coordinates(headers: Headers, traces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """X and Y of traces, float64, as stored, without the scalar: bytes 181 and 185, or 73 and 77 where these are 0.
+
+    The third array says which traces have them: dead ones may have 0 and 0, or the smallest integer, which some
+    programs write for none.
+    """
     places = (Field.CDP_X, Field.CDP_Y)
     if not any(headers[str(place)].any() for place in places):
         places = (Field.SOURCE_X, Field.SOURCE_Y)
     x, y = (headers[str(place)][traces].astype(np.float64) for place in places)
-    return x, y
+    return x, y, ((x != 0) | (y != 0)) & (x > _NO_COORDINATE) & (y > _NO_COORDINATE)
 
 
 def _refuse_prestack(headers: Headers, live: np.ndarray, keys: np.ndarray, place: str) -> None:
@@ -265,6 +293,24 @@ def _refuse_prestack(headers: Headers, live: np.ndarray, keys: np.ndarray, place
             f"{len(np.unique(offsets)):,} offsets (bytes 37-40)",
             "stack it first: one trace at each place is read",
         )
+
+
+def _refuse_gathers(headers: Headers, live: np.ndarray) -> None:
+    """Raise where traces that nothing numbers have different offsets, or stand in groups at one place."""
+    where = np.flatnonzero(live)
+    offsets = np.unique(headers["37"][where])
+    x, y, known = coordinates(headers, where)
+    places = len(np.unique(np.stack([x[known], y[known]]), axis=1)[0])
+    if len(offsets) > 1:
+        what = f"their offsets go from {offsets[0]} to {offsets[-1]} (bytes 37-40)"
+    elif 0 < 2 * places <= np.count_nonzero(known):
+        what = f"their coordinates name {places:,} {'place' if places == 1 else 'places'}"
+    else:
+        return
+    raise Unclear(
+        f"may be pre-stack: no header numbers its {len(where):,} traces, and {what}",
+        "stack it first, or say with --line that it is a 2D line",
+    )
 
 
 def _shared_sentence(headers: Headers, shared: np.ndarray, keys: np.ndarray, pair: tuple[int, int]) -> str:

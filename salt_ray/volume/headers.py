@@ -76,8 +76,13 @@ class BinaryHeader:
 
     @property
     def more_trace_headers(self) -> int:
-        """How many further headers of 240 bytes a trace has (revision 2)."""
-        return self.number(3507, "i4") if self.second_revision else 0
+        """How many further headers of 240 bytes a trace has (revision 2).
+
+        Revision 2.0 gives four bytes to it, 2.1 the first two of them, and files of revision 2.0 that do so exist.
+        """
+        if not self.second_revision:
+            return 0
+        return self.number(3507, "u2") or (self.number(3507, "i4") if self.raw[301] == 0 else 0)
 
 
 def decoded_text(raw: bytes) -> tuple[str, list[str]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from salt_ray.volume.geometry import NUMBERS, Geometry, Headers, Unclear, coordinates, find_geometry
+from salt_ray.volume.geometry import NUMBERS, STANDARD, Geometry, Headers, Unclear, coordinates, find_geometry
 from salt_ray.volume.headers import (
     HEADER_BYTES,
     TEXT_BYTES,
@@ -31,13 +31,18 @@ from salt_ray.volume.volume import Coordinates, Volume, judged_values
 ORDERS = {"big": ">", "little": "<"}
 _NAMES = {order: name for name, order in ORDERS.items()}
 _UNITS = {1: "length", 2: "arc seconds", 3: "degrees"}
-_END_OF_TEXTS = "((SEG: EndText))"
+#: Stanzas of extended text headers, without blanks and in capitals.
+_END_OF_TEXTS, _LAYOUT = "((SEG:ENDTEXT))", "((SEG:LAYOUT"
+#: What a time may be multiplied with, or divided by; other numbers stand in bytes 215-216 for something else.
+_TIME_SCALARS = (0, 1, 10, 100, 1000, 10_000)
 _MOST_TEXTS = 100
+#: Traces whose coordinates say how far apart lines are.
+_MOST_FITTED = 20_000
 _READ = ", ".join(map(str, CODES))
-#: Fields that are read of all traces. In most files four of them vary, which takes 16 bytes a trace.
+#: Fields that are read of all traces. In most files four to six of them vary, which takes 16 to 24 bytes a trace.
 _KEPT = (
     *(Field.KIND, Field.OFFSET, Field.COORDINATE_SCALAR, Field.SOURCE_X, Field.SOURCE_Y, Field.COORDINATE_UNIT),
-    *(Field.DELAY, Field.SAMPLES, Field.INTERVAL, Field.CDP_X, Field.CDP_Y, Field.TIME_SCALAR, *NUMBERS),
+    *(Field.DELAY, Field.SAMPLES, Field.INTERVAL, Field.CDP_X, Field.CDP_Y, Field.TIME_SCALAR, *STANDARD),
 )
 
 
@@ -66,6 +71,23 @@ class _File(NamedTuple):
             return opened.read(length)
 
 
+class _Headers(dict[str, np.ndarray]):
+    """Fields of all traces' headers by their first bytes; the others are read where one is asked for."""
+
+    def __init__(self, traces: Traces, order: str, named: list[int]) -> None:
+        self.traces, self.order = traces, order
+        self.take((*_KEPT, *named))
+
+    def take(self, places: tuple[int, ...]) -> None:
+        """Read what is not there yet."""
+        new = tuple(place for place in dict.fromkeys(places) if str(place) not in self)
+        self.update(self.traces.headers(trace_fields(new, self.order)))
+
+    def __missing__(self, name: str) -> np.ndarray:
+        self.take((*NUMBERS, int(name)))
+        return self[name]
+
+
 def describe_segy(path: Path, reading: Reading) -> Volume:
     """What a SEG-Y file is. Reads its headers and up to 1,000 traces; at most 16 MiB of the file at once.
 
@@ -79,10 +101,11 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
     size = path.stat().st_size
     with open(path, "rb") as opened:
         head = opened.read(HEADER_BYTES + TRACE_HEADER_BYTES)
-    if len(head) < HEADER_BYTES + TRACE_HEADER_BYTES:
-        raise _error(path, f"has {size:,} bytes and no trace: it is cut, or no SEG-Y file", "copy it again")
     odd: list[str] = []
     file = _File(path, head, size, reading)
+    if len(head) < HEADER_BYTES + TRACE_HEADER_BYTES:
+        _refuse_seismic_unix(file)
+        raise _error(path, f"has {size:,} bytes and no trace: it is cut, or no SEG-Y file", "copy it again")
     binary, code = _byte_order(file)
     layout = _divide(file, binary, code, odd)
     form = segy_format(code, binary.order)
@@ -124,7 +147,7 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
     odd += unusual
 
     named = [byte for byte in (reading.inline_byte, reading.crossline_byte) if byte is not None]
-    headers = traces.headers(trace_fields((*dict.fromkeys((*_KEPT, *named)),), binary.order))
+    headers = _Headers(traces, binary.order, named)
     lengths = np.unique(headers[str(Field.SAMPLES)])
     if len(lengths[lengths > 0]) > 1 and reading.samples is None:
         problem(
@@ -141,6 +164,8 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
     places = None if geometry is None else _coordinates(headers, geometry, odd)
     if geometry is not None:
         odd += _unusual_places(headers, geometry)
+    if _stands_in(_LAYOUT, file.read(HEADER_BYTES, layout.first_byte - HEADER_BYTES)):
+        odd.append("describes its trace headers itself (SEG:Layout), which is not read: the standard's places count")
     if encoding != "EBCDIC":
         odd.append(f"its text header is {encoding if encoding == 'ASCII' else 'blank'}, not EBCDIC")
     return Volume(
@@ -148,7 +173,7 @@ def describe_segy(path: Path, reading: Reading) -> Volume:
         traces=traces,
         geometry=geometry,
         interval=interval,
-        start=_start(headers),
+        start=_start(headers, odd),
         byte_order=_NAMES[binary.order],
         text=tuple(lines),
         coordinates=places,
@@ -209,9 +234,14 @@ def _first_bytes(file: _File, binary: BinaryHeader) -> list[int]:
     texts = binary.extended_texts
     for number in range(1, _MOST_TEXTS + 1 if texts == -1 else 1):
         text = file.read(HEADER_BYTES + (number - 1) * TEXT_BYTES, TEXT_BYTES)
-        if any(_END_OF_TEXTS in text.decode(encoding) for encoding in ("cp037", "latin-1")):
+        if _stands_in(_END_OF_TEXTS, text):
             return [HEADER_BYTES + number * TEXT_BYTES]
     return [*([HEADER_BYTES + texts * TEXT_BYTES] if 0 < texts <= _MOST_TEXTS else []), HEADER_BYTES]
+
+
+def _stands_in(stanza: str, text: bytes) -> bool:
+    """Whether a stanza begins in a text in EBCDIC or ASCII."""
+    return any(stanza in "".join(text.decode(encoding).upper().split()) for encoding in ("cp037", "latin-1"))
 
 
 def _lengths(file: _File, binary: BinaryHeader, first_byte: int) -> list[int]:
@@ -256,11 +286,16 @@ def _divide(file: _File, binary: BinaryHeader, code: int, odd: list[str]) -> _La
 
 
 def _refuse_seismic_unix(file: _File) -> None:
-    """Raise where a file begins with a trace, as those of Seismic Unix do."""
+    """Raise where a file begins with a trace and consists of such, as those of Seismic Unix do."""
+    if file.size < TRACE_HEADER_BYTES:
+        return
     for order in ORDERS.values():
         fields = trace_fields((Field.SAMPLES, Field.INTERVAL), order)
         samples, interval = np.frombuffer(file.head[:TRACE_HEADER_BYTES], fields)[0].item()
-        if samples > 0 and interval > 0 and file.size % (TRACE_HEADER_BYTES + 4 * samples) == 0:
+        trace_bytes = TRACE_HEADER_BYTES + 4 * samples
+        second = file.read(trace_bytes, TRACE_HEADER_BYTES)
+        agrees = len(second) == TRACE_HEADER_BYTES and np.frombuffer(second, fields)[0][0] == samples
+        if samples > 0 and (interval > 0 or agrees) and file.size % trace_bytes == 0:
             what = (
                 f"looks like a Seismic Unix file: it begins with a trace of {samples:,} samples, without file headers"
             )
@@ -285,9 +320,13 @@ def _interval(
     return None
 
 
-def _start(headers: Headers) -> float:
+def _start(headers: Headers, odd: list[str]) -> float:
     """Of the first sample, in ms: the delay of the first trace, with its scalar."""
-    return float(headers[str(Field.DELAY)][0]) * _scale(int(headers[str(Field.TIME_SCALAR)][0]))
+    delay, scalar = (int(headers[str(place)][0]) for place in (Field.DELAY, Field.TIME_SCALAR))
+    if delay and abs(scalar) not in _TIME_SCALARS:
+        odd.append(f"a time scalar of {scalar} (bytes 215-216) is not believed: traces begin at {delay}")
+        scalar = 1
+    return delay * _scale(scalar)
 
 
 def _scale(scalar: int) -> float:
@@ -310,7 +349,7 @@ def _unusual_places(headers: Headers, geometry: Geometry) -> list[str]:
     if geometry.missing:
         odd.append(f"{geometry.missing:,} of {geometry.traces.size:,} places have no trace")
     if len(geometry.unplaced):
-        odd.append(f"{len(geometry.unplaced):,} dead traces have no number of their own, and no place")
+        odd.append(f"{len(geometry.unplaced):,} dead traces have no number of their own in the survey, and no place")
     if not geometry.is_line and geometry.order != "inline":
         odd.append("traces are sorted " + ("along crosslines" if geometry.order == "crossline" else "in no order"))
     if geometry.reversed:
@@ -324,39 +363,46 @@ def _unusual_places(headers: Headers, geometry: Geometry) -> list[str]:
 
 def _coordinates(headers: Headers, geometry: Geometry, odd: list[str]) -> Coordinates | None:
     """Where the survey is, and how far apart its traces are."""
-    rows, columns = np.nonzero(geometry.live)
-    placed = geometry.traces[rows, columns]
-    x, y = coordinates(headers, placed)
-    known = (x != 0) | (y != 0)  # dead traces may have none
+    placed = geometry.traces[geometry.live]
+    x, y, known = coordinates(headers, placed)
     if not known.any():
         odd.append("has no coordinates (bytes 73, 77, 181 and 185 are 0)")
         return None
-    rows, columns, x, y = (values[known] for values in (rows, columns, x, y))
-    scalars = headers[str(Field.COORDINATE_SCALAR)][placed[known]]
-    scale = np.array([_scale(int(scalar)) for scalar in np.unique(scalars)])[np.unique(scalars, return_inverse=True)[1]]
-    if len(np.unique(scalars)) > 1:
+    scalars = headers[str(Field.COORDINATE_SCALAR)][placed]
+    distinct = np.unique(scalars[known])
+    scales = np.array([_scale(int(scalar)) for scalar in distinct])
+    if len(distinct) > 1:
         odd.append("coordinates have different scalars (bytes 71-72); each trace's own is used")
-    x, y = x * scale, y * scale
+        scales = scales[np.searchsorted(distinct, scalars).clip(max=len(distinct) - 1)]
+    x *= scales
+    y *= scales
     has_cdp = any(headers[str(place)].any() for place in (Field.CDP_X, Field.CDP_Y))
     return Coordinates(
         bytes=(Field.CDP_X, Field.CDP_Y) if has_cdp else (Field.SOURCE_X, Field.SOURCE_Y),
-        scalar=float(scale[0]),
+        scalar=_scale(int(scalars[known.argmax()])),
         unit=_UNITS.get(int(headers[str(Field.COORDINATE_UNIT)][0]), "unknown"),
-        corners=((float(x.min()), float(y.min())), (float(x.max()), float(y.max()))),
-        spacing=_spacing(rows, columns, x, y, geometry, odd),
+        corners=(
+            (float(x.min(where=known, initial=np.inf)), float(y.min(where=known, initial=np.inf))),
+            (float(x.max(where=known, initial=-np.inf)), float(y.max(where=known, initial=-np.inf))),
+        ),
+        spacing=_spacing(x, y, known, geometry, odd),
     )
 
 
 def _spacing(
-    rows: np.ndarray, columns: np.ndarray, x: np.ndarray, y: np.ndarray, geometry: Geometry, odd: list[str]
+    x: np.ndarray, y: np.ndarray, known: np.ndarray, geometry: Geometry, odd: list[str]
 ) -> tuple[float | None, float | None] | None:
     """Between neighbouring inlines, and crosslines: of a grid by least squares, of a line the median of its steps."""
+    few = np.flatnonzero(known)
+    if not geometry.is_line:
+        few = few[np.unique(np.linspace(0, len(few) - 1, min(len(few), _MOST_FITTED)).astype(np.int64))]
+    rows, columns = np.divmod(np.flatnonzero(geometry.live)[few], geometry.crosslines.count)
+    x, y = x[few], y[few]
     if geometry.is_line:
         steps = np.hypot(np.diff(x), np.diff(y)) / np.diff(columns)
         return (None, float(np.median(steps))) if len(steps) and np.median(steps) > 0 else None
-    few = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 20_000)).astype(np.int64))
-    places = np.stack([rows, columns, np.ones(len(rows))], axis=1)[few]
-    target = np.stack([x - x.mean(), y - y.mean()], axis=1)[few]
+    places = np.stack([rows, columns, np.ones(len(few))], axis=1)
+    target = np.stack([x - x.mean(), y - y.mean()], axis=1)
     fit, *_ = np.linalg.lstsq(places, target, rcond=None)
     inlines, crosslines = (float(np.hypot(*step)) for step in fit[:2])
     away = float(np.hypot(*(places @ fit - target).T).max())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +56,7 @@ class Traces:
 
     def words(self, first: int, last: int) -> np.ndarray:
         """Samples as they are stored, (last - first, samples); both are numbers of traces in the file."""
-        record = np.dtype([("header", f"V{self.header_bytes}"), ("samples", self.format.word, (self.samples,))])
-        with open(self.path, "rb", buffering=0) as file:
-            file.seek(self.first_byte + first * self.trace_bytes)
-            records = np.fromfile(file, record, last - first)
-        if len(records) < last - first:
-            raise self._shrunk()
-        return records["samples"]
+        return self._records(first, last, np.dtype(f"V{self.header_bytes}"))["samples"]
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Traces ``first`` to ``last - 1`` as float32 (last - first, samples), NaN and infinite values as they are."""
@@ -90,37 +83,43 @@ class Traces:
                 values[~finite] = 0
             yield Block(first, values, ~values.any(1))
 
-    def headers(self, fields: np.dtype, at_once: int = 4096) -> dict[str, np.ndarray]:
+    def headers(self, fields: np.dtype, block_bytes: int = BLOCK_BYTES) -> dict[str, np.ndarray]:
         """Fields of every trace's header, in the machine's byte order.
+
+        The whole file is read: a request for each header takes longer, on a disk that reads ahead as on a network.
 
         Args:
             fields: a structured type of the header's size that names fields by their places in it.
-            at_once: headers that are held as a whole.
+            block_bytes: of the file, read at once.
 
         Returns:
             By name an array (count,), to be read only. One that is the same in all traces takes no memory for each.
         """
         same: dict[str, np.ndarray] = {}
         varied: dict[str, np.ndarray] = {}
-        with open(self.path, "rb", buffering=0) as file:
-            for first in range(0, self.count, at_once):
-                last = min(first + at_once, self.count)
-                starts = (self.first_byte + trace * self.trace_bytes for trace in range(first, last))
-                raw = b"".join(os.pread(file.fileno(), self.header_bytes, at) for at in starts)
-                if len(raw) < (last - first) * self.header_bytes:
-                    raise self._shrunk()
-                part = np.frombuffer(raw, fields)
-                for name in fields.names:
-                    numbers = part[name].astype(fields[name].newbyteorder("="))
-                    constant = same.setdefault(name, numbers[0])
-                    if name not in varied and (numbers != constant).any():
-                        varied[name] = np.full(self.count, constant)
-                    if name in varied:
-                        varied[name][first:last] = numbers
+        at_once = max(1, block_bytes // self.trace_bytes)
+        for first in range(0, self.count, at_once):
+            last = min(first + at_once, self.count)
+            part = self._records(first, last, fields)["header"]
+            for name in fields.names:
+                numbers = part[name].astype(fields[name].newbyteorder("="))
+                constant = same.setdefault(name, numbers[0])
+                if name not in varied and (numbers != constant).any():
+                    varied[name] = np.full(self.count, constant)
+                if name in varied:
+                    varied[name][first:last] = numbers
         return {name: varied.get(name, np.broadcast_to(same[name], self.count)) for name in fields.names}
 
-    def _shrunk(self) -> VolumeError:
-        return VolumeError([Problem(str(self.path), "has become shorter while it was read", "restore the file")])
+    def _records(self, first: int, last: int, header: np.dtype) -> np.ndarray:
+        """Traces as they are stored, (last - first,) of two fields: header and samples."""
+        record = np.dtype([("header", header), ("samples", self.format.word, (self.samples,))])
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.first_byte + first * self.trace_bytes)
+            records = np.fromfile(file, record, last - first)
+        if len(records) < last - first:
+            what = "has become shorter while it was read"
+            raise VolumeError([Problem(str(self.path), what, "restore the file")])
+        return records
 
     def sampled(self, most: int = 1000, most_bytes: int = BLOCK_BYTES) -> np.ndarray:
         """Numbers of up to ``most`` traces, spread evenly over the file, which together take up to ``most_bytes``."""

@@ -65,3 +65,13 @@ def test_every_option_reaches_the_file(tmp_path: Path) -> None:
         )[1]
     )
     assert line[0]["geometry"]["kind"] == "line"
+
+
+def test_a_synthetic_volume_is_made_and_can_be_used_as_it_is(tmp_path: Path) -> None:
+    words = ["volume", "synth", str(tmp_path / "made"), "--inlines", "40", "--crosslines", "50", "--samples", "64"]
+    result = CliRunner().invoke(app, [*words, "--seed", "3"])
+    assert result.exit_code == 0 and result.output == "40 of 40 inlines written\n"
+    code, text = scan(*sorted((tmp_path / "made").glob("*.sgy")))
+    assert code == 0 and text.count("usable") == 3 and "a volume of 40 inlines" in text
+    again = CliRunner().invoke(app, [*words, "--quiet"])
+    assert again.exit_code == 1 and "is not empty" in str(again.exception)

@@ -15,6 +15,7 @@ from salt_ray.volume.headers import trace_fields
 from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import describe, open_volume
+from salt_ray.volume.traces import Traces
 from salt_ray.volume.volume import Volume
 
 TRACES = INLINES * CROSSLINES
@@ -173,6 +174,33 @@ def test_fields_that_do_not_vary_take_no_memory_for_each_trace(path: Path) -> No
     assert [field.strides for field in headers.values()] == [(0,), (4,), (4,)]
 
 
+def test_fields_that_number_lines_elsewhere_are_read_where_they_are_needed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    headers = Traces.headers
+
+    def counted(traces: Traces, fields: np.dtype) -> dict[str, np.ndarray]:
+        read.extend(fields.names)
+        return headers(traces, fields)
+
+    monkeypatch.setattr(Traces, "headers", counted)
+    open_volume(write_segy(path))
+    assert "193" in read and "21" not in read
+    open_volume(write_segy(path, numbers={21: np.arange(TRACES)}))
+    assert read.count("21") == 1
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1000, 1 << 20])
+def test_header_fields_are_the_same_whatever_is_read_at_once(path: Path, block_bytes: int) -> None:
+    late = np.where(np.arange(TRACES) < TRACES - 3, 7, np.arange(TRACES))  # varies in the last block only
+    traces = describe(write_segy(path, numbers={**grid_numbers(), 21: late}, little=True)).traces
+    headers = traces.headers(trace_fields((21, 115, 189), "<"), block_bytes)
+    np.testing.assert_array_equal(headers["21"], late)
+    np.testing.assert_array_equal(headers["115"], np.full(TRACES, SAMPLES))
+    np.testing.assert_array_equal(headers["189"], grid_numbers()[189])
+
+
 def test_duplicates_are_counted_and_the_first_pair_is_named(path: Path) -> None:
     numbers = grid_numbers()
     numbers[193][[8, 20]] = numbers[193][[7, 19]]
@@ -214,6 +242,64 @@ def test_prestack_files_are_refused_by_name(path: Path, spoilt: int) -> None:
 def test_prestack_lines_are_refused_by_name(path: Path) -> None:
     number = np.arange(TRACES)
     assert "is pre-stack" in refused(write_segy(path, numbers={21: number // 3, 37: 100 * (number % 3)}))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        ({37: 10 * np.arange(TRACES)}, "offsets go from 0 to 410"),
+        ({73: 500, 81: np.arange(TRACES)}, "coordinates name 1 place"),  # of the shot
+        ({73: 500 + np.arange(TRACES) // 3}, "coordinates name 14 places"),
+    ],
+)
+def test_gathers_without_numbers_are_no_line_unless_somebody_says_so(path: Path, numbers: dict, why: str) -> None:
+    message = refused(write_segy(path, numbers=numbers))
+    assert f"may be pre-stack: no header numbers its {TRACES} traces" in message and why in message
+    assert open_volume(path, Reading(line=True)).geometry.traces.size == TRACES
+
+
+def test_coordinates_of_which_some_are_none_make_no_jumps(path: Path) -> None:
+    """Some programs write the smallest integer where they have no number."""
+    x = 1000 + 25 * np.arange(TRACES)
+    x[[5, 20, 40]] = -(2**31)
+    volume = open_volume(write_segy(path, numbers={189: 1, 193: np.arange(TRACES), 181: x, 185: np.minimum(x, 7)}))
+    assert volume.geometry.is_line and volume.coordinates.spacing == (None, pytest.approx(25))
+    assert volume.coordinates.corners == ((1000, 7), (1000 + 25 * (TRACES - 1), 7))
+
+
+def test_a_whole_line_that_is_missing_leaves_the_order(path: Path) -> None:
+    keep = np.arange(TRACES) // CROSSLINES != 2
+    for along in (keep, GRID.T.ravel()[keep[GRID.T.ravel()]]):
+        numbers = {place: np.broadcast_to(value, TRACES)[along] for place, value in grid_numbers().items()}
+        volume = open_volume(write_segy(path, waves()[along], numbers))
+        assert volume.geometry.order == ("inline" if along is keep else "crossline")
+        assert volume.geometry.missing == CROSSLINES
+
+
+def test_dead_traces_around_the_living_ones_have_their_places(path: Path) -> None:
+    values, numbers = waves(), grid_numbers()
+    outside = np.isin(np.arange(TRACES) // CROSSLINES, (0, 1, 5))
+    values[outside] = 0
+    numbers[29] = np.where(outside, 2, 1)
+    volume = open_volume(write_segy(path, values, numbers))
+    np.testing.assert_array_equal(volume.geometry.traces, GRID)
+    assert len(volume.geometry.unplaced) == 0
+
+
+def test_traces_of_several_files_one_after_another_are_one_survey(path: Path) -> None:
+    values, survey = waves(), path.with_name("survey.sgy")
+    with open(survey, "wb") as joined:
+        for lines in ([3, 4, 5], [0], [1, 2]):
+            which = GRID[lines].ravel()
+            write_segy(
+                path, values[which], {place: np.broadcast_to(v, TRACES)[which] for place, v in grid_numbers().items()}
+            )
+            joined.write(path.read_bytes()[3600 if joined.tell() else 0 :])
+    volume = open_volume(survey)
+    np.testing.assert_array_equal(volume.traces.read(0, TRACES)[volume.geometry.traces.ravel()], values)
+    with open(survey, "ab") as joined:
+        joined.write(path.read_bytes()[3600:])
+    assert f"{2 * len(which)} of {TRACES + len(which)} traces share their numbers" in refused(survey)
 
 
 def test_order_direction_and_steps_come_from_headers(path: Path) -> None:
@@ -327,11 +413,44 @@ def test_revision_two_says_which_trace_headers_it_has_where_the_size_fits_both(p
     assert "trace headers of 480 bytes" in refused(write_segy(path, waves(42, 60), binary=binary, trace_header=480))
 
 
+@pytest.mark.parametrize("little", [False, True])
+@pytest.mark.parametrize(
+    ("revision", "fields"),
+    [
+        (b"\2\0", {3507: ("i", 2)}),
+        (b"\2\0", {3507: ("h", 2)}),  # as revision 2.1 has it
+        (b"\2\1", {3507: ("h", 2), 3509: ("h", 1)}),  # the second half is the kind of survey
+    ],
+)
+def test_revision_two_counts_trace_headers_in_two_bytes_or_four(
+    path: Path, little: bool, revision: bytes, fields: dict
+) -> None:
+    binary = {3501: ("2s", revision), **fields}
+    assert "trace headers of 720 bytes" in refused(write_segy(path, binary=binary, trace_header=720, little=little))
+    volume = open_volume(write_segy(path, binary={3501: ("2s", b"\2\1"), 3509: ("h", 1)}, little=little))
+    assert volume.traces.count == TRACES
+
+
 @pytest.mark.parametrize("number", [0, 2, -1])
 def test_extended_text_headers_are_passed_over(path: Path, number: int) -> None:
     texts = b"".join(line.ljust(3200).encode("cp037") for line in ("MORE", "((SEG: EndText))"))
     write_segy(path, binary={3505: ("h", number)}, more=texts if number else b"")
     np.testing.assert_array_equal(open_volume(path).traces.read(0, TRACES), waves())
+
+
+@pytest.mark.parametrize("end", ["((SEG:EndText))", "((  seg: endTEXt  ))"])
+@pytest.mark.parametrize("encoding", ["cp037", "ascii"])
+def test_the_end_of_extended_texts_is_found_however_it_is_written(path: Path, end: str, encoding: str) -> None:
+    more = b"".join(text.ljust(3200).encode(encoding) for text in ("((JOB: 1))", end))
+    np.testing.assert_array_equal(
+        open_volume(write_segy(path, binary={3505: ("h", -1)}, more=more)).traces.read(0, TRACES), waves()
+    )
+
+
+def test_a_layout_of_trace_headers_of_the_file_s_own_is_told(path: Path) -> None:
+    more = "((SEG:Layout:text/xml))<seg-y>".ljust(3200).encode()
+    volume = open_volume(write_segy(path, binary={3505: ("h", 1)}, more=more))
+    assert "describes its trace headers itself" in said(volume)
 
 
 def test_extended_text_headers_that_are_not_there_are_not_believed(path: Path) -> None:
@@ -401,6 +520,19 @@ def test_seismic_unix_files_are_refused_by_name(path: Path, order: str) -> None:
     assert "Seismic Unix" in refused(path)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("traces", "interval"), [(TRACES, 0), (2, 0), (1, 4000), (2, 4000)])
+def test_seismic_unix_files_that_are_short_or_without_an_interval_are_known(
+    path: Path, order: str, traces: int, interval: int
+) -> None:
+    header = bytearray(240)
+    struct.pack_into(order + "HH", header, 114, SAMPLES, interval)
+    path.write_bytes(b"".join(header + row.astype(order + "f4").tobytes() for row in waves(traces)))
+    assert "Seismic Unix" in refused(path)
+    path.write_bytes(bytes(200))
+    assert "it is cut, or no SEG-Y file" in refused(path)
+
+
 def test_other_files_are_no_segy(path: Path) -> None:
     path.write_bytes(np.random.default_rng(0).bytes(10_000))
     assert "is no SEG-Y file" in refused(path)
@@ -408,6 +540,8 @@ def test_other_files_are_no_segy(path: Path) -> None:
 
 def test_the_start_is_the_delay(path: Path) -> None:
     assert open_volume(write_segy(path, numbers={**grid_numbers(), 109: 1200, 215: -10})).start == 120
+    other = open_volume(write_segy(path, numbers={**grid_numbers(), 109: 1200, 215: -2536}))
+    assert other.start == 1200 and "a time scalar of -2536" in said(other)
     varied = open_volume(write_segy(path, numbers={**grid_numbers(), 109: np.arange(TRACES)}))
     assert "begin at different times" in said(varied)
 
