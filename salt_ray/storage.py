@@ -145,16 +145,17 @@ def parse_fields(content: bytes, *needed: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def readable(path: StoragePath, folder: StoragePath) -> Iterator[None]:
+def readable(path: StoragePath, folder: StoragePath, maker: str = "pipeline") -> Iterator[None]:
     """Make a sentence of what is raised for a file that is missing or damaged.
 
     Args:
         folder: what has to go, with its marker, for the file to be made anew.
+        maker: the command that makes it.
 
     Raises:
         RunError: it is missing or damaged.
     """
-    remedy = f"restore it, or delete {folder}, and pipeline makes it anew"
+    remedy = f"restore it, or delete {folder}, and {maker} makes it anew"
     try:
         yield
     except FileNotFoundError as error:

@@ -8,7 +8,7 @@ Letters: I inlines, K crosslines, S samples, n traces.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,6 +47,7 @@ def assemble(
     threshold: float,
     to: Path,
     memory: int,
+    advance: Callable[[int], None] = lambda inlines: None,
 ) -> dict[str, Any]:
     """Write all results; each file appears when all are whole.
 
@@ -56,6 +57,7 @@ def assemble(
         threshold: a sample is salt where its probability is above it.
         to: a folder.
         memory: bytes that this may take.
+        advance: takes how many inlines were written just now.
 
     Returns:
         What is told of them.
@@ -86,6 +88,7 @@ def assemble(
             values = _values(slabs, rows, samples, threshold)
             _write(volume, copying, rows, values, copies, tables, threshold, counted)
             counted.bodies.add(values["mask"].astype(bool), first - part.first_row)
+            advance(last - first)
         _write_unplaced(copying, copies, samples)
         bodies = counted.bodies.found()
         stack.enter_context(atomic_file(to / "bodies.csv")).write(_bodies_table(volume, part, bodies))

@@ -121,6 +121,7 @@ def predict_volume(
     folder = Folder(to.path, _inputs(trained, work, part, at_once, asked), option="--to")
     with to.lock():
         if folder.done is not None:
+            _check_whole(to.path, folder.done)
             terminal.say(f"{to.path} is done already")
             return folder.done
         folder.open()
@@ -134,7 +135,8 @@ def predict_volume(
         begun = time.monotonic()
         _predict_missing([slab for each in slabs.values() for slab in each], work, engine, terminal)
         work.check_volume()
-        found = assemble(volume, part, slabs, trained.decision.mask_threshold, to.path, asked.memory)
+        with terminal.bar("writing", part.shape[0], "inlines") as advance:
+            found = assemble(volume, part, slabs, trained.decision.mask_threshold, to.path, asked.memory, advance)
         summary = {
             "run": str(trained.directory.path),
             "volume": str(volume.path),
@@ -151,6 +153,17 @@ def predict_volume(
         f"bodies: {', '.join(summary['files'])} in {to.path}"
     )
     return summary
+
+
+def _check_whole(to: Path, summary: dict[str, Any]) -> None:
+    """Make sure that nobody has removed results, as slabs are gone that they would be made of.
+
+    Raises:
+        RunError: naming the first that is missing.
+    """
+    for name in summary["files"]:
+        if not (to / name).exists():
+            raise RunError(f"{to / name} is missing: restore it, or delete {to}, and the same command makes all anew")
 
 
 def _reading(volume: Volume) -> dict[str, Any]:

@@ -13,7 +13,11 @@ _WORST = 10  # lines that are shown; all of them are in scores.json
 def volume_tables(scores: Mapping[str, Any]) -> Iterator[Table]:
     """Of ``scores.json``: over all, the worst lines, and by depth."""
     lines = sorted(scores["lines"], key=lambda line: line["score"])[:_WORST]
-    few = f"the {_WORST} lines of {len(scores['lines']):,} with the lowest scores" if len(lines) == _WORST else "lines"
+    few = (
+        f"the {_WORST} lines of {len(scores['lines']):,} with the lowest scores"
+        if len(scores["lines"]) > _WORST
+        else "lines"
+    )
     title = f"labelled samples: {scores['labelled']:,}; score: mean over IoU thresholds 0.50 … 0.95, by window"
     table = Table("where", "IoU of salt", "accuracy", "score", title=title)
     table.add_row("all", _text(scores["iou"]), _text(scores["accuracy"]), _text(scores["score"]), style="bold")

@@ -75,7 +75,7 @@ class Slab:
         rows, columns = self.part.shape
         few = last_row - first_row
         found = np.empty((2, few, columns, samples), np.float32)
-        with readable(self.path, self.path), open(self.path, "rb") as file:
+        with readable(self.path, self.path, "the same command"), open(self.path, "rb") as file:
             npy_format.read_magic(file)
             shape, fortran, word = npy_format.read_array_header_1_0(file)
             if (shape, fortran, word) != ((2, rows, columns, samples), False, np.dtype(np.float32)):

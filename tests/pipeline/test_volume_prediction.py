@@ -173,6 +173,25 @@ def test_a_killed_prediction_goes_on_and_ends_with_the_same_bytes(
     assert predicted(run, data, tmp_path, engine=Dying(0)) == summary  # nothing is left to be done
 
 
+def test_a_slab_that_is_damaged_is_named_and_made_again(run: Path, data: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        predicted(run, data, tmp_path, engine=Dying(2))
+    slab = tmp_path / "slabs" / "inline" / "00001.npy"
+    slab.write_bytes(slab.read_bytes()[:-8])
+    with pytest.raises(
+        RunError, match=r"00001\.npy is damaged .*delete .*00001\.npy, and the same command makes it anew"
+    ):
+        predicted(run, data, tmp_path)
+    assert not any((tmp_path / name).exists() for name in RESULTS)
+    slab.unlink()
+    predicted(run, data, tmp_path)
+    for name in RESULTS:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+    (tmp_path / "mask.sgy").unlink()
+    with pytest.raises(RunError, match=r"mask\.sgy is missing: restore it, or delete"):
+        predicted(run, data, tmp_path)
+
+
 def test_how_many_lines_a_slab_has_changes_nothing(
     run: Path, data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
