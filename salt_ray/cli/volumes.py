@@ -1,11 +1,18 @@
 """Commands for sections and volumes."""
 
+import inspect
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from salt_ray.cli.options import Output, Quiet
+
+if TYPE_CHECKING:  # imported where it is used: --help should not wait for it
+    from salt_ray.volume.reading import Reading
 
 volume = typer.Typer(no_args_is_help=True, help="Sections and volumes in SEG-Y, or as .npy cubes.")
 commands = typer.Typer()
@@ -25,9 +32,7 @@ class Fill(StrEnum):
     ZERO = "zero"
 
 
-@volume.command()
-def scan(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
+def reading_of(
     byte_order: Annotated[ByteOrder | None, typer.Option(help="Of the numbers, whatever headers say.")] = None,
     format_: Annotated[
         int | None,
@@ -48,13 +53,11 @@ def scan(
     ] = None,
     line: Annotated[bool, typer.Option("--line", help="Each file is a 2D line, whatever its numbers say.")] = False,
     fill: Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
-) -> None:
-    """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
+) -> "Reading":
+    """What options say about a file."""
     from salt_ray.volume.reading import Reading
-    from salt_ray.volume.scan import scan as scanned
 
-    reading = Reading(
+    return Reading(
         byte_order=byte_order and byte_order.value,
         format=format_,
         samples=samples,
@@ -64,6 +67,33 @@ def scan(
         line=line,
         fill=fill is not None,
     )
+
+
+def reads_volumes(work: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function of a ``reading``: with its own options, then those of ``reading_of``."""
+    shared = list(inspect.signature(reading_of).parameters.values())
+    own = [p for p in inspect.signature(work).parameters.values() if p.name != "reading"]
+
+    def command(**values: Any) -> None:
+        reading = reading_of(**{p.name: values.pop(p.name) for p in shared})
+        work(reading=reading, **values)
+
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *shared)]
+    command.__signature__ = inspect.Signature(options)
+    command.__annotations__ = {p.name: p.annotation for p in options}
+    volume.command(work.__name__, help=work.__doc__)(command)
+    return work
+
+
+@reads_volumes
+def scan(
+    reading: "Reading",
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
+) -> None:
+    """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
+    from salt_ray.volume.scan import scan as scanned
+
     found = []
     for path in files:
         found.append(scanned(path, reading))
@@ -74,3 +104,42 @@ def scan(
         typer.echo(json.dumps([one.as_json() for one in found], indent=1))
     if any(one.problems for one in found):
         raise typer.Exit(1)
+
+
+@reads_volumes
+def tiles(
+    reading: "Reading",
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The amplitudes: a SEG-Y file, or an .npy cube.")],
+    to: Annotated[Path, typer.Option(help="The folder of the survey that is made.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="The labels: a SEG-Y file or an .npy cube of the same survey, or of lines of it."),
+    ] = None,
+    top: Annotated[
+        Path | None, typer.Option(help="Or the top of salt, as CSV or text: inline, crossline, z at each pick.")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="And its base. Default: salt goes on to the last sample.")] = None,
+    salt: Annotated[
+        float | None, typer.Option(help="The value of --labels that is salt. Default: the one not 0.")
+    ] = None,
+    unlabelled: Annotated[
+        float | None, typer.Option(help="The value of --labels that nobody labelled. Default: -1 and 255.")
+    ] = None,
+    inlines: Annotated[
+        list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Inlines to cut. Default: those labelled.")
+    ] = None,
+    crosslines: Annotated[
+        list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Crosslines to cut. Default: those labelled.")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Edge of a window in px, a multiple of 32.")] = 128,
+    step: Annotated[
+        int | None, typer.Option(help="From one window to the next, in px. Default: half a window.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Cut windows from the labelled lines of a volume: a survey that train and pipeline take with --data."""
+    from salt_ray.volume.tiles import cut_labelled
+
+    ranges = [("inline", text) for text in inlines or ()] + [("crossline", text) for text in crosslines or ()]
+    chosen = {"labels": labels, "top": top, "base": base, "salt": salt, "unlabelled": unlabelled, "ranges": ranges}
+    cut_labelled(file, to, reading, **chosen, window_px=window, step=step, report=Output(quiet).say)

@@ -22,13 +22,15 @@ class Folds(Section):
     """How labelled tiles are divided (method section 4).
 
     ``depth`` takes rank by depth modulo count; ``random`` divides at random; ``mosaic`` keeps the tiles of a mosaic
-    together and puts lone tiles to the ones that they resemble; ``section`` keeps the tiles of a section together.
+    together and puts lone tiles to the ones that they resemble; ``section`` keeps the tiles of a section together;
+    ``lines`` takes blocks of neighbouring lines of a volume, with a gap of a window's width around each (windows are
+    always divided so).
 
     Versions without ``seed`` called the first one ``random``: in a JSON that says ``random`` and has no ``seed``, it is
     ``depth`` (``salt_ray.compatibility``).
     """
 
-    kind: Literal["depth", "random", "mosaic", "section"] = "depth"
+    kind: Literal["depth", "random", "mosaic", "section", "lines"] = "depth"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
     #: Of random folds; None: the experiment's, so that other seeds have other folds.
     seed: Seed | None = None
@@ -59,6 +61,7 @@ class Folds(Section):
             "random": f"at random (seed {self.seed})",
             "mosaic": "of whole mosaics",
             "section": "of whole sections",
+            "lines": "of blocks of lines",
         }
         return f"{self.count} {kinds[self.kind]}"
 

@@ -18,7 +18,7 @@ from salt_ray.errors import RunError
 from salt_ray.metric import wholly_labelled
 from salt_ray.storage import atomic_file, atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
-from salt_ray.survey.folds import FoldTable, depth_folds, load_folds, random_folds, section_folds
+from salt_ray.survey.folds import FoldTable, depth_folds, line_folds, load_folds, near, random_folds, section_folds
 from salt_ray.survey.holdout import held_out
 from salt_ray.survey.memory import room
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
@@ -82,9 +82,19 @@ class PreparedSurvey:
 
     @property
     def trainable(self) -> np.ndarray:
-        """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64."""
+        """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64; nor, of windows,
+        nearer to one that is held out than a window's width.
+        """
         labelled = self.survey.labelled
-        return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out)
+        return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out & ~self._near_holdout)
+
+    @cached_property
+    def _near_holdout(self) -> np.ndarray:
+        survey, held = self.survey, self.held_out
+        if survey.window is None or not held.any():
+            return np.zeros_like(held)
+        places = survey.places[: survey.labelled]
+        return near(places, places[held], survey.window.window_px) & ~held
 
     @cached_property
     def partly_labelled(self) -> np.ndarray:
@@ -147,6 +157,21 @@ class PreparedSurvey:
             )
         return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
 
+    def line_folds(self, count: int) -> FoldTable:
+        """Folds of blocks of neighbouring lines, of the trainable windows, with a gap of a window's width.
+
+        Raises:
+            RunError: the survey's tiles are no windows.
+            FoldError: there are too few of them.
+        """
+        survey, tiles = self.survey, self.trainable
+        if survey.window is None:
+            raise RunError(
+                "folds of kind lines need windows that volume tiles has cut from lines: use folds.kind=section, depth, "
+                "random or mosaic"
+            )
+        return line_folds(survey.ids[tiles], survey.places[tiles], count, survey.window.window_px)
+
     def load_folds(self, path: Path, count: int) -> FoldTable:
         """The folds in a file, which must hold exactly the trainable tiles.
 
@@ -166,7 +191,7 @@ class PreparedSurvey:
 def prepare_survey(
     survey: Survey, experiment: Experiment, report: Callable[[str], None] = lambda line: None, cache: Path | None = None
 ) -> PreparedSurvey:
-    """Pad every tile (cached on the disk per content and geometry) and mark the hold-out.
+    """Pad every tile (cached on the disk per content and geometry) and mark the hold-out. Windows need no padding.
 
     Args:
         experiment: whose hold-out, if any, is a list; one to be drawn is drawn first (``pipeline.run``).
@@ -177,10 +202,14 @@ def prepare_survey(
         GeometryError: the geometry does not fit the tile.
         NotEnoughMemory: to pad tiles of this size.
     """
+    held = held_out(survey, experiment.holdout)
+    if survey.window is not None:  # what is around them is in their files
+        frame = Frame(survey.window.window_px, survey.window.tile_px, survey.window.window_px)
+        return PreparedSurvey(survey, frame, survey.padded_images, survey.padded_masks, held)
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame)}"
     images, masks = _padded(survey, frame, folder, report)
-    return PreparedSurvey(survey, frame, images, masks, held_out(survey, experiment.holdout))
+    return PreparedSurvey(survey, frame, images, masks, held)
 
 
 def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
