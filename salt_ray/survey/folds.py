@@ -100,17 +100,18 @@ def load_folds(path: StoragePath, count: int) -> FoldTable:
         table = table.sort_values("id")
         left_out = _left_out(table["left_out"].tolist(), count) if "left_out" in table else None
         return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count, left_out)
-    except (FoldError, LookupError, OSError, ValueError, pd.errors.ParserError) as error:
+    except (FoldError, KeyError, OSError, ValueError, pd.errors.ParserError) as error:
         raise FoldError(
             f"{path} is not a table of {count} folds ({error}): delete {path.parent} to compute it anew"
         ) from error
 
 
 def _left_out(cells: list[str], count: int) -> np.ndarray:
-    """Bool (L, K) of the folds that cells name; IndexError where one is named that is not there."""
+    """Bool (L, K) of the folds that cells name; ValueError where one is named that is not there."""
+    names = [str(fold) for fold in range(count)]
     left_out = np.zeros((len(cells), count), bool)
     for row, cell in zip(left_out, cells, strict=True):
-        row[np.array(cell.split(), np.uint32)] = True
+        row[[names.index(name) for name in cell.split()]] = True
     return left_out
 
 
