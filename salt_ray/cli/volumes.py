@@ -113,7 +113,10 @@ def tiles(
     to: Annotated[Path, typer.Option(help="The folder of the survey that is made.")],
     labels: Annotated[
         Path | None,
-        typer.Option(help="The labels: a SEG-Y file or an .npy cube of the same survey, or of lines of it."),
+        typer.Option(
+            help="The labels: a SEG-Y file or an .npy cube of the same survey, or of lines of it; or a folder of "
+            "pictures, inline_339.png."
+        ),
     ] = None,
     top: Annotated[
         Path | None, typer.Option(help="Or the top of salt, as CSV or text: inline, crossline, z at each pick.")
@@ -124,6 +127,10 @@ def tiles(
     ] = None,
     unlabelled: Annotated[
         float | None, typer.Option(help="The value of --labels that nobody labelled. Default: -1 and 255.")
+    ] = None,
+    colour: Annotated[
+        list[str] | None,
+        typer.Option(metavar="salt=#RRGGBB", help="What a colour of the pictures means: salt or none; several times."),
     ] = None,
     inlines: Annotated[
         list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Inlines to cut. Default: those labelled.")
@@ -141,5 +148,6 @@ def tiles(
     from salt_ray.volume.tiles import cut_labelled
 
     ranges = [("inline", text) for text in inlines or ()] + [("crossline", text) for text in crosslines or ()]
-    chosen = {"labels": labels, "top": top, "base": base, "salt": salt, "unlabelled": unlabelled, "ranges": ranges}
-    cut_labelled(file, to, reading, **chosen, window_px=window, step=step, report=Output(quiet).say)
+    chosen = {"labels": labels, "top": top, "base": base, "salt": salt, "unlabelled": unlabelled}
+    how = {"colours": colour or (), "ranges": ranges, "window_px": window, "step": step}
+    cut_labelled(file, to, reading, **chosen, **how, report=Output(quiet).say)

@@ -19,6 +19,7 @@ from salt_ray.survey.layout import MASKS, TRAIN, WINDOWS_JSON
 from salt_ray.survey.window import NOT_LABELLED, Line, Window, Windows
 from salt_ray.volume.labels import Labels, choose_lines, horizon_labels, label_volume
 from salt_ray.volume.lines import amplitude_range, line_name, read_line
+from salt_ray.volume.pictures import SUFFIXES, picture_labels
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
@@ -41,6 +42,7 @@ def cut_labelled(
     base: Path | None = None,
     salt: float | None = None,
     unlabelled: float | None = None,
+    colours: Sequence[str] = (),
     ranges: Sequence[tuple[str, str]] = (),
     **how: Any,
 ) -> int:
@@ -50,7 +52,8 @@ def cut_labelled(
         file: the amplitudes.
         to: the folder of the survey.
         reading: what is said of the amplitudes; of it the labels have the numbers, the interval and what is no number.
-        labels: a file of labels, in which ``salt`` and ``unlabelled`` are values (``labels.label_volume``); or
+        labels: a file of labels, in which ``salt`` and ``unlabelled`` are values (``labels.label_volume``); or a
+            picture or a folder of them, in which ``colours`` are (``pictures.picture_labels``); or
         top, base: horizons (``labels.horizon_labels``).
         ranges: of lines, as ``labels.choose_lines``; none: those that are labelled.
         how: as for ``write_tiles``.
@@ -62,18 +65,26 @@ def cut_labelled(
         VolumeError: a file cannot be used, the files do not fit together, or as ``write_tiles``.
     """
     if (labels is None) == (top is None):
-        remedy = "--labels FILE, or --top FILE and perhaps --base FILE"
-        raise _error(file, "needs labels in one way", remedy)
-    if (labels is None and (salt, unlabelled) != (None, None)) or (top is None and base is not None):
-        remedy = "leave --base out with --labels, and --salt and --unlabelled with --top"
-        raise _error(labels or top, "is given with options of the other kind of labels", remedy)
+        raise _error(file, "needs labels in one way", "--labels FILE, or --top FILE and perhaps --base FILE")
+    pictures = labels is not None and (labels.is_dir() or labels.suffix.lower() in SUFFIXES)
+    options = {
+        "--base": (base, top is not None, "--top"),
+        "--salt": (salt, labels is not None and not pictures, "--labels with values"),
+        "--unlabelled": (unlabelled, labels is not None and not pictures, "--labels with values"),
+        "--colour": (colours or None, pictures, "--labels with pictures"),
+    }
+    for option, (given, belongs, where) in options.items():
+        if given is not None and not belongs:
+            raise _error(labels or top, f"is no place for {option}, which belongs to {where}", f"leave {option} out")
     for path in (file, labels, top, base):
-        if path is not None and not path.is_file():
+        if path is not None and not (path.is_file() or (pictures and path == labels and path.is_dir())):
             raise _error(path, "there is no such file", "name a file")
     volume = open_volume(file, reading)
-    if labels is not None:
+    if pictures:
+        found: Labels = picture_labels(volume, labels, colours)
+    elif labels is not None:
         its = replace(reading, byte_order=None, format=None, samples=None)
-        found: Labels = label_volume(volume, labels, its, salt, unlabelled)
+        found = label_volume(volume, labels, its, salt, unlabelled)
     else:
         found = horizon_labels(volume, top, base)
     return write_tiles(volume, found, to, lines=choose_lines(volume, ranges), **how)
