@@ -106,6 +106,8 @@ class RunRecord(BaseModel):
                 "tiles of that size from a section of the same scale"
             )
         lines = []
+        if self.window is not None:
+            lines += self.window.other_scale(survey.window)
         if self.tile_px is None:
             lines.append(f"the size of the run's own tiles is not known; those here have {survey.tile_px} px")
         if self.samples is None:

@@ -63,7 +63,7 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     }
     windows = None
     if WINDOWS_JSON in entries:
-        windows = Windows.parse(entries[WINDOWS_JSON].read(), entries[WINDOWS_JSON].place)
+        windows = _windows(entries[WINDOWS_JSON])
         meaning = windows.meaning(meaning)
     tables = read_tables(entries, problems)
     image_format, mask_format = _usual_format((TRAIN, TEST), entries), _usual_format((MASKS,), entries)
@@ -131,6 +131,15 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     told = account(survey, image_format, mask_format, tables, values)
     key = _key(digests, meaning.settings, greys.key, remarks if problems else [])
     return replace(survey, key=key, remarks=tuple(remarks), account=tuple(told))
+
+
+def _windows(entry: Entry) -> Windows:
+    """What a survey of windows says of itself."""
+    try:
+        content = entry.read()
+    except (OSError, ValueError) as error:
+        raise SurveyError([Problem(entry.place, f"cannot be read ({error})", "get the file again")]) from error
+    return Windows.parse(content, entry.place)
 
 
 def _as_windows(survey: Survey, windows: Windows, sections: dict[str, str]) -> Survey:

@@ -27,9 +27,11 @@ from salt_ray.survey.problems import Problem, SurveyError, shown
 
 #: What a window's mask says of a pixel.
 SALT, NO_SALT, NOT_LABELLED = 1, 0, 255
+#: Pixels whose sides differ by a larger share have another scale.
+SAME_SCALE = 0.1
 #: A line's direction by the number that stands for it in ``Windows.places``.
 DIRECTIONS = ("inline", "crossline")
-_WINDOW = re.compile(r"t(\d+)-s(\d+)")
+_WINDOW = re.compile(r"t(\d{1,9})-s(\d{1,9})")
 
 
 class Window(BaseModel):
@@ -50,6 +52,17 @@ class Window(BaseModel):
     trace_spacing: Annotated[float, Field(gt=0)] | None
     sample_interval: Annotated[float, Field(gt=0)]
 
+    def other_scale(self, other: Window) -> list[str]:
+        """A line for each side of a pixel that differs from another's by more than ``SAME_SCALE``, or is not known."""
+        lines = []
+        for name in ("trace_spacing", "sample_interval"):
+            own, its = getattr(self, name), getattr(other, name)
+            if own is None or its is None:
+                lines.append(f"whether pixels have the same {name} as in training is not known")
+            elif abs(its / own - 1) > SAME_SCALE:
+                lines.append(f"pixels have another {name} than in training: {its:g}, not {own:g}")
+        return lines
+
     @property
     def tile_px(self) -> int:
         """Edge of a tile's file: the window and its context, P."""
@@ -66,7 +79,7 @@ class Line(BaseModel):
 
     direction: Literal["inline", "crossline"]
     number: int
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Windows(BaseModel):

@@ -1,11 +1,10 @@
-"""What interpreters have labelled of a volume, on the grid of its amplitudes: a volume of labels, or horizons.
+"""What interpreters have labelled of a volume, on the grid of its amplitudes; a volume of labels, or an array.
 
 Letters: I inlines and X crosslines of the volume, H samples.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
 from salt_ray.metric import UNLABELLED
 from salt_ray.survey.window import Line
-from salt_ray.volume.geometry import Numbering
 from salt_ray.volume.headers import Field, trace_fields
-from salt_ray.volume.lines import along, line_at, numbered, read_traces
+from salt_ray.volume.lines import along, extent, line_at, numbered, numbers_on, read_traces
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
@@ -168,8 +165,8 @@ def _joined(volume: Volume, file: Volume) -> np.ndarray:
     inside = (rows >= 0) & (columns >= 0)
     if not inside.any():
         own_lines, lines = (
-            f"inlines {_extent(a)} and crosslines {_extent(b)}"
-            for a, b in ((inlines, crosslines), (_all(geometry.inlines), _all(geometry.crosslines)))
+            f"inlines {extent(a)} and crosslines {extent(b)}"
+            for a, b in ((inlines, crosslines), (numbers_on(geometry.inlines), numbers_on(geometry.crosslines)))
         )
         what = f"has {own_lines}, and {volume.path.name} has {lines}: no trace in common"
         raise _error(file.path, what, "give labels of the same survey, or name the bytes of its numbers")
@@ -192,128 +189,7 @@ def _numbers(volume: Volume, file: Volume) -> tuple[np.ndarray, np.ndarray, np.n
         order = {"big": ">", "little": "<"}[file.byte_order]
         headers = file.traces.headers(trace_fields(places, order))
         return headers[str(places[0])][traces], headers[str(places[1])][traces], traces
-    return _all(own.inlines)[rows], _all(own.crosslines)[columns], traces
-
-
-def _all(axis: Numbering) -> np.ndarray:
-    return axis.first + axis.step * np.arange(axis.count)
-
-
-def _extent(numbers: np.ndarray) -> str:
-    low, high = int(numbers.min()), int(numbers.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
-@dataclass(frozen=True, eq=False)
-class HorizonLabels:
-    """Salt between a top and a base, in samples on the grid of a volume.
-
-    Attributes:
-        volume: the amplitudes.
-        top, base: float64 (I, X), in samples from the first one; NaN where nothing was picked. Without a base salt goes
-            on to the last sample.
-    """
-
-    volume: Volume
-    top: np.ndarray
-    base: np.ndarray | None
-    said: list[str]
-
-    def lines(self) -> list[Line]:
-        return labelled_lines(self.volume, self._picked & self.volume.geometry.live, self.said)
-
-    def on(self, line: Line) -> np.ndarray:
-        sample = np.arange(self.volume.traces.samples)[:, None]
-        labels = (sample >= along(self.top, line)).astype(np.int8)
-        if self.base is not None:
-            labels &= sample <= along(self.base, line)
-        labels[:, ~along(self._picked, line)] = UNLABELLED
-        return labels
-
-    @property
-    def _picked(self) -> np.ndarray:
-        """Bool (I, X): where both were picked."""
-        return np.isfinite(self.top) if self.base is None else np.isfinite(self.top) & np.isfinite(self.base)
-
-
-def horizon_labels(volume: Volume, top: Path, base: Path | None = None) -> HorizonLabels:
-    """Labels from horizons as CSV or text: columns inline, crossline and z, or their three numbers in this order.
-
-    Args:
-        volume: the amplitudes.
-        top, base: of salt; z in ms, or the unit of depth, as the volume's.
-
-    Raises:
-        VolumeError: a file has no such columns, two picks at one place, or none in the volume; a base is above its top.
-    """
-    said: list[str] = []
-    tops = _horizon(volume, top, said)
-    bases = None if base is None else _horizon(volume, base, said)
-    if bases is None:
-        said.append("assumed: salt goes on from its top to the last sample (no --base)")
-    elif (above := bases < tops).any():
-        inline, crossline = np.argwhere(above)[0]
-        place = (
-            f"inline {_all(volume.geometry.inlines)[inline]}, crossline {_all(volume.geometry.crosslines)[crossline]}"
-        )
-        what = f"is above the top at {np.count_nonzero(above):,} places (first: {place})"
-        raise _error(base, what, "exchange --top and --base, or correct the picks")
-    return HorizonLabels(volume, tops, bases, said)
-
-
-def _horizon(volume: Volume, path: Path, said: list[str]) -> np.ndarray:
-    """A horizon's picks on the grid of a volume, in samples, float64 (I, X)."""
-    geometry, table = volume.geometry, _table(path)
-    rows = numbered(geometry.inlines, table["inline"])
-    columns = numbered(geometry.crosslines, table["crossline"])
-    inside = (rows >= 0) & (columns >= 0)
-    if geometry.is_line and not inside.any():  # whatever number the line has elsewhere
-        rows, inside = np.zeros_like(rows), columns >= 0
-    samples = (table["z"].to_numpy() - volume.start) / volume.interval
-    deep = (samples >= 0) & (samples <= volume.traces.samples - 1)
-    if not (inside & deep).any():
-        last = volume.start + (volume.traces.samples - 1) * volume.interval
-        what = (
-            f"has no pick in {volume.path.name} (inlines {_extent(_all(geometry.inlines))}, crosslines "
-            f"{_extent(_all(geometry.crosslines))}, z from {volume.start:g} to {last:g}; its own: "
-            f"{_extent(table['inline'])}, {_extent(table['crossline'])}, {table['z'].min():g} to {table['z'].max():g})"
-        )
-        raise _error(path, what, "give picks of the same survey, z downwards in its unit")
-    if left := np.count_nonzero(~(inside & deep)):
-        said.append(f"found: {left:,} of {len(table):,} picks in {path.name} are outside the volume: left out")
-    kept = inside & deep
-    if pd.DataFrame({"row": rows[kept], "column": columns[kept]}).duplicated().any():
-        raise _error(path, "has two picks at one place", "give one horizon, with one pick for each trace")
-    picks = np.full(geometry.traces.shape, np.nan)
-    picks[rows[kept], columns[kept]] = samples[kept]
-    return picks
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """Columns inline, crossline (int64) and z of a file with such a header, or three numbers a line without one."""
-    remedy = "write columns inline, crossline and z"
-    names = ["inline", "crossline", "z"]
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        separator = "," if lines and "," in lines[0] else r"\s+"
-        has_header = bool(lines) and bool(re.search(r"[A-Za-z]{2}", lines[0]))
-        body = io.StringIO("\n".join(lines))
-        table = pd.read_csv(body, sep=separator, header=0 if has_header else None, skipinitialspace=True)
-        if has_header:
-            table = table.rename(columns=lambda name: str(name).strip().lower())
-        elif table.shape[1] == 3:
-            table.columns = names
-        table = table[names].astype(np.float64).dropna()
-    except KeyError as error:
-        raise _error(path, "has no columns inline, crossline and z", remedy) from error
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise _error(path, f"cannot be read as a table of picks ({error})", remedy) from error
-    if not len(table):
-        raise _error(path, "holds no pick", remedy)
-    if (table[names[:2]] % 1 != 0).any(axis=None):
-        raise _error(path, "has line numbers that are not whole: coordinates are not read", remedy)
-    return table.astype({"inline": np.int64, "crossline": np.int64})
+    return numbers_on(own.inlines)[rows], numbers_on(own.crosslines)[columns], traces
 
 
 def labelled_lines(volume: Volume, labelled: np.ndarray, said: list[str]) -> list[Line]:
@@ -357,7 +233,7 @@ def choose_lines(volume: Volume, ranges: Sequence[tuple[str, str]]) -> list[Line
             raise _error(volume.path, f"{option} {text} names no lines", f"as in {option} 100:500:20")
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
         axis = geometry.inlines if direction == "inline" else geometry.crosslines
-        numbers = _all(axis)
+        numbers = numbers_on(axis)
         places = np.flatnonzero((numbers >= first) & (numbers <= last) & ((numbers - first) % step == 0))
         if geometry.is_line or not len(places):
             what = "is a 2D line" if geometry.is_line else f"has {direction}s {axis}, and none of {text}"

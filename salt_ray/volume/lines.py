@@ -13,6 +13,7 @@ from salt_ray.survey.amplitudes import GreyRange, common_range
 from salt_ray.survey.problems import Unsuited
 from salt_ray.survey.window import Line
 from salt_ray.volume.geometry import Geometry, Numbering
+from salt_ray.volume.headers import Field, trace_fields
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.traces import not_finite
 from salt_ray.volume.volume import Volume
@@ -40,6 +41,33 @@ def numbered(axis: Numbering, numbers: Iterable[int]) -> np.ndarray:
     """Places on an axis, int64, of the numbers that it has; -1 for others."""
     places, rest = np.divmod(np.asarray(numbers, np.int64) - axis.first, axis.step)
     return np.where((rest == 0) & (places >= 0) & (places < axis.count), places, -1)
+
+
+def numbers_on(axis: Numbering) -> np.ndarray:
+    """All its numbers, int64 (count,)."""
+    return axis.first + axis.step * np.arange(axis.count)
+
+
+def extent(numbers: np.ndarray) -> str:
+    """The smallest and the largest of some numbers."""
+    low, high = np.min(numbers), np.max(numbers)
+    return f"{low:.10g}" if low == high else f"{low:.10g} to {high:.10g}"
+
+
+def trace_coordinates(volume: Volume) -> np.ndarray:
+    """X and y of each place, float64 (inlines, crosslines, 2), scaled; NaN where there is no trace, or it has none."""
+    where = np.full((*volume.geometry.traces.shape, 2), np.nan)
+    if volume.coordinates is None:
+        return where
+    order = {"big": ">", "little": "<"}[volume.byte_order]
+    places = (*volume.coordinates.bytes, Field.COORDINATE_SCALAR)
+    headers = volume.traces.headers(trace_fields(places, order))
+    x, y, scalar = (headers[str(place)].astype(np.float64) for place in places)
+    scale = np.where(scalar < 0, -1 / np.minimum(scalar, -1), np.maximum(scalar, 1))  # 0 means 1
+    known = volume.geometry.live
+    where[known] = (np.stack([x, y], axis=1) * scale[:, None])[volume.geometry.traces[known]]
+    where[(where == 0).all(axis=2)] = np.nan
+    return where
 
 
 def read_traces(volume: Volume, numbers: np.ndarray) -> np.ndarray:

@@ -16,9 +16,10 @@ import numpy as np
 from salt_ray.errors import PROGRAM
 from salt_ray.metric import UNLABELLED
 from salt_ray.survey.layout import MASKS, TRAIN, WINDOWS_JSON
-from salt_ray.survey.window import NOT_LABELLED, Line, Window, Windows
-from salt_ray.volume.labels import Labels, choose_lines, horizon_labels, label_volume
+from salt_ray.survey.window import NOT_LABELLED, SAME_SCALE, Line, Window, Windows
+from salt_ray.volume.labels import Labels, choose_lines, label_volume
 from salt_ray.volume.lines import amplitude_range, line_name, read_line
+from salt_ray.volume.picks import picked_labels
 from salt_ray.volume.pictures import SUFFIXES, picture_labels
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.reading import Reading
@@ -28,8 +29,6 @@ from salt_ray.volume.windows import cut
 
 #: Around a window on each side, in which random crops move: as with tiles that are padded from a crop of 128 to 148 px.
 CONTEXT_PX = 10
-#: Spacings of traces that differ by more are not seen as one scale.
-_SAME_SPACING = 0.1
 
 
 def cut_labelled(
@@ -54,7 +53,7 @@ def cut_labelled(
         reading: what is said of the amplitudes; of it the labels have the numbers, the interval and what is no number.
         labels: a file of labels, in which ``salt`` and ``unlabelled`` are values (``labels.label_volume``); or a
             picture or a folder of them, in which ``colours`` are (``pictures.picture_labels``); or
-        top, base: horizons (``labels.horizon_labels``).
+        top, base: horizons (``picks.picked_labels``).
         ranges: of lines, as ``labels.choose_lines``; none: those that are labelled.
         how: as for ``write_tiles``.
 
@@ -86,7 +85,7 @@ def cut_labelled(
         its = replace(reading, byte_order=None, format=None, samples=None)
         found = label_volume(volume, labels, its, salt, unlabelled)
     else:
-        found = horizon_labels(volume, top, base)
+        found = picked_labels(volume, top, base)
     return write_tiles(volume, found, to, lines=choose_lines(volume, ranges), **how)
 
 
@@ -155,7 +154,7 @@ def _window(volume: Volume, lines: Sequence[Line], window_px: int, report: Calla
     along_inlines, along_crosslines = (None, None) if spacing is None else spacing[::-1]
     directions = {line.direction for line in lines}
     known = along_inlines is not None and along_crosslines is not None
-    if known and len(directions) == 2 and abs(along_inlines / along_crosslines - 1) > _SAME_SPACING:
+    if known and len(directions) == 2 and abs(along_inlines / along_crosslines - 1) > SAME_SCALE:
         report(
             f"traces are {along_inlines:g} apart along inlines and {along_crosslines:g} along crosslines: windows of "
             "both have different scales (--inlines or --crosslines takes one direction)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from salt_ray.pipeline import steps
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.trained import load_run
 from salt_ray.record import RunRecord
+from salt_ray.report.comparison import compare_runs
+from salt_ray.report.status import run_status
 from salt_ray.report.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,8 +74,9 @@ def test_labelled_lines_train_and_are_scored(
     assert record.window == run.survey.window and record.window.trace_spacing == pytest.approx(12.5, abs=0.01)
     assert (record.tile_px, record.full_tiles) == (WINDOW, "salt") and 0 < record.ignored < 0.5
     assert record.amplitudes == run.survey.scaling.used and not (tmp_path / "mosaics").exists()
-    groups = run.thresholds
-    assert groups is not None
+    assert {step.name: step.state for step in run_status(RunDirectory(tmp_path)).steps}["mosaic"] == "left out"
+    same = compare_runs(RunDirectory(tmp_path), RunDirectory(tmp_path))
+    assert (same.whole.difference, same.whole.clusters) == (0, len(LABELLED))  # error bars count lines, not windows
 
     saved = load_experiment(tmp_path / "experiment.json", ())
     assert saved == run.experiment and saved.trainings[0].folds.kind == "lines"
@@ -115,3 +119,19 @@ def test_settings_that_contradict_the_windows_are_refused(
 ) -> None:
     with pytest.raises(RunError, match=told):
         Run(override(experiment, [setting]), survey, RunDirectory(tmp_path), Terminal(quiet=True))
+
+
+def test_a_run_on_windows_is_applied_to_other_windows_only(
+    survey: Path, experiment: Experiment, tmp_path: Path
+) -> None:
+    windows = Run(experiment, survey, RunDirectory(tmp_path), Terminal(quiet=True)).survey
+    record = RunRecord.of(windows, "salt")
+    assert record.check_applies(windows, "there") == []
+    with pytest.raises(RunError, match="the run was trained on windows, and there holds tiles of sections"):
+        record.check_applies(dataclasses.replace(windows, window=None), "there")
+    with pytest.raises(RunError, match="the run was trained on tiles, and there holds windows"):
+        RunRecord.of(dataclasses.replace(windows, window=None), "salt").check_applies(windows, "there")
+    other = windows.window.model_copy(update={"trace_spacing": 25.0, "sample_interval": 4.1})
+    assert record.check_applies(dataclasses.replace(windows, window=other), "there") == [
+        "pixels have another trace_spacing than in training: 25, not 12.5"
+    ]

@@ -21,9 +21,9 @@ RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (130, 130, 130)
 COLOURS = ["salt=#ff0000", "none=#0000ff"]
 
 
-@pytest.fixture
-def volume(tmp_path: Path) -> Volume:
-    return open_volume(write_volume(tmp_path, made_cube()[0]))
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    return open_volume(write_volume(tmp_path_factory.mktemp("volume"), made_cube()[0]))
 
 
 def painted(labels: np.ndarray) -> np.ndarray:

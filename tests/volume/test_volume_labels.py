@@ -1,4 +1,4 @@
-"""Labels on the grid of a volume: joined by line numbers, from horizons, and refused where they do not fit."""
+"""Labels on the grid of a volume: joined by line numbers, and refused where they do not fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from made_segy import write_segy
 
 from salt_ray.metric import UNLABELLED
 from salt_ray.survey.window import Line
-from salt_ray.volume.labels import choose_lines, horizon_labels, label_volume
+from salt_ray.volume.labels import choose_lines, label_volume
 from salt_ray.volume.lines import line_at, line_name
 from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
@@ -27,9 +27,9 @@ def cube() -> tuple[np.ndarray, np.ndarray]:
     return made_cube()
 
 
-@pytest.fixture
-def volume(cube: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> Volume:
-    return open_volume(write_volume(tmp_path, cube[0]))
+@pytest.fixture(scope="module")
+def volume(cube: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    return open_volume(write_volume(tmp_path_factory.mktemp("volume"), cube[0]))
 
 
 def inline(index: int) -> Line:
@@ -156,56 +156,3 @@ def test_lines_are_chosen_by_their_numbers(volume: Volume) -> None:
     for wrong, told in (("900:950", "has inlines 100 to 163, and none of 900:950"), ("a", "names no lines")):
         with pytest.raises(VolumeError, match=told):
             choose_lines(volume, [("inline", wrong)])
-
-
-def picks(path: Path, rows: np.ndarray, header: str = "inline,crossline,z") -> Path:
-    separator = "," if "," in header or not header else " "
-    lines = [separator.join(f"{number:g}" for number in row) for row in rows]
-    path.write_text("\n".join([header, *lines] if header else lines))
-    return path
-
-
-@pytest.mark.parametrize("header", ["inline,crossline,z", "Inline Crossline Z", ""])
-def test_salt_is_between_top_and_base_where_both_are_picked(volume: Volume, tmp_path: Path, header: str) -> None:
-    """Labels are those of a slow loop over picks."""
-    random = np.random.default_rng(0)
-    tops = np.full((INLINES, CROSSLINES), np.nan)
-    tops[[3, 9]] = random.uniform(0, 60, (2, CROSSLINES))
-    tops[9, :5] = np.nan
-    bases = tops + 50
-    files = []
-    for name, horizon in (("top", tops), ("base", bases)):
-        rows, columns = np.nonzero(np.isfinite(horizon))
-        table = np.stack([100 + rows, 300 + columns, horizon[rows, columns]], 1)
-        files.append(picks(tmp_path / f"{name}.txt", table, header))
-    labels = horizon_labels(volume, *files)
-    assert labels.lines() == [inline(3), inline(9)] and not labels.said
-    below = horizon_labels(volume, files[0])
-    assert below.said == ["assumed: salt goes on from its top to the last sample (no --base)"]
-    for row in (3, 9, 10):
-        expected, without = np.full((2, SAMPLES, CROSSLINES), UNLABELLED)
-        for column, top in enumerate(tops[row]):
-            if np.isfinite(top):
-                z = 4.0 * np.arange(SAMPLES)
-                top = float(f"{top:g}")
-                without[:, column] = z >= top
-                expected[:, column] = (z >= top) & (z <= float(f"{bases[row, column]:g}"))
-        assert (labels.on(inline(row)) == expected).all() and (below.on(inline(row)) == without).all()
-
-
-def test_picks_that_do_not_fit_are_refused_or_told(volume: Volume, tmp_path: Path) -> None:
-    top = picks(tmp_path / "top.csv", np.array([[100, 300, 20], [100, 301, 20], [99, 300, 20], [100, 302, 900]]))
-    assert "found: 2 of 4 picks in top.csv are outside the volume: left out" in horizon_labels(volume, top).said
-    for name, rows, header, told in (
-        ("far", [[900, 300, 20]], "inline,crossline,z", r"has no pick in amplitudes\.sgy \(inlines 100 to 163"),
-        ("twice", [[100, 300, 20], [100, 300, 24]], "inline,crossline,z", "has two picks at one place"),
-        ("columns", [[100, 300, 20]], "il,xl,z", "has no columns inline, crossline and z"),
-        ("words", [[100, 300, 20]], "inline,crossline,z\n1,a,2", "cannot be read as a table of picks"),
-        ("empty", [], "inline,crossline,z", "holds no pick"),
-        ("coordinates", [[100.5, 300, 20]], "inline,crossline,z", "line numbers that are not whole"),
-    ):
-        with pytest.raises(VolumeError, match=told):
-            horizon_labels(volume, picks(tmp_path / name, np.array(rows), header))
-    base = picks(tmp_path / "base.csv", np.array([[100, 300, 19], [100, 301, 30]]))
-    with pytest.raises(VolumeError, match=r"is above the top at 1 places \(first: inline 100, crossline 300\)"):
-        horizon_labels(volume, top, base)
