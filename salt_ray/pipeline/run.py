@@ -293,7 +293,7 @@ class Run:
         if folds.kind == "section":
             return prepared.section_folds(folds.count)
         if folds.kind == "lines":
-            return prepared.line_folds(folds.count)
+            return prepared.line_folds(folds.count, folds.gap)
         from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
 
         trainable, survey = prepared.trainable, prepared.survey

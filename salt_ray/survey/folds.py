@@ -47,9 +47,10 @@ class FoldTable:
             untrained = [k for k in range(self.count) if not ((self.folds != k) & ~self.left_out[:, k]).any()]
             if untrained:
                 raise FoldError(
-                    f"every window is nearer than its own width to some that fold {untrained[0]} validates, so that "
-                    "nothing is left to train it on: label lines further apart, cut smaller windows (volume tiles "
-                    "--window), or lower folds.count or the hold-out"
+                    f"all windows are too near to those that fold {untrained[0]} validates, and nothing is left to "
+                    "train it on: cut smaller windows (volume tiles --window), label lines that are further apart, or "
+                    "take a smaller gap, whose score flatters (--set trainings.all.folds.kind=lines --set "
+                    "trainings.all.folds.gap=LINES)"
                 )
 
     @property
@@ -171,14 +172,15 @@ def section_folds(ids: np.ndarray, sections: np.ndarray, count: int) -> FoldTabl
     return FoldTable(np.asarray(ids)[by_id].astype(str), fold_of[members][by_id], count)
 
 
-def line_folds(ids: np.ndarray, places: np.ndarray, count: int, window_px: int) -> FoldTable:
-    """Blocks of neighbouring lines; a fold leaves out what is nearer to those that it validates than a window's width.
+def line_folds(ids: np.ndarray, places: np.ndarray, count: int, window_px: int, gap: int) -> FoldTable:
+    """Blocks of neighbouring lines; a fold leaves out what is too near to those that it validates.
 
     Args:
         ids: (L,) str.
         places: int (L, 4), as ``window.Windows.places``.
         count: K, at most the number of lines, or of places along them.
         window_px: width of a window.
+        gap: lines or traces between those that train a fold and those that it validates.
 
     Raises:
         FoldError: there are too few lines and places; or a fold has nothing left to be trained on.
@@ -186,7 +188,7 @@ def line_folds(ids: np.ndarray, places: np.ndarray, count: int, window_px: int) 
     blocks, left_out = line_blocks(places, count), np.zeros((len(ids), count), bool)
     for fold in range(count):
         own = blocks == fold
-        left_out[~own, fold] = near(places[~own], places[own], window_px)
+        left_out[~own, fold] = near(places[~own], places[own], window_px, gap)
     by_id = np.argsort(ids)
     return FoldTable(np.asarray(ids)[by_id].astype(str), blocks[by_id], count, left_out[by_id])
 
@@ -209,21 +211,22 @@ def line_blocks(places: np.ndarray, count: int) -> np.ndarray:
     )
 
 
-def near(places: np.ndarray, others: np.ndarray, window_px: int) -> np.ndarray:
-    """(n,) bool: whether a window is nearer than its own width to one of the others, whatever their samples.
+def near(places: np.ndarray, others: np.ndarray, window_px: int, gap: int) -> np.ndarray:
+    """(n,) bool: whether a window is fewer than ``gap`` lines or traces from one of the others, whatever their samples.
 
     Two are as far apart as they are along that axis, inlines or crosslines, in which they are further apart.
 
     Args:
         places, others: int (n, 4) and (m, 4), as ``window.Windows.places``.
         window_px: width of all windows, in traces.
+        gap: at least 1, with which those that share a trace are near.
     """
     boxes, box = np.unique(places[:, :3], axis=0, return_inverse=True)
     first, last = _sides(boxes, window_px)
     found = np.zeros(len(boxes), bool)
     for low, high in zip(*_sides(np.unique(others[:, :3], axis=0), window_px), strict=True):
         apart = np.maximum(low - last, first - high)
-        found |= (apart < window_px).all(axis=1)
+        found |= (apart < gap).all(axis=1)
     return found[np.ravel(box)]
 
 

@@ -72,6 +72,7 @@ class PreparedSurvey:
         images: (N, P, P) uint8, memory-mapped.
         masks: (L, P, P) bool or int8, as the survey's; memory-mapped.
         held_out: (L,) bool: labelled tiles that are never trained on nor chosen by.
+        near_held_out: (L,) bool: windows that are near copies of those, and not used either; None: of tiles.
     """
 
     survey: Survey
@@ -79,22 +80,16 @@ class PreparedSurvey:
     images: np.ndarray
     masks: np.ndarray
     held_out: np.ndarray
+    near_held_out: np.ndarray | None = None
 
     @property
     def trainable(self) -> np.ndarray:
-        """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64; nor, of windows,
-        nearer to one that is held out than a window's width.
+        """Positions of the labelled tiles that are neither of one colour nor held out, nor near to one that is: (n,)
+        int64.
         """
         labelled = self.survey.labelled
-        return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out & ~self._near_holdout)
-
-    @cached_property
-    def _near_holdout(self) -> np.ndarray:
-        survey, held = self.survey, self.held_out
-        if survey.window is None or not held.any():
-            return np.zeros_like(held)
-        places = survey.places[: survey.labelled]
-        return near(places, places[held], survey.window.window_px) & ~held
+        usable = ~self.survey.constant[:labelled] & ~self.held_out
+        return np.flatnonzero(usable if self.near_held_out is None else usable & ~self.near_held_out)
 
     @cached_property
     def partly_labelled(self) -> np.ndarray:
@@ -157,8 +152,8 @@ class PreparedSurvey:
             )
         return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
 
-    def line_folds(self, count: int) -> FoldTable:
-        """Folds of blocks of neighbouring lines, of the trainable windows, with a gap of a window's width.
+    def line_folds(self, count: int, gap: int | None) -> FoldTable:
+        """Folds of blocks of neighbouring lines, of the trainable windows, with a gap: by default a window's width.
 
         Raises:
             RunError: the survey's tiles are no windows.
@@ -170,7 +165,8 @@ class PreparedSurvey:
                 "folds of kind lines need windows that volume tiles has cut from lines: use folds.kind=section, depth, "
                 "random or mosaic"
             )
-        return line_folds(survey.ids[tiles], survey.places[tiles], count, survey.window.window_px)
+        width = survey.window.window_px
+        return line_folds(survey.ids[tiles], survey.places[tiles], count, width, width if gap is None else gap)
 
     def load_folds(self, path: Path, count: int) -> FoldTable:
         """The folds in a file, which must hold exactly the trainable tiles.
@@ -205,7 +201,12 @@ def prepare_survey(
     held = held_out(survey, experiment.holdout)
     if survey.window is not None:  # what is around them is in their files
         frame = Frame(survey.window.window_px, survey.window.tile_px, survey.window.window_px)
-        return PreparedSurvey(survey, frame, survey.padded_images, survey.padded_masks, held)
+        close = np.zeros_like(held)
+        if held.any():
+            places, width = survey.places[: survey.labelled], survey.window.window_px
+            gap = max(width if training.folds.gap is None else training.folds.gap for training in experiment.trainings)
+            close = near(places, places[held], width, gap) & ~held
+        return PreparedSurvey(survey, frame, survey.padded_images, survey.padded_masks, held, close)
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame)}"
     images, masks = _padded(survey, frame, folder, report)

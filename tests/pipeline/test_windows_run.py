@@ -103,6 +103,15 @@ def test_lines_are_held_out_with_a_gap(survey: Path, experiment: Experiment, tmp
         Run(override(experiment, ["holdout=mosaic:0.1"]), survey, RunDirectory(tmp_path), Terminal(quiet=True))
 
 
+def test_a_smaller_gap_leaves_more_to_train_on(survey: Path, experiment: Experiment, tmp_path: Path) -> None:
+    folds = [f"trainings.all.folds.{setting}" for setting in ("kind=lines", "gap=20")]
+    run = Run(override(experiment, folds), survey, RunDirectory(tmp_path), Terminal(quiet=True))
+    assert not run.tables["random"].left_out.any() and not run.remarks[0].startswith("folds")
+    wanted = override(experiment, [*folds, "holdout=section:0.25"])
+    held = Run(wanted, survey, RunDirectory(tmp_path / "held"), Terminal(quiet=True)).prepared
+    assert len(held.trainable) + held.held_out.sum() == run.survey.labelled
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [

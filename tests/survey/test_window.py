@@ -96,12 +96,12 @@ def _distance(one: np.ndarray, other: np.ndarray, window_px: int) -> int:
     return max(apart)
 
 
-@given(PLACES, st.integers(2, 4))
-def test_no_fold_trains_on_what_is_nearer_to_its_own_than_a_window(places: list[tuple], count: int) -> None:
+@given(PLACES, st.integers(2, 4), st.sampled_from([1, 20, 32, 64]))
+def test_no_fold_trains_on_what_is_nearer_to_its_own_than_the_gap(places: list[tuple], count: int, gap: int) -> None:
     rows = np.unique(np.array(places, np.int32), axis=0)
     ids = np.array([f"il{i:03d}" for i in np.random.default_rng(0).permutation(len(rows))])
     try:
-        table = line_folds(ids, rows, count, 32)
+        table = line_folds(ids, rows, count, 32, gap)
     except FoldError:
         return
     where = dict(zip(ids, rows, strict=True))
@@ -111,7 +111,7 @@ def test_no_fold_trains_on_what_is_nearer_to_its_own_than_a_window(places: list[
         validated += validation.tolist()
         own = [where[i] for i in table.ids[validation]]
         for i in set(range(len(ids))) - set(validation.tolist()):
-            is_near = min(_distance(where[table.ids[i]], other, 32) for other in own) < 32
+            is_near = min(_distance(where[table.ids[i]], other, 32) for other in own) < gap
             assert (i in set(training.tolist())) == (not is_near)
     assert sorted(validated) == list(range(len(ids)))
 
@@ -124,21 +124,21 @@ def test_blocks_are_of_neighbouring_lines_or_of_places_along_one() -> None:
     with pytest.raises(FoldError, match="6 places along lines cannot make 7 blocks"):
         line_blocks(one, 7)
     long = np.array([[0, 0, trace, 0] for trace in range(0, 640, 16)])
-    table = line_folds(np.array([f"w{i:02d}" for i in range(40)]), long, 2, 32)
+    table = line_folds(np.array([f"w{i:02d}" for i in range(40)]), long, 2, 32, 32)
     training, _ = table.split(0, table.ids)
     assert long[training, 2].min() - (long[19, 2] + 31) >= 32  # a 2D line is divided, with a gap
 
 
 def test_inlines_and_crosslines_that_cross_are_near() -> None:
     inline, crossline, far = [[0, 50, 0, 0]], [[1, 20, 40, 0]], [[1, 20, 120, 0]]
-    assert near(np.array(crossline), np.array(inline), 32).all()
-    assert not near(np.array(far), np.array(inline), 32).any()
+    assert near(np.array(crossline), np.array(inline), 32, 32).all()
+    assert not near(np.array(far), np.array(inline), 32, 32).any()
 
 
 def test_a_table_says_what_is_left_out_and_loads_without(tmp_path: Path) -> None:
     places = np.array([[0, line, 0, 0] for line in (0, 20, 40, 60)])
     ids = np.array(["a", "b", "c", "d"])
-    table = line_folds(ids, places, 2, 32)
+    table = line_folds(ids, places, 2, 32, 32)
     table.save(tmp_path / "folds.csv")
     assert (tmp_path / "folds.csv").read_text() == "id,fold,left_out\na,0,\nb,0,1\nc,1,0\nd,1,\n"
     again = load_folds(tmp_path / "folds.csv", 2)
@@ -150,7 +150,7 @@ def test_a_table_says_what_is_left_out_and_loads_without(tmp_path: Path) -> None
         (tmp_path / "folds.csv").write_text(f"id,fold,left_out\na,0,{cell}\nb,1,\nc,1,\n")
         with pytest.raises(FoldError, match="is not a table of 2 folds"):
             load_folds(tmp_path / "folds.csv", 2)
-    with pytest.raises(FoldError, match="nothing is left to train it on"):
-        line_folds(ids, places // 2, 2, 32)
+    with pytest.raises(FoldError, match="nothing is left to train it"):
+        line_folds(ids, places // 2, 2, 32, 32)
     plain = FoldTable(ids, np.array([0, 0, 1, 1]), 2)
     assert plain.digest != table.digest and plain.split(0, ids)[0].tolist() == [2, 3]
