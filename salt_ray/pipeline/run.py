@@ -136,11 +136,15 @@ class Run:
         return path
 
     def _groups(self, kind: str, tiles: np.ndarray) -> np.ndarray:
-        """(n,) which mosaic or section each tile, at a position (n,) in the survey, belongs to."""
+        """(n,) which mosaic or section each tile, at a position (n,) in the survey, belongs to; of windows which line
+        in the place of a mosaic, and which block of neighbouring lines in that of a section.
+        """
         survey = self.survey
+        if kind == "mosaic" and survey.window is not None:
+            return np.unique(survey.sections[tiles], return_inverse=True)[1]
         if kind == "mosaic":
             return whole_mosaics(survey.ids[tiles], self.mosaics)
-        if survey.window is not None:  # neighbouring lines, so that not too many are near to them
+        if survey.window is not None:  # one block: few lines are near to it
             return line_blocks(survey.places[tiles], max(2, round(1 / self.experiment.holdout.share)))
         if survey.sections is None:
             raise RunError(
@@ -202,11 +206,7 @@ class Run:
             folder.open()
             survey, tiles = self.prepared.survey, judged_tiles(models, self.prepared.trainable)
             scores = score_thresholds(models, tiles, np.asarray(survey.masks[tiles]), self.given)
-            lines = survey.sections if survey.window is not None else None
-            clusters = (
-                self._groups("mosaic", tiles) if lines is None else np.unique(lines[tiles], return_inverse=True)[1]
-            )
-            folds = self.fold_of_tiles[tiles]
+            folds, clusters = self.fold_of_tiles[tiles], self._groups("mosaic", tiles)
             choose_thresholds(scores, folds, clusters, self.given, self.experiment.seed).save(path)
             folder.finish()
         thresholds = Thresholds.load(path)

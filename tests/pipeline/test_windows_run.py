@@ -19,12 +19,15 @@ from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment, override
 from salt_ray.pipeline import steps
+from salt_ray.pipeline.application import apply
+from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.trained import load_run
 from salt_ray.record import RunRecord
 from salt_ray.report.comparison import compare_runs
 from salt_ray.report.status import run_status
 from salt_ray.report.terminal import Terminal
+from salt_ray.volume.tiles import cut_labelled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WINDOW = 32
@@ -89,6 +92,14 @@ def test_labelled_lines_train_and_are_scored(
     window = run.survey.images[0].astype(np.float32)
     low, high = record.amplitudes.low, record.amplitudes.high
     assert trained.predict(low + (high - low) * window / 255).masks.shape == (WINDOW, WINDOW)
+
+    amplitudes, salt = made_cube(1)
+    file, labels = write_volume(tmp_path, 1.2 * amplitudes), write_labels(tmp_path, salt, (10, 50))
+    count = cut_labelled(file, tmp_path / "others", labels=labels, window_px=WINDOW)
+    summary = apply(
+        trained, tmp_path / "others", RunDirectory(tmp_path / "applied"), LocalEngine(), Terminal(quiet=True)
+    )
+    assert (summary["scored"], summary["known"], summary["full_tiles"]) == (count, 0, "salt")
 
 
 def test_lines_are_held_out_with_a_gap(survey: Path, experiment: Experiment, tmp_path: Path) -> None:
