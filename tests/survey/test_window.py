@@ -135,6 +135,15 @@ def test_inlines_and_crosslines_that_cross_are_near() -> None:
     assert not near(np.array(far), np.array(inline), 32, 32).any()
 
 
+def test_a_window_is_near_by_less_than_the_gap() -> None:
+    lines, one = np.array([[0, line, 0, 0] for line in (18, 19, 81, 82)]), np.array([[0, 50, 0, 0]])
+    assert near(lines, one, 32, 32).tolist() == [False, True, True, False]
+    traces = np.array([[0, 50, trace, 0] for trace in (0, 1, 125, 126)])  # up to 31 and 32, or from 125 and 126 on
+    middle = np.array([[0, 50, 63, 0]])  # 63 to 94
+    assert near(traces, middle, 32, 33).all()
+    assert near(traces, middle, 32, 32).tolist() == [False, True, True, False]
+
+
 def test_a_table_says_what_is_left_out_and_loads_without(tmp_path: Path) -> None:
     places = np.array([[0, line, 0, 0] for line in (0, 20, 40, 60)])
     ids = np.array(["a", "b", "c", "d"])

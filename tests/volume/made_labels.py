@@ -15,7 +15,7 @@ LABELLED = (0, 20, 40, 60)
 def made_cube(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Amplitudes float32, and where salt is, bool: (inlines, crosslines, samples); salt is a dome, and quiet."""
     rows, columns, samples = np.indices((INLINES, CROSSLINES, SAMPLES))
-    salt = samples > 8 + 0.02 * (rows - 30) ** 2 + 0.03 * (columns - 20) ** 2
+    salt = samples > 8 + 0.02 * (rows - 27) ** 2 + 0.03 * (columns - 20) ** 2
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 100, salt.shape), (2, 2, 1))
     return np.where(salt, 0.2 * noise, noise).astype(np.float32), salt
 

@@ -107,6 +107,13 @@ def test_coordinates_that_the_volume_has_not_are_refused(tmp_path: Path) -> None
         picked_labels(volume, picks(tmp_path / "top.csv", np.array([[1000, 2000, 20]]), "x,y,z"))
 
 
+def test_picks_count_from_the_time_at_which_the_volume_begins(tmp_path: Path) -> None:
+    volume = open_volume(write_segy(tmp_path / "v.sgy", numbers={**grid_numbers(), 109: 100}))
+    found = picked_labels(volume, picks(tmp_path / "top.csv", np.array([[102, 303, 120]])))
+    line = Line(direction="inline", number=102, index=2)
+    assert volume.start == 100 and found.on(line)[:, 3].tolist() == [0] * 5 + [1] * 45
+
+
 def test_a_horizon_on_a_few_lines_is_cut_to_windows(volume: Volume, tmp_path: Path) -> None:
     rows, columns = (axis.ravel() for axis in np.indices((3, CROSSLINES)))
     top = picks(tmp_path / "top.csv", np.stack([110 + 20 * rows, 300 + columns, 40 + columns], 1))

@@ -59,6 +59,7 @@ def test_colours_become_labels_whatever_the_size_of_a_picture(volume: Volume, tm
 def test_a_smaller_picture_gives_its_nearest_pixels() -> None:
     labels = random_labels((7, 5))
     assert (nearest(labels, (7, 5)) == labels).all()
+    assert nearest(np.arange(9)[:, None], (3, 1)).ravel().tolist() == [1, 4, 7]
     assert (nearest(labels, (21, 15)) == labels.repeat(3, 0).repeat(3, 1)).all()
     assert (nearest(labels.repeat(3, 0).repeat(3, 1), (7, 5)) == labels).all()
 
