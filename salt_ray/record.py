@@ -67,6 +67,7 @@ class RunRecord(BaseModel):
             full_tiles=full_tiles,
             folds=folds,
             ignored=ignored,
+            window=survey.window,
         )
 
     @classmethod
@@ -93,12 +94,20 @@ class RunRecord(BaseModel):
         Raises:
             RunError: its tiles have another size, or its amplitudes another type or range.
         """
+        if self.tile_px is not None and (self.window is None) != (survey.window is None):
+            own, other = ("windows", "tiles") if self.window is not None else ("tiles", "windows")
+            raise RunError(
+                f"the run was trained on {own}, and {place} holds {other} of sections: predict sections and volumes as "
+                "a whole, or apply a run that was trained on the same"
+            )
         if self.tile_px is not None and survey.tile_px != self.tile_px:
             raise RunError(
                 f"the run was trained on tiles of {self.tile_px} px, those in {place} have {survey.tile_px} px: cut "
                 "tiles of that size from a section of the same scale"
             )
         lines = []
+        if self.window is not None:
+            lines += self.window.other_scale(survey.window)
         if self.tile_px is None:
             lines.append(f"the size of the run's own tiles is not known; those here have {survey.tile_px} px")
         if self.samples is None:

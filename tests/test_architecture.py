@@ -30,7 +30,7 @@ CORE = {
 # What each part may import of salt_ray, besides itself.
 ALLOWED = {
     "survey": {"config", "errors", "metric", "storage"},
-    "volume": {"errors", "storage", "survey"},
+    "volume": {"errors", "metric", "storage", "survey"},
     "model": {"config", "errors", "storage", "torchvision_schemas"},
     "training": {"artifacts", "compatibility", "config", "decision", "errors", "metric", "storage", "survey", "model"},
     "inference": {"artifacts", "config", "decision", "errors", "metric", "storage", "survey", "model", "training"},

@@ -1,16 +1,21 @@
 """Commands for sections and volumes."""
 
+import inspect
 import json
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from salt_ray.cli.options import Address, AsJson, EngineChoice, EngineName, Output, Quiet, Seed, Set
 from salt_ray.cli.places import kept_path
 from salt_ray.cli.runs import go_on_as_job, keeping
+
+if TYPE_CHECKING:  # imported where it is used: --help should not wait for it
+    from salt_ray.volume.reading import Reading
 
 volume = typer.Typer(no_args_is_help=True, help="Sections and volumes in SEG-Y, or as .npy cubes.")
 commands = typer.Typer()
@@ -30,42 +35,32 @@ class Fill(StrEnum):
     ZERO = "zero"
 
 
-ByteOrderOption = Annotated[ByteOrder | None, typer.Option(help="Of the numbers, whatever headers say.")]
-Format = Annotated[
-    int | None,
-    typer.Option("--format", metavar="CODE", help="SEG-Y's code of the samples, whatever headers say: 1 IBM, 5 IEEE."),
-]
-Samples = Annotated[int | None, typer.Option(min=1, help="How many samples a trace has.")]
-Interval = Annotated[float | None, typer.Option(min=1e-6, help="Between samples: ms, or in the unit of depth.")]
-InlineByte = Annotated[
-    int | None, typer.Option(min=1, max=237, help="Where inlines are numbered in trace headers. Default: 189.")
-]
-CrosslineByte = Annotated[
-    int | None,
-    typer.Option(min=1, max=237, help="Where crosslines are numbered, or a line's traces. Default: 193."),
-]
-Line = Annotated[bool, typer.Option("--line", help="Each file is a 2D line, whatever its numbers say.")]
-FillOption = Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")]
-
-
-@volume.command()
-def scan(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
-    byte_order: ByteOrderOption = None,
-    format_: Format = None,
-    samples: Samples = None,
-    interval: Interval = None,
-    inline_byte: InlineByte = None,
-    crossline_byte: CrosslineByte = None,
-    line: Line = False,
-    fill: FillOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
-) -> None:
-    """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
+def reading_of(
+    byte_order: Annotated[ByteOrder | None, typer.Option(help="Of the numbers, whatever headers say.")] = None,
+    format_: Annotated[
+        int | None,
+        typer.Option(
+            "--format", metavar="CODE", help="SEG-Y's code of the samples, whatever headers say: 1 IBM, 5 IEEE."
+        ),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="How many samples a trace has.")] = None,
+    interval: Annotated[
+        float | None, typer.Option(min=1e-6, help="Between samples: ms, or in the unit of depth.")
+    ] = None,
+    inline_byte: Annotated[
+        int | None, typer.Option(min=1, max=237, help="Where inlines are numbered in trace headers. Default: 189.")
+    ] = None,
+    crossline_byte: Annotated[
+        int | None,
+        typer.Option(min=1, max=237, help="Where crosslines are numbered, or a line's traces. Default: 193."),
+    ] = None,
+    line: Annotated[bool, typer.Option("--line", help="Each file is a 2D line, whatever its numbers say.")] = False,
+    fill: Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")] = None,
+) -> "Reading":
+    """What options say about a file."""
     from salt_ray.volume.reading import Reading
-    from salt_ray.volume.scan import scan as scanned
 
-    reading = Reading(
+    return Reading(
         byte_order=byte_order and byte_order.value,
         format=format_,
         samples=samples,
@@ -75,6 +70,33 @@ def scan(
         line=line,
         fill=fill is not None,
     )
+
+
+def reads_volumes(work: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function of a ``reading``: with its own options, then those of ``reading_of``."""
+    shared = list(inspect.signature(reading_of).parameters.values())
+    own = [p for p in inspect.signature(work).parameters.values() if p.name != "reading"]
+
+    def command(**values: Any) -> None:
+        reading = reading_of(**{p.name: values.pop(p.name) for p in shared})
+        work(reading=reading, **values)
+
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *shared)]
+    command.__signature__ = inspect.Signature(options)
+    command.__annotations__ = {p.name: p.annotation for p in options}
+    volume.command(work.__name__, help=work.__doc__)(command)
+    return work
+
+
+@reads_volumes
+def scan(
+    reading: "Reading",
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
+) -> None:
+    """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
+    from salt_ray.volume.scan import scan as scanned
+
     found = []
     for path in files:
         found.append(scanned(path, reading))
@@ -87,6 +109,53 @@ def scan(
         raise typer.Exit(1)
 
 
+@reads_volumes
+def tiles(
+    reading: "Reading",
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The amplitudes: a SEG-Y file, or an .npy cube.")],
+    to: Annotated[Path, typer.Option(help="The folder of the survey that is made.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="The labels: a SEG-Y file or an .npy cube of the same survey, or of lines of it; or a folder of "
+            "pictures, inline_339.png."
+        ),
+    ] = None,
+    top: Annotated[
+        Path | None, typer.Option(help="Or the top of salt, as CSV or text: inline, crossline, z at each pick.")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="And its base. Default: salt goes on to the last sample.")] = None,
+    salt: Annotated[
+        float | None, typer.Option(help="The value of --labels that is salt. Default: the one not 0.")
+    ] = None,
+    unlabelled: Annotated[
+        float | None, typer.Option(help="The value of --labels that nobody labelled. Default: -1 and 255.")
+    ] = None,
+    colour: Annotated[
+        list[str] | None,
+        typer.Option(metavar="salt=#RRGGBB", help="What a colour of the pictures means: salt or none; several times."),
+    ] = None,
+    inlines: Annotated[
+        list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Inlines to cut. Default: those labelled.")
+    ] = None,
+    crosslines: Annotated[
+        list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Crosslines to cut. Default: those labelled.")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Edge of a window in px, a multiple of 32.")] = 128,
+    step: Annotated[
+        int | None, typer.Option(help="From one window to the next, in px. Default: half a window.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Cut windows from the labelled lines of a volume: a survey that train and pipeline take with --data."""
+    from salt_ray.volume.tiles import cut_labelled
+
+    ranges = [("inline", text) for text in inlines or ()] + [("crossline", text) for text in crosslines or ()]
+    chosen = {"labels": labels, "top": top, "base": base, "salt": salt, "unlabelled": unlabelled}
+    how = {"colours": colour or (), "ranges": ranges, "window_px": window, "step": step}
+    cut_labelled(file, to, reading, **chosen, **how, report=Output(quiet).say)
+
+
 class DirectionChoice(StrEnum):
     """Which sections of a volume are predicted."""
 
@@ -94,8 +163,9 @@ class DirectionChoice(StrEnum):
     BOTH = "both"
 
 
-@volume.command()
+@reads_volumes
 def predict(
+    reading: "Reading",
     run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
     data: Annotated[Path, typer.Option(help="A line or a volume: SEG-Y or an .npy array; or a section's picture.")],
     to: Annotated[str, typer.Option(help="Where the results go: a folder.")],
@@ -122,14 +192,6 @@ def predict(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Predict though trace spacing or sample interval are not the run's.")
     ] = False,
-    byte_order: ByteOrderOption = None,
-    format_: Format = None,
-    samples: Samples = None,
-    interval: Interval = None,
-    inline_byte: InlineByte = None,
-    crossline_byte: CrosslineByte = None,
-    line: Line = False,
-    fill: FillOption = None,
     set_: Set = None,
     engine: EngineName = EngineChoice.RAY,
     address: Address = None,
@@ -141,7 +203,6 @@ def predict(
     from salt_ray.artifacts import RunDirectory
     from salt_ray.pipeline.trained import load_run
     from salt_ray.pipeline.volumes import Asked, predict_file
-    from salt_ray.volume.reading import Reading
 
     output = Output(quiet, as_json)
     asked = Asked(
@@ -156,16 +217,6 @@ def predict(
     )
     go_on_as_job(engine, address)
     trained, results = load_run(kept_path(run), set_ or ()), RunDirectory(kept_path(to))
-    reading = Reading(
-        byte_order=byte_order and byte_order.value,
-        format=format_,
-        samples=samples,
-        interval=interval,
-        inline_byte=inline_byte,
-        crossline_byte=crossline_byte,
-        line=line,
-        fill=fill is not None,
-    )
     terminal = output.terminal()
     with keeping(results), open_engine(engine, terminal, address) as doing:
         summary = predict_file(trained, data, reading, results, doing, terminal, asked)
@@ -183,36 +234,20 @@ def _numbers(option: str, text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-@volume.command()
+@reads_volumes
 def score(
+    reading: "Reading",
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="What volume predict has written.")],
     labels: Annotated[Path, typer.Option(help="SEG-Y or an .npy array: salt, 0 for none, -1 or 255 for not labelled.")],
     salt: Annotated[float, typer.Option(help="The labels' value of salt.")] = 1,
-    byte_order: ByteOrderOption = None,
-    format_: Format = None,
-    samples: Samples = None,
-    interval: Interval = None,
-    inline_byte: InlineByte = None,
-    crossline_byte: CrosslineByte = None,
-    line: Line = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare a predicted section or volume with labels, joined by inline and crossline; options read the labels."""
     from salt_ray.pipeline.volume_scores import score_volume
     from salt_ray.report.volumes import volume_tables
-    from salt_ray.volume.reading import Reading
     from salt_ray.volume.scan import open_volume
 
-    reading = Reading(
-        byte_order=byte_order and byte_order.value,
-        format=format_,
-        samples=samples,
-        interval=interval,
-        inline_byte=inline_byte,
-        crossline_byte=crossline_byte,
-        line=line,
-    )
     found = score_volume(kept_path(str(directory)), open_volume(labels.absolute(), reading), salt)
     terminal = Output(quiet, as_json).terminal()
     for table in volume_tables(found):

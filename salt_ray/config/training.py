@@ -22,18 +22,28 @@ class Folds(Section):
     """How labelled tiles are divided (method section 4).
 
     ``depth`` takes rank by depth modulo count; ``random`` divides at random; ``mosaic`` keeps the tiles of a mosaic
-    together and puts lone tiles to the ones that they resemble; ``section`` keeps the tiles of a section together.
+    together and puts lone tiles to the ones that they resemble; ``section`` keeps the tiles of a section together;
+    ``lines`` takes blocks of neighbouring lines of a volume, with a gap around each (windows are always divided so).
 
     Versions without ``seed`` called the first one ``random``: in a JSON that says ``random`` and has no ``seed``, it is
     ``depth`` (``salt_ray.compatibility``).
     """
 
-    kind: Literal["depth", "random", "mosaic", "section"] = "depth"
+    kind: Literal["depth", "random", "mosaic", "section", "lines"] = "depth"
     count: Annotated[StrictInt, Field(ge=2, le=100)] = 5
     #: Of random folds; None: the experiment's, so that other seeds have other folds.
     seed: Seed | None = None
     #: A trained checkpoint whose encoder says what lone tiles resemble; None: their histogram-matched image does.
     checkpoint: Stored | None = None
+    #: Of folds of lines: windows that are fewer lines or traces away from those that a fold validates are not trained
+    #: on; None: a window's width.
+    gap: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _uses_its_gap(self) -> Self:
+        if self.gap is not None and self.kind != "lines":
+            raise ValueError(f"gap = {self.gap} is for folds of kind 'lines' only")
+        return self
 
     @model_validator(mode="after")
     def _uses_its_checkpoint(self) -> Self:
@@ -59,6 +69,7 @@ class Folds(Section):
             "random": f"at random (seed {self.seed})",
             "mosaic": "of whole mosaics",
             "section": "of whole sections",
+            "lines": "of blocks of lines" + (f" (gap {self.gap})" if self.gap is not None else ""),
         }
         return f"{self.count} {kinds[self.kind]}"
 

@@ -35,13 +35,14 @@ from salt_ray.record import RunRecord, check_ignored, chosen_folds, is_older
 from salt_ray.report.terminal import Terminal
 from salt_ray.report.verdicts import thresholds_text
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
-from salt_ray.survey.folds import FoldTable
+from salt_ray.survey.folds import FoldTable, line_blocks
 from salt_ray.survey.holdout import drawn
 from salt_ray.survey.labels import full_tiles
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
 from salt_ray.survey.tiles import Survey, load_survey
+from salt_ray.survey.window import Windows
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.models import Choice, FoldModel, fold_models
 from salt_ray.training.task import FoldTask, begun_decision, fold_name
@@ -54,6 +55,10 @@ class Run:
     Args:
         data: a survey in Kaggle's layout, as a folder or zips.
         skip_bad: leave damaged tiles out instead of refusing the survey.
+
+    Attributes:
+        experiment: what is done; of windows not all that was asked for (``survey.window``).
+        remarks: a line for each thing that is done otherwise.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Run:
         *,
         skip_bad: bool = False,
     ) -> None:
+        windows = Windows.of(data)
+        experiment, self.remarks = (experiment, []) if windows is None else windows.experiment(experiment)
         self.experiment, self.data, self.directory, self.terminal = experiment, data, directory, terminal
         self.skip_bad = skip_bad
 
@@ -129,10 +136,16 @@ class Run:
         return path
 
     def _groups(self, kind: str, tiles: np.ndarray) -> np.ndarray:
-        """(n,) which mosaic or section each tile, at a position (n,) in the survey, belongs to."""
+        """(n,) which mosaic or section each tile, at a position (n,) in the survey, belongs to; of windows which line
+        in the place of a mosaic, and which block of neighbouring lines in that of a section.
+        """
         survey = self.survey
+        if kind == "mosaic" and survey.window is not None:
+            return np.unique(survey.sections[tiles], return_inverse=True)[1]
         if kind == "mosaic":
             return whole_mosaics(survey.ids[tiles], self.mosaics)
+        if survey.window is not None:  # one block: few lines are near to it
+            return line_blocks(survey.places[tiles], max(2, round(1 / self.experiment.holdout.share)))
         if survey.sections is None:
             raise RunError(
                 "a hold-out of whole sections needs tiles in a folder for each section, train/images/SECTION/ID.png: "
@@ -183,7 +196,7 @@ class Run:
             return None
         inputs = {
             "predictions": [prediction.folder.inputs for prediction in self.prediction_tasks],
-            "mosaics": self.mosaics.digest,
+            "mosaics": self.mosaics.digest if self.survey.window is None else None,
             "prediction": self.given.model_dump(mode="json"),
         }
         models, folder = list(self.predictions.values()), Folder(self.directory.thresholds, inputs, again=None)
@@ -206,7 +219,7 @@ class Run:
 
         Of several trainings the first one counts whose folds keep neighbours together, or the first of all.
         """
-        training = min(self.experiment.trainings, key=lambda one: one.folds.kind not in ("mosaic", "section"))
+        training = min(self.experiment.trainings, key=lambda one: one.folds.kind not in ("mosaic", "section", "lines"))
         table, ids = self.tables[training.name], self.prepared.survey.ids
         folds = np.full(len(ids), -1)
         folds[positions(table.ids, ids)] = table.folds
@@ -225,6 +238,8 @@ class Run:
     def mosaics(self) -> MosaicTable:
         """The tiles' places, assembled once per run."""
         survey, settings = self.survey, self.experiment.mosaics
+        if survey.window is not None:
+            raise RunError(f"the windows in {self.data} overlap: there are no mosaics to be assembled of them")
         folder = Folder(self.directory.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
         path = folder.path / "mosaics.csv"
         if folder.done is None:
@@ -277,6 +292,8 @@ class Run:
             return prepared.random_folds(folds.count, folds.seed)
         if folds.kind == "section":
             return prepared.section_folds(folds.count)
+        if folds.kind == "lines":
+            return prepared.line_folds(folds.count, folds.gap)
         from salt_ray.mosaic.embedding import encoder_embeddings, image_embeddings
 
         trainable, survey = prepared.trainable, prepared.survey

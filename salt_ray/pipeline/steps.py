@@ -59,6 +59,8 @@ def pipeline(run: Run, engine: Engine, folds: Collection[int] | None = None) -> 
 def prepare(run: Run) -> None:
     """Check, cache and pad the tiles, and save the folds."""
     directory, experiment, terminal = run.directory, run.experiment, run.terminal
+    for line in run.remarks:
+        terminal.say(line)
     terminal.account(run.prepared)
     terminal.survey(run.data, run.prepared)
     terminal.full_tiles(run.full_tiles, run.prepared)

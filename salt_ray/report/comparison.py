@@ -1,6 +1,8 @@
 """Two runs on the same tiles: which scores higher, by how much, and how sure that is.
 
-Tiles are drawn by their mosaics (``inference.paired``), a tile in no mosaic by itself. Letters: n tiles.
+Tiles are drawn by their mosaics (``inference.paired``), a tile in no mosaic by itself, windows by their lines.
+
+Letters: n tiles.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from salt_ray.errors import RunError
 from salt_ray.inference.paired import Difference, difference
 from salt_ray.mosaic.folds import whole_mosaics
 from salt_ray.mosaic.table import load_mosaics
+from salt_ray.record import RunRecord
 from salt_ray.storage import StoragePath, readable
+from salt_ray.survey.window import lines_of
 
 Tiles = Literal["oof", "holdout", "test"]
 #: What the sets of tiles are called.
@@ -167,7 +171,9 @@ def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, r
 
 
 def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
-    """What each of (n,) tiles is drawn with: the number of its mosaic, or a number of its own: (n,) int64."""
+    """What each of (n,) tiles is drawn with: the number of its line or mosaic, or a number of its own: (n,) int64."""
+    if any(RunRecord.load(one.record).window for run in runs for one in (run, *_seeds(run))):
+        return np.unique(lines_of(ids), return_inverse=True)[1]
     paths = [path for run in runs for path in _mosaic_tables(run)]
     tables = {table.digest: table for table in map(load_mosaics, paths)}
     if len(tables) > 1:

@@ -27,7 +27,8 @@ class Judged:
 
     Attributes:
         tiles: (n,) int64, positions in the survey.
-        neighbours: (n,) int64: equal where tiles lie in one mosaic; errors of means count these, not tiles.
+        neighbours: (n,) int64: equal where tiles lie in one mosaic, or windows on one line; errors of means count
+            these, not tiles.
         truth: (n, S, S), the labels: bool, or int8 where not all pixels have one (``survey.Survey``).
         masks: (n, S, S) bool, the predictions at the run's thresholds.
         scores: (n,) float64, of every tile.
@@ -100,4 +101,6 @@ def judge(
     salt_curve = np.array([np.where(salt > np.float32(t), ungated, empty).mean() for t in SALT_THRESHOLDS])
     scores = tile_scores(truth, masks)
     neighbours = tiles if mosaics is None else whole_mosaics(prepared.survey.ids[tiles], mosaics)
+    if prepared.survey.window is not None:
+        neighbours = np.unique(prepared.survey.sections[tiles], return_inverse=True)[1]
     return Judged(tiles, neighbours, truth, masks, scores, empty, salt, doubt, mask_sums / len(tiles), salt_curve)

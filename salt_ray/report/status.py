@@ -118,7 +118,8 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
     placed, rules = _marker(run.mosaics), experiment.postprocessing.rules
     chooses = experiment.prediction.thresholds == "chosen"
     in_folds = any(training.folds.kind == "mosaic" for training in experiment.trainings)
-    if placed is None and rules == "none" and not chooses and not in_folds:
+    windows = any(training.folds.kind == "lines" for training in experiment.trainings)
+    if placed is None and rules == "none" and (windows or not (chooses or in_folds)):
         yield _step("mosaic", "left out", "nothing needs mosaics")
     else:
         detail = f"{placed['tiles']:,} tiles in {placed['mosaics']:,} mosaics" if placed else ""

@@ -70,10 +70,10 @@ class Terminal:
         for line in prepared.survey.account:
             if for_training or not line.startswith("without "):
                 self.say(line)
-        self.say(
-            f"assumed: networks see crops of {frame.crop_px} px, out of tiles that are padded from {frame.tile_px} to "
-            f"{frame.padded_px} px"
-        )
+        whole = f"tiles that are padded from {frame.tile_px} to {frame.padded_px} px"
+        if prepared.survey.window is not None:
+            whole = f"windows with what is around them, {frame.padded_px} px"
+        self.say(f"assumed: networks see crops of {frame.crop_px} px, out of {whole}")
 
     def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
         """What a survey holds."""

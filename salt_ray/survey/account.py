@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from salt_ray.survey.layout import DEPTHS_CSV, MASKS, SUBMISSION_CSV, TEST, TRAIN, TRAIN_CSV, Entry
+from salt_ray.survey.layout import DEPTHS_CSV, MASKS, SUBMISSION_CSV, TEST, TRAIN, TRAIN_CSV, WINDOWS_JSON, Entry
 from salt_ray.survey.survey import Survey
 from salt_ray.survey.tables import Tables
 
@@ -35,6 +35,13 @@ def account(survey: Survey, images: str, masks: str | None, tables: Tables, valu
         shown = [f"{section} ({count:,} tiles)" for section, count in counts[:_MOST_SECTIONS_SHOWN]]
         shown += [f"{len(counts) - len(shown):,} more"] * (len(counts) > len(shown))
         lines.append(f"found: sections: {len(counts):,}: {', '.join(shown)}")
+    if survey.window is not None:
+        window = survey.window
+        lines.append(
+            f"found: windows of {window.window_px} px with {window.context_px} px around them ({WINDOWS_JSON}), which "
+            "overlap: their lines are divided into folds, and no mosaics are assembled"
+        )
+    elif survey.sections is not None:
         lines.append("assumed: ids are SECTION-ID, and tiles of two sections are never neighbours")
     lines += values
     full = np.count_nonzero((survey.masks > 0).all(axis=(1, 2)))
@@ -42,7 +49,7 @@ def account(survey: Survey, images: str, masks: str | None, tables: Tables, valu
         lines.append(f"found: masks that are salt all over: {full:,}")
     if not survey.labelled:
         lines.append(f"without {TRAIN}: nothing can be trained")
-    elif DEPTHS_CSV not in tables:
+    elif DEPTHS_CSV not in tables and survey.window is None:
         lines.append(f"without {DEPTHS_CSV}: folds by depth are dealt by id")
     if not survey.unlabelled:
         lines.append(f"without {TEST}: submission.csv has no rows")

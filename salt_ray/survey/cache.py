@@ -24,6 +24,7 @@ import numpy as np
 from salt_ray.storage import atomic_folder, write_atomically
 from salt_ray.survey.amplitudes import GreyRange, Scaling
 from salt_ray.survey.survey import Survey
+from salt_ray.survey.window import Window
 
 #: Raised when the meaning of the arrays changes: older folders are then built anew.
 FORMAT = 3
@@ -58,8 +59,15 @@ def load(cache: Path, key: str) -> Survey | None:
             raise CacheDamage(f"meta.json has format {meta['format']}, this version writes {FORMAT}")
         arrays = {name: map_array(folder / f"{name}.npy", *described) for name, described in meta["arrays"].items()}
         remarks, account, samples = tuple(meta["lines"]), tuple(meta["account"]), str(meta["samples"])
+        window = meta.get("window")
         return Survey(
-            **arrays, key=key, remarks=remarks, account=account, samples=samples, scaling=_scaling(meta["scaling"])
+            **arrays,
+            key=key,
+            remarks=remarks,
+            account=account,
+            samples=samples,
+            scaling=_scaling(meta["scaling"]),
+            window=None if window is None else Window(**window),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheDamage(f"{type(error).__name__}: {error}") from error
@@ -86,6 +94,7 @@ def store(cache: Path, survey: Survey) -> str:
         described = {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()}
         meta = {"format": FORMAT, "lines": survey.remarks, "account": survey.account, "arrays": described}
         meta |= {"samples": survey.samples, "scaling": None if survey.scaling is None else asdict(survey.scaling)}
+        meta |= {} if survey.window is None else {"window": survey.window.model_dump()}
         write_atomically(folder / "meta.json", json.dumps(meta, indent=1))
     return survey.key
 

@@ -26,11 +26,14 @@ class FoldTable:
         ids: (L,) str, sorted.
         folds: (L,) int64, 0 … count - 1; every fold has at least one tile.
         count: number of folds K.
+        left_out: bool (L, K), True where a fold's model is not trained on a tile that another fold validates, because
+            it is a near copy of one that this fold validates; None: nowhere.
     """
 
     ids: np.ndarray
     folds: np.ndarray
     count: int
+    left_out: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.folds) or len(np.unique(self.ids)) != len(self.ids):
@@ -40,6 +43,15 @@ class FoldTable:
             raise FoldError(
                 f"folds {missing} are empty or unknown with {self.count} folds: it is no division into folds"
             )
+        if self.left_out is not None:
+            untrained = [k for k in range(self.count) if not ((self.folds != k) & ~self.left_out[:, k]).any()]
+            if untrained:
+                raise FoldError(
+                    f"all windows are too near to those that fold {untrained[0]} validates, and nothing is left to "
+                    "train it on: cut smaller windows (volume tiles --window), label lines that are further apart, or "
+                    "take a smaller gap, whose score flatters (--set trainings.all.folds.kind=lines --set "
+                    "trainings.all.folds.gap=LINES)"
+                )
 
     @property
     def digest(self) -> str:
@@ -49,7 +61,7 @@ class FoldTable:
     def split(self, fold: int, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions within ``ids`` (str) that train a fold's model, and that validate it.
 
-        Tiles outside the table are in neither.
+        Tiles outside the table are in neither, nor are those that the fold leaves out.
 
         Raises:
             FoldError: the fold does not exist, or a tile of the table is missing from ``ids``.
@@ -61,14 +73,19 @@ class FoldTable:
         if absent:
             raise FoldError(f"{len(absent)} tiles of the fold table are not in this survey (first: {shown(absent[0])})")
         positions = np.array([position[tile] for tile in self.ids])
-        return positions[self.folds != fold], positions[self.folds == fold]
+        others = self.folds != fold
+        training = others if self.left_out is None else others & ~self.left_out[:, fold]
+        return positions[training], positions[~others]
 
     def save(self, path: StoragePath) -> None:
-        """Write ``id,fold`` rows, whole or not at all."""
+        """Write ``id,fold`` rows, whole or not at all; where tiles are left out, by which folds: ``0 2``."""
         write_atomically(path, self._csv())
 
     def _csv(self) -> str:
-        return pd.DataFrame({"id": self.ids, "fold": self.folds}).to_csv(index=False)
+        table = pd.DataFrame({"id": self.ids, "fold": self.folds})
+        if self.left_out is not None:
+            table["left_out"] = [" ".join(map(str, np.flatnonzero(row))) for row in self.left_out]
+        return table.to_csv(index=False)
 
 
 def load_folds(path: StoragePath, count: int) -> FoldTable:
@@ -78,13 +95,25 @@ def load_folds(path: StoragePath, count: int) -> FoldTable:
         FoldError: columns are missing, an id stands twice, or its folds are not 0 … count - 1.
     """
     try:
-        table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype={"id": str, "fold": np.int64}, keep_default_na=False)
+        table = pd.read_csv(
+            io.BytesIO(path.read_bytes()), dtype={"id": str, "fold": np.int64, "left_out": str}, keep_default_na=False
+        )
         table = table.sort_values("id")
-        return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count)
+        left_out = _left_out(table["left_out"].tolist(), count) if "left_out" in table else None
+        return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count, left_out)
     except (FoldError, KeyError, OSError, ValueError, pd.errors.ParserError) as error:
         raise FoldError(
             f"{path} is not a table of {count} folds ({error}): delete {path.parent} to compute it anew"
         ) from error
+
+
+def _left_out(cells: list[str], count: int) -> np.ndarray:
+    """Bool (L, K) of the folds that cells name; ValueError where one is named that is not there."""
+    names = [str(fold) for fold in range(count)]
+    left_out = np.zeros((len(cells), count), bool)
+    for row, cell in zip(left_out, cells, strict=True):
+        row[[names.index(name) for name in cell.split()]] = True
+    return left_out
 
 
 def depth_folds(ids: np.ndarray, depths: np.ndarray, count: int) -> FoldTable:
@@ -141,3 +170,68 @@ def section_folds(ids: np.ndarray, sections: np.ndarray, count: int) -> FoldTabl
         tiles[fold_of[section]] += sizes[section]
     by_id = np.argsort(ids)
     return FoldTable(np.asarray(ids)[by_id].astype(str), fold_of[members][by_id], count)
+
+
+def line_folds(ids: np.ndarray, places: np.ndarray, count: int, window_px: int, gap: int) -> FoldTable:
+    """Blocks of neighbouring lines; a fold leaves out what is too near to those that it validates.
+
+    Args:
+        ids: (L,) str.
+        places: int (L, 4), as ``window.Windows.places``.
+        count: K, at most the number of lines, or of places along them.
+        window_px: width of a window.
+        gap: lines or traces between those that train a fold and those that it validates.
+
+    Raises:
+        FoldError: there are too few lines and places; or a fold has nothing left to be trained on.
+    """
+    blocks, left_out = line_blocks(places, count), np.zeros((len(ids), count), bool)
+    for fold in range(count):
+        own = blocks == fold
+        left_out[~own, fold] = near(places[~own], places[own], window_px, gap)
+    by_id = np.argsort(ids)
+    return FoldTable(np.asarray(ids)[by_id].astype(str), blocks[by_id], count, left_out[by_id])
+
+
+def line_blocks(places: np.ndarray, count: int) -> np.ndarray:
+    """(n,) int64: blocks 0 … count - 1 of windows, each of neighbouring lines, about equally many; inlines come first.
+
+    Where there are fewer lines than blocks, lines are divided along their traces.
+
+    Raises:
+        FoldError: there are not even as many places along the lines.
+    """
+    for axes in (2, 3):  # lines, or lines and first traces
+        units, unit = np.unique(places[:, :axes], axis=0, return_inverse=True)
+        if len(units) >= count:
+            return np.ravel(unit) * count // len(units)
+    raise FoldError(
+        f"windows at {len(units)} places along lines cannot make {count} blocks: lower the training's folds.count, or "
+        "label more lines"
+    )
+
+
+def near(places: np.ndarray, others: np.ndarray, window_px: int, gap: int) -> np.ndarray:
+    """(n,) bool: whether a window is fewer than ``gap`` lines or traces from one of the others, whatever their samples.
+
+    Two are as far apart as they are along that axis, inlines or crosslines, in which they are further apart.
+
+    Args:
+        places, others: int (n, 4) and (m, 4), as ``window.Windows.places``.
+        window_px: width of all windows, in traces.
+        gap: at least 1, with which those that share a trace are near.
+    """
+    boxes, box = np.unique(places[:, :3], axis=0, return_inverse=True)
+    first, last = _sides(boxes, window_px)
+    found = np.zeros(len(boxes), bool)
+    for low, high in zip(*_sides(np.unique(others[:, :3], axis=0), window_px), strict=True):
+        apart = np.maximum(low - last, first - high)
+        found |= (apart < gap).all(axis=1)
+    return found[np.ravel(box)]
+
+
+def _sides(places: np.ndarray, window_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last inline and crossline, (n, 2) each, of windows (n, 3)."""
+    direction, line, trace = places.T
+    first = np.where(direction[:, None] == 0, np.stack([line, trace], 1), np.stack([trace, line], 1))
+    return first, first + (window_px - 1) * np.stack([direction, 1 - direction], 1)

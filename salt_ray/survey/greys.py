@@ -47,13 +47,16 @@ class Greys:
     key: str
 
 
-def greys_of(tiles: Sequence[np.ndarray], entries: Sequence[Entry], given: GreyRange | None, place: str) -> Greys:
+def greys_of(
+    tiles: Sequence[np.ndarray], entries: Sequence[Entry], given: GreyRange | None, place: str, giver: str = "the run"
+) -> Greys:
     """Greys of N tiles (S, S) of one type, masked where a pixel holds no data.
 
     Args:
         entries: where each tile comes from.
         given: the range that becomes 0 … 255, of tiles that are not uint8; None: their own.
         place: where the survey lies, for messages.
+        giver: whose range ``given`` is, for messages.
 
     Raises:
         SurveyError: the amplitudes have no range, or one that leaves no contrast.
@@ -83,7 +86,7 @@ def greys_of(tiles: Sequence[np.ndarray], entries: Sequence[Entry], given: GreyR
     clipped = f"the {CLIPPED_PERCENT} % below and the {CLIPPED_PERCENT} % above are clipped"
     outside = used.outside(values)
     if given is not None:
-        clipped = f"that is the run's range, and {outside:.1%} of this survey's amplitudes are beyond it and clipped"
+        clipped = f"that is {giver}'s range, and {outside:.1%} of this survey's amplitudes are beyond it and clipped"
     lines.append(f"assumed: amplitudes from {used} become greys from 0 to 255; {clipped}")
     images = np.stack([used.greys(tile) for tile in tiles])
     return Greys(images, constant, Scaling(used, own, outside), lines, " ".join([repr(used), *keys]))

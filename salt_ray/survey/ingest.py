@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from salt_ray.metric import wholly_labelled
+from salt_ray.metric import has_label, wholly_labelled
 from salt_ray.survey.account import account, notes
 from salt_ray.survey.coding import salt_masks
 from salt_ray.survey.decoding import decode_files, decode_image, decode_mask
@@ -30,6 +30,7 @@ from salt_ray.survey.layout import (
     TEST,
     TRAIN,
     TRAIN_CSV,
+    WINDOWS_JSON,
     Entry,
     tile_name,
 )
@@ -39,6 +40,7 @@ from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.source import Source
 from salt_ray.survey.survey import Survey
 from salt_ray.survey.tables import depths_of, read_tables, unmatched
+from salt_ray.survey.window import Windows
 
 _CUT = "cut it to that size or leave its tile out"
 
@@ -59,6 +61,10 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     entries = {
         name: Entry(name, entry.place, entry.size, partial(_hashed, entry, digests)) for name, entry in found.items()
     }
+    windows = None
+    if WINDOWS_JSON in entries:
+        windows = _windows(entries[WINDOWS_JSON])
+        meaning = windows.meaning(meaning)
     tables = read_tables(entries, problems)
     image_format, mask_format = _usual_format((TRAIN, TEST), entries), _usual_format((MASKS,), entries)
     train, test = (_by_id(folder, image_format, entries, problems) for folder in (TRAIN, TEST))
@@ -67,7 +73,7 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     train_images, test_images = (decode_files(files, as_image, memory, place, problems) for files in (train, test))
     coded_masks = decode_files(masks, as_mask, memory, place, problems)
     squares = (image for image in (*train_images.values(), *test_images.values()) if image.shape[0] == image.shape[1])
-    tile_px = _usual((image.shape[0] for image in squares), order=int, default=0)
+    tile_px = windows.window.tile_px if windows else _usual((i.shape[0] for i in squares), order=int, default=0)
     for files, arrays in ((train, train_images), (test, test_images), (masks, coded_masks)):
         _drop_other_sizes(files, arrays, tile_px, problems)
     mask_files, not_labelled = salt_masks(masks, coded_masks, meaning, problems)
@@ -91,7 +97,7 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
         raise SurveyError(problems)
     files, images = train | test, [train_images[i] for i in labelled] + [test_images[i] for i in unlabelled]
     try:
-        greys = greys_of(images, [files[i] for i in ids], meaning.greys, place)
+        greys = greys_of(images, [files[i] for i in ids], meaning.greys, place, "the volume" if windows else "the run")
     except SurveyError as error:
         raise SurveyError([*problems, *error.problems]) from error
     survey = Survey(
@@ -106,6 +112,8 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
         scaling=greys.scaling,
         sections=np.array([sections[i] for i in ids], dtype=str) if sections else None,
     )
+    if windows is not None:
+        survey = _as_windows(survey, windows, sections)
     remarks = [f"left out: {problem}" for problem in problems] + notes(survey, train, test, tables)
     if not_labelled:
         what = f"{len(not_labelled):,} have no pixel that is labelled (labels.ignore={meaning.ignore})"
@@ -123,6 +131,31 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     told = account(survey, image_format, mask_format, tables, values)
     key = _key(digests, meaning.settings, greys.key, remarks if problems else [])
     return replace(survey, key=key, remarks=tuple(remarks), account=tuple(told))
+
+
+def _windows(entry: Entry) -> Windows:
+    """What a survey of windows says of itself."""
+    try:
+        content = entry.read()
+    except (OSError, ValueError) as error:
+        raise SurveyError([Problem(entry.place, f"cannot be read ({error})", "get the file again")]) from error
+    return Windows.parse(content, entry.place)
+
+
+def _as_windows(survey: Survey, windows: Windows, sections: dict[str, str]) -> Survey:
+    """The survey of windows in which tiles, with their context, were read.
+
+    Raises:
+        SurveyError: a tile's name says no place, or a window holds no label.
+    """
+    window, edges = windows.window, slice(windows.window.context_px, -windows.window.context_px or None)
+    images, masks = (np.ascontiguousarray(part[:, edges, edges]) for part in (survey.images, survey.masks))
+    if not (labelled := has_label(masks)).all():
+        what = f"the window {survey.ids[: len(masks)][~labelled][0]} has no labelled pixel but around it"
+        raise SurveyError([Problem(WINDOWS_JSON, what, "remove its image and its mask")])
+    places = windows.places(survey.ids.tolist(), sections)
+    whole = {"padded_images": survey.images, "padded_masks": survey.masks}
+    return replace(survey, images=images, masks=masks, window=window, places=places, **whole)
 
 
 def _hashed(entry: Entry, digests: dict[str, bytes]) -> bytes:

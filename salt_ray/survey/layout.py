@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 FOLDERS = TRAIN, MASKS, TEST = ("train/images", "train/masks", "test/images")
 TABLES = TRAIN_CSV, DEPTHS_CSV, SUBMISSION_CSV = ("train.csv", "depths.csv", "sample_submission.csv")
+#: What a survey of windows says of itself (``window.Windows``).
+WINDOWS_JSON = "windows.json"
 #: The formats that tiles have, by the ends of their names.
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY"}
 SUFFIXES = tuple(FORMATS)

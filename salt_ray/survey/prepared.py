@@ -18,7 +18,7 @@ from salt_ray.errors import RunError
 from salt_ray.metric import wholly_labelled
 from salt_ray.storage import atomic_file, atomic_folder, cache_folder, only_one
 from salt_ray.survey.cache import CacheDamage, discard, map_array
-from salt_ray.survey.folds import FoldTable, depth_folds, load_folds, random_folds, section_folds
+from salt_ray.survey.folds import FoldTable, depth_folds, line_folds, load_folds, near, random_folds, section_folds
 from salt_ray.survey.holdout import held_out
 from salt_ray.survey.memory import room
 from salt_ray.survey.padding import Frame, frame_for, operator, operator_name
@@ -72,6 +72,7 @@ class PreparedSurvey:
         images: (N, P, P) uint8, memory-mapped.
         masks: (L, P, P) bool or int8, as the survey's; memory-mapped.
         held_out: (L,) bool: labelled tiles that are never trained on nor chosen by.
+        near_held_out: (L,) bool: windows that are near copies of those, and not used either; None: of tiles.
     """
 
     survey: Survey
@@ -79,12 +80,16 @@ class PreparedSurvey:
     images: np.ndarray
     masks: np.ndarray
     held_out: np.ndarray
+    near_held_out: np.ndarray | None = None
 
     @property
     def trainable(self) -> np.ndarray:
-        """Positions of the labelled tiles that are neither of one colour nor held out, (n,) int64."""
+        """Positions of the labelled tiles that are neither of one colour nor held out, nor near to one that is: (n,)
+        int64.
+        """
         labelled = self.survey.labelled
-        return np.flatnonzero(~self.survey.constant[:labelled] & ~self.held_out)
+        usable = ~self.survey.constant[:labelled] & ~self.held_out
+        return np.flatnonzero(usable if self.near_held_out is None else usable & ~self.near_held_out)
 
     @cached_property
     def partly_labelled(self) -> np.ndarray:
@@ -147,6 +152,22 @@ class PreparedSurvey:
             )
         return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
 
+    def line_folds(self, count: int, gap: int | None) -> FoldTable:
+        """Folds of blocks of neighbouring lines, of the trainable windows, with a gap: by default a window's width.
+
+        Raises:
+            RunError: the survey's tiles are no windows.
+            FoldError: there are too few of them.
+        """
+        survey, tiles = self.survey, self.trainable
+        if survey.window is None:
+            raise RunError(
+                "folds of kind lines need windows that volume tiles has cut from lines: use folds.kind=section, depth, "
+                "random or mosaic"
+            )
+        width = survey.window.window_px
+        return line_folds(survey.ids[tiles], survey.places[tiles], count, width, width if gap is None else gap)
+
     def load_folds(self, path: Path, count: int) -> FoldTable:
         """The folds in a file, which must hold exactly the trainable tiles.
 
@@ -166,7 +187,7 @@ class PreparedSurvey:
 def prepare_survey(
     survey: Survey, experiment: Experiment, report: Callable[[str], None] = lambda line: None, cache: Path | None = None
 ) -> PreparedSurvey:
-    """Pad every tile (cached on the disk per content and geometry) and mark the hold-out.
+    """Pad every tile (cached on the disk per content and geometry) and mark the hold-out. Windows need no padding.
 
     Args:
         experiment: whose hold-out, if any, is a list; one to be drawn is drawn first (``pipeline.run``).
@@ -177,10 +198,19 @@ def prepare_survey(
         GeometryError: the geometry does not fit the tile.
         NotEnoughMemory: to pad tiles of this size.
     """
+    held = held_out(survey, experiment.holdout)
+    if survey.window is not None:  # what is around them is in their files
+        frame = Frame(survey.window.window_px, survey.window.tile_px, survey.window.window_px)
+        close = np.zeros_like(held)
+        if held.any():
+            places, width = survey.places[: survey.labelled], survey.window.window_px
+            gap = max(width if training.folds.gap is None else training.folds.gap for training in experiment.trainings)
+            close = near(places, places[held], width, gap) & ~held
+        return PreparedSurvey(survey, frame, survey.padded_images, survey.padded_masks, held, close)
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame)}"
     images, masks = _padded(survey, frame, folder, report)
-    return PreparedSurvey(survey, frame, images, masks, held_out(survey, experiment.holdout))
+    return PreparedSurvey(survey, frame, images, masks, held)
 
 
 def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from salt_ray.errors import PROGRAM
-from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, Entry, is_litter
+from salt_ray.survey.layout import FOLDERS, ID, NO_TILE, SUFFIXES, TABLES, WINDOWS_JSON, Entry, is_litter
 from salt_ray.survey.memory import Memory
 from salt_ray.survey.problems import Problem, SurveyError
 from salt_ray.survey.zips import ALL_AGAIN, OUTER_ZIP, ZIP_ERRORS, ZIPS, list_zip
@@ -76,13 +76,13 @@ class Source:
         found_folders = [folder for folder in FOLDERS if (self.directory / folder).is_dir()]
         for folder in found_folders:
             yield from self._list_tiles(folder, may_hold_sections=True)
-        for table in TABLES:
+        for table in (*TABLES, WINDOWS_JSON):
             path = self.directory / table
             if _is_file(path):
                 yield self._add(table, path)
             elif path.is_dir():
                 remedy = "put the file of that name in its place, or remove it"
-                self._problems.append(Problem(table, "is a folder, not a table", remedy))
+                self._problems.append(Problem(table, "is a folder, not a file", remedy))
                 yield f"{table} folder"
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
         for role in (*ZIPS, OUTER_ZIP):

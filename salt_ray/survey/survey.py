@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from salt_ray.survey.amplitudes import Scaling
+from salt_ray.survey.window import Window
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Survey:
         samples: type of the images' values in their files, as numpy names it: 'uint8', 'float32', …
         scaling: how amplitudes became greys; None where they were greys of 8 bits (samples 'uint8').
         sections: str (N,), the section that each tile was cut from; None where the survey has no folders of sections.
+        window: what all tiles have in common where they are windows, which overlap; with it come
+        places: int32 (N, 4), where each lies (``window.Windows.places``),
+        padded_images: uint8 (N, P, P), and
+        padded_masks: (L, P, P), of the type of masks: the windows with the data around them.
     """
 
     ids: np.ndarray
@@ -45,6 +50,10 @@ class Survey:
     samples: str = "uint8"
     scaling: Scaling | None = None
     sections: np.ndarray | None = None
+    window: Window | None = None
+    places: np.ndarray | None = None
+    padded_images: np.ndarray | None = None
+    padded_masks: np.ndarray | None = None
 
     @property
     def labelled(self) -> int:

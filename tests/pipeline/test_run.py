@@ -123,6 +123,8 @@ def test_a_hold_out_that_was_edited_is_refused(tiny: Experiment, survey: Path, d
 def test_whole_sections_are_held_out(tiny: Experiment, survey: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="needs tiles in a folder for each section"):
         _ = opened(tiny, survey, tmp_path / "run", "holdout=section:0.2").prepared
+    with pytest.raises(RunError, match="folds of kind lines need windows that volume tiles has cut"):
+        _ = opened(tiny, survey, tmp_path / "run", "trainings.all.folds.kind=lines").tables
     for kind in ("train/images", "train/masks"):
         for number, path in enumerate(sorted((survey / kind).iterdir())):
             folder = tmp_path / "own" / kind / f"line{number % 7}"

@@ -1,0 +1,60 @@
+"""A section cut into overlapping windows with the data around them.
+
+Letters: H samples and W traces of a section, P edge of a window with its context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from salt_ray.metric import UNLABELLED
+from salt_ray.survey.window import Window
+
+
+class Cut(NamedTuple):
+    """A window of a section.
+
+    Attributes:
+        trace, sample: its first ones, its context aside.
+        amplitudes: float32 (P, P), NaN where there is no data.
+        labels: int8 (P, P): 1 salt, 0 none, -1 not labelled.
+    """
+
+    trace: int
+    sample: int
+    amplitudes: np.ndarray
+    labels: np.ndarray
+
+
+def starts(length: int, window_px: int, step: int) -> list[int]:
+    """First pixels of the windows that cover an axis: every ``step``, and the last one flush with the end.
+
+    An axis that is shorter than a window has one, from its first pixel on.
+    """
+    last = max(0, length - window_px)
+    return [*range(0, last, step), last]
+
+
+def cut(amplitudes: np.ndarray, labels: np.ndarray, window: Window, step: int) -> Iterator[Cut]:
+    """The windows of a section that hold a labelled pixel, their context aside.
+
+    What is beyond the section is mirrored, and not labelled; where there is no data there is no label either.
+
+    Args:
+        amplitudes: float32 (H, W), NaN where there is no data.
+        labels: int8 (H, W): 1 salt, 0 none, -1 not labelled.
+        window: edge of windows and width of their context.
+        step: from one window to the next, in px, along both axes.
+    """
+    size, context = window.window_px, window.context_px
+    beyond = [(context, context + max(0, size - length)) for length in amplitudes.shape]
+    whole = np.pad(amplitudes, beyond, "reflect")
+    known = np.pad(np.where(np.isnan(amplitudes), UNLABELLED, labels), beyond, constant_values=UNLABELLED)
+    for sample in starts(amplitudes.shape[0], size, step):
+        for trace in starts(amplitudes.shape[1], size, step):
+            if (known[sample + context :, trace + context :][:size, :size] != UNLABELLED).any():
+                part = np.s_[sample : sample + window.tile_px, trace : trace + window.tile_px]
+                yield Cut(trace, sample, whole[part], known[part].astype(np.int8))

@@ -1,0 +1,37 @@
+"""A made volume and the labels of some of its lines, for the tests of windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from made_segy import grid_numbers, write_segy
+from scipy import ndimage
+
+INLINES, CROSSLINES, SAMPLES = 64, 48, 40
+LABELLED = (0, 20, 40, 60)
+
+
+def made_cube(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitudes float32, and where salt is, bool: (inlines, crosslines, samples); salt is a dome, and quiet."""
+    rows, columns, samples = np.indices((INLINES, CROSSLINES, SAMPLES))
+    salt = samples > 8 + 0.02 * (rows - 27) ** 2 + 0.03 * (columns - 20) ** 2
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 100, salt.shape), (2, 2, 1))
+    return np.where(salt, 0.2 * noise, noise).astype(np.float32), salt
+
+
+def write_volume(folder: Path, amplitudes: np.ndarray, **how: object) -> Path:
+    """A SEG-Y file of a cube, its inlines from 100, its crosslines from 300 on."""
+    numbers = grid_numbers(*amplitudes.shape[:2])
+    return write_segy(folder / "amplitudes.sgy", amplitudes.reshape(-1, amplitudes.shape[2]), numbers, **how)
+
+
+def write_labels(folder: Path, values: np.ndarray, rows: tuple[int, ...] = LABELLED, **how: object) -> Path:
+    """A SEG-Y file of bytes with these inlines of a cube, the last one first: no trace has the number it has there."""
+    numbers = grid_numbers(*values.shape[:2])
+    traces = np.arange(values.shape[0] * values.shape[1]).reshape(values.shape[:2])[list(rows)[::-1]].ravel()
+    chosen = {
+        byte: np.broadcast_to(value, values.shape[0] * values.shape[1])[traces] for byte, value in numbers.items()
+    }
+    words = values.reshape(-1, values.shape[2])[traces]
+    return write_segy(folder / "labels.sgy", words, chosen, code=8, **how)
