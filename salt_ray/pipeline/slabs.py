@@ -20,7 +20,8 @@ from salt_ray.storage import StoragePath
 from salt_ray.survey.amplitudes import GreyRange
 from salt_ray.survey.padding import Frame
 from salt_ray.volume.blending import AT_ONCE, Blending
-from salt_ray.volume.slabs import READ_BYTES, Direction, Part, Slab, fingerprint, read_greys
+from salt_ray.volume.slabs import Direction, Part, Slab, fingerprint, read_greys
+from salt_ray.volume.traces import READ_BYTES
 from salt_ray.volume.volume import Volume
 
 if TYPE_CHECKING:

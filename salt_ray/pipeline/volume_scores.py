@@ -14,16 +14,16 @@ import numpy as np
 from salt_ray.errors import RunError
 from salt_ray.metric import UNLABELLED, has_label, tile_scores
 from salt_ray.storage import load_fields, write_atomically
-from salt_ray.volume.blending import window_starts
+from salt_ray.volume.labels import join_labels
+from salt_ray.volume.lines import line_at
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
+from salt_ray.volume.windows import window_starts
 
 #: Ranges of depth that are told apart.
 BANDS = 8
-#: Values of labels for samples that nobody labelled.
-_NOT_LABELLED = (-1, 255)
 #: Places in counts: both say salt, the prediction alone, the labels alone, neither.
 _BOTH, _PREDICTED, _LABELLED, _NEITHER = range(4)
 
@@ -43,25 +43,20 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
         The content of ``scores.json``.
 
     Raises:
-        RunError: there is no finished prediction; or the labels have another interval, start or other values, or
-            no line in common with it.
-        VolumeError: a file cannot be read.
+        RunError: there is no finished prediction, or the labels label none of its traces.
+        VolumeError: the labels have other samples or values, or no trace in common with it; a file cannot be read.
     """
     if not (to / "done.json").exists():
         raise RunError(f"{to} holds no finished prediction: run volume predict first")
     summary = load_fields(to / "summary.json", to, "reading", "mask_threshold", "window", "files")
     found = _predicted(to, summary)
-    _check_fits(found, labels)
+    given = join_labels(found, labels, salt)
     geometry, samples = found.geometry, found.traces.samples
     by_sample, lines, scores = np.zeros((4, samples), np.int64), [], []
-    for row in range(geometry.inlines.count):
-        inline = geometry.inlines.first + row * geometry.inlines.step
-        numbers = _numbers_on(labels, inline, found)
-        if not (numbers >= 0).any():
-            continue
-        probability = read_values(found, geometry.traces[row])
-        truth = _truth(labels, read_values(labels, numbers), salt)
-        truth[(numbers < 0) | ~probability.any(1)] = UNLABELLED
+    for row in np.flatnonzero((given.traces >= 0).any(axis=1)).tolist():
+        line = line_at(geometry, "inline", row)
+        probability, truth = read_values(found, geometry.traces[row]), given.on(line).T
+        truth[~probability.any(1)] = UNLABELLED
         if not has_label(truth[None])[0]:
             continue
         mask = probability > summary["mask_threshold"]
@@ -69,7 +64,7 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
         by_sample += counts
         own = _windows_scores(mask.T, truth.T, summary["window"])
         scores.append(own)
-        lines.append({"inline": inline, **_shares(counts), "score": float(own.mean()), "windows": len(own)})
+        lines.append({"inline": line.number, **_shares(counts), "score": float(own.mean()), "windows": len(own)})
     if not lines:
         raise RunError(f"{labels.path} labels no trace of {to}: give labels of the lines that were predicted")
     result = {
@@ -100,59 +95,6 @@ def _predicted(to: Path, summary: dict[str, Any]) -> Volume:
     return open_volume(to / "probability.sgy", Reading(format=5, **reading))
 
 
-def _check_fits(found: Volume, labels: Volume) -> None:
-    """Make sure that samples of labels are those of the prediction.
-
-    Raises:
-        RunError: they are not.
-    """
-    if found.geometry.is_line != labels.geometry.is_line:
-        kinds = ("a line" if one.geometry.is_line else "a volume" for one in (labels, found))
-        raise RunError("{} holds {}, and {} was predicted: give labels of that".format(labels.path, *kinds))
-    compared = (
-        ("samples", found.traces.samples, labels.traces.samples),
-        ("sample interval", found.interval, labels.interval),
-        ("start", found.start, labels.start),
-    )
-    for name, here, theirs in compared:
-        if not np.isclose(here, theirs):
-            raise RunError(
-                f"{labels.path} has {theirs:g} as {name}, the prediction {here:g}: give labels of the same samples"
-            )
-
-
-def _numbers_on(labels: Volume, inline: int, found: Volume) -> np.ndarray:
-    """Traces of labels on an inline, int64 (W,) by the crosslines of the prediction; -1 where there is none."""
-    own, theirs = found.geometry.crosslines, labels.geometry
-    row, rest = divmod(inline - theirs.inlines.first, theirs.inlines.step)
-    numbers = np.full(own.count, -1)
-    if rest or not 0 <= row < theirs.inlines.count:
-        return numbers
-    columns, rests = np.divmod(
-        own.first + np.arange(own.count) * own.step - theirs.crosslines.first, theirs.crosslines.step
-    )
-    there = (rests == 0) & (columns >= 0) & (columns < theirs.crosslines.count)
-    numbers[there] = theirs.traces[row, columns[there]]
-    return numbers
-
-
-def _truth(labels: Volume, values: np.ndarray, salt: float) -> np.ndarray:
-    """Labels int8: 1 salt, 0 none, -1 not labelled.
-
-    Raises:
-        RunError: a value is none of those that are known.
-    """
-    truth = np.full(values.shape, UNLABELLED, np.int8)
-    truth[values == 0], truth[values == salt] = 0, 1
-    strange = (truth == UNLABELLED) & ~np.isin(values, _NOT_LABELLED)
-    if strange.any():
-        raise RunError(
-            f"{labels.path} holds {values[strange][0]:g}, which is neither salt ({salt:g}), nor none (0), nor not "
-            "labelled (-1, 255): say with --salt which value is salt"
-        )
-    return truth
-
-
 def _counts(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """int64 (4, S): how often masks and labels say salt, of labelled samples of traces (W, S)."""
     known, is_salt = truth != UNLABELLED, truth == 1
@@ -173,7 +115,7 @@ def _shares(counts: np.ndarray) -> dict[str, Any]:
 
 def _windows_scores(mask: np.ndarray, truth: np.ndarray, window_px: int) -> np.ndarray:
     """The metric of each window of a section (S, W) with a labelled sample, the last windows flush with its ends."""
-    starts = [window_starts(length, min(window_px, length), window_px) for length in mask.shape]
+    starts = [window_starts(length, window_px, window_px) for length in mask.shape]
     cuts = [np.s_[row : row + window_px, column : column + window_px] for row in starts[0] for column in starts[1]]
     pairs = [(truth[cut][None], mask[cut][None]) for cut in cuts]
     return np.concatenate([tile_scores(known, said) for known, said in pairs if has_label(known)[0]])

@@ -18,9 +18,9 @@ from salt_ray.pipeline.slabs import SlabWork
 from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.report.terminal import Terminal
 from salt_ray.storage import remove_tree, write_atomically
-from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange, Scaling, common_range
+from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange, Scaling
 from salt_ray.survey.padding import frame_for
-from salt_ray.survey.problems import Unsuited
+from salt_ray.volume.lines import amplitude_range, sampled_amplitudes
 from salt_ray.volume.picture import is_picture, save_section, write_pictures
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
@@ -288,26 +288,19 @@ def _greys(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked
     """Which amplitudes become 0 to 255.
 
     Raises:
-        RunError: the run's range is not that of the volume; or this has none.
+        RunError: the run's range is not that of the volume.
+        VolumeError: this has none.
     """
     record, run = trained.record, trained.directory.path
     if record.amplitudes is None and volume.traces.format.word == np.uint8 and not asked.own_range:
         terminal.say("assumed: values are greys from 0 to 255, as the run's tiles")
         return _GREYS
-    chosen = volume.traces.sampled()
-    values = np.concatenate([volume.traces.read(number, number + 1)[0] for number in chosen.tolist()])
-    values = values[np.isfinite(values) & (values != 0)]
-    try:
-        if not len(values):
-            raise Unsuited("holds nothing but zeros in the traces that were looked at")
-        own = common_range(values)
-    except Unsuited as error:
-        raise RunError(f"{volume.path} {error}: use a volume of amplitudes") from error
+    own = amplitude_range(volume)
     if record.amplitudes is None or asked.own_range:
         why = "" if asked.own_range else f" ({run} was trained on greys, and knows no amplitudes)"
         terminal.say(f"assumed: amplitudes from {own}, the volume's own 1st to 99th percentile, become greys{why}")
         return own
-    scaling = Scaling(record.amplitudes, own, record.amplitudes.outside(values))
+    scaling = Scaling(record.amplitudes, own, record.amplitudes.outside(sampled_amplitudes(volume)))
     remedy = "bring them to the run's, or take the volume's own range with --own-range"
     record.check_scaling(scaling, str(volume.path), remedy)
     return record.amplitudes

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from salt_ray.volume.windows import mirrored, window_starts
+
 #: Of a window's edge: the standard deviation of the Gaussian that its answer is weighted with. Networks know least at
 #: a window's edges (Isensee et al., 2021, "nnU-Net").
 SIGMA = 1 / 8
@@ -19,16 +21,6 @@ AT_ONCE = 256
 
 #: Answers float32 (n, C, C) to windows (n, C, C).
 Answer = Callable[[np.ndarray], np.ndarray]
-
-
-def window_starts(length: int, window_px: int, step: int) -> np.ndarray:
-    """First pixels int64 (n,) of windows along an axis: every ``step``, and a last one flush with the end.
-
-    Args:
-        length: of the axis, at least ``window_px``.
-    """
-    starts = np.arange(0, length - window_px + 1, step)
-    return starts if starts[-1] == length - window_px else np.append(starts, length - window_px)
 
 
 def window_weights(window_px: int) -> np.ndarray:
@@ -49,11 +41,10 @@ class Blending:
 
     def __init__(self, shape: tuple[int, int], window_px: int, step: int) -> None:
         self.window_px = window_px
-        self._padding = [(0, max(0, window_px - length)) for length in shape]
         self._shape = tuple(max(window_px, length) for length in shape)
         self._inside = tuple(map(slice, shape))
-        rows, columns = (window_starts(length, window_px, step) for length in self._shape)
-        self._places = [(int(row), int(column)) for row in rows for column in columns]
+        rows, columns = (window_starts(length, window_px, step) for length in shape)
+        self._places = [(row, column) for row in rows for column in columns]
         self._weights = window_weights(window_px)
         self._total = np.zeros(self._shape)
         for place in self._places:
@@ -73,8 +64,7 @@ class Blending:
         Returns:
             float32 (H, W), 0 in traces that are not live.
         """
-        padded = np.pad(section, self._padding, mode="reflect")
-        alive = np.pad(live, self._padding[1], mode="reflect")
+        padded, alive = mirrored(section, self.window_px), mirrored(live, self.window_px)
         total = np.zeros(self._shape)
         for places in self._groups(alive):
             answers = answer(np.stack([padded[self._window(place)] for place in places]))

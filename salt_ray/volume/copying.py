@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +53,7 @@ class Copying:
 
     def headers(self, numbers: np.ndarray) -> np.ndarray:
         """uint8 (n, 240), the headers of traces by their numbers in the volume; (n, 0) of a cube, which has none."""
-        traces = self._volume.traces
-        with open(self._volume.path, "rb", buffering=0) as file:
-            starts = (traces.first_byte + number * traces.trace_bytes for number in numbers.tolist())
-            raw = b"".join(os.pread(file.fileno(), traces.header_bytes, at) for at in starts)
-        return np.frombuffer(raw, np.uint8).reshape(len(numbers), traces.header_bytes)
+        return self._volume.traces.raw_headers(numbers)
 
     @contextlib.contextmanager
     def file(self, path: Path, dtype: type) -> Iterator[Copy]:

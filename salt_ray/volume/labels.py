@@ -16,16 +16,19 @@ import numpy as np
 from salt_ray.metric import UNLABELLED
 from salt_ray.survey.window import Line
 from salt_ray.volume.headers import Field, trace_fields
-from salt_ray.volume.lines import along, extent, line_at, numbered, numbers_on, read_traces
+from salt_ray.volume.lines import along, extent, line_at, numbered, numbers_on
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
+from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
 
 #: Of the traces of a line that is cut into windows, so many are labelled at least; others cross it only.
 _LABELLED_SHARE = 0.5
 #: Relative difference of two sample intervals, or of two starts in samples, that is rounding.
 _SAME = 1e-4
+#: Values of pixels that nobody labelled, unless others are named, or one of them is salt.
+_NOT_LABELLED = (-1, 255)
 _RANGE = re.compile(r"(-?\d+)(?::(-?\d+)(?::(\d+))?)?")
 
 
@@ -54,6 +57,7 @@ class LabelVolume:
         file: the labels.
         traces: int64 (I, X), the number of the trace in the file of labels; -1 where there is none.
         salt: the value that means salt.
+        none: the values that mean none; None: all others.
         unlabelled: the values of pixels that nobody labelled.
     """
 
@@ -61,6 +65,7 @@ class LabelVolume:
     file: Volume
     traces: np.ndarray
     salt: float
+    none: tuple[float, ...] | None
     unlabelled: tuple[float, ...]
     said: list[str]
 
@@ -68,11 +73,20 @@ class LabelVolume:
         return labelled_lines(self.volume, self.traces >= 0, self.said)
 
     def on(self, line: Line) -> np.ndarray:
+        """As ``Labels``; VolumeError where a value has no meaning."""
         numbers = along(self.traces, line)
-        values = np.nan_to_num(read_traces(self.file, numbers).T)  # a trace of nothing but zeros is no dead one here
+        values = read_values(self.file, numbers).T
         labels = (values == np.float32(self.salt)).astype(np.int8)
-        for value in self.unlabelled:
-            labels[values == np.float32(value)] = UNLABELLED
+        labels[np.isin(values, np.float32(self.unlabelled))] = UNLABELLED
+        if self.none is not None:
+            strange = (labels == 0) & ~np.isin(values, np.float32(self.none))
+            if strange.any():
+                others = " or ".join(f"{value:g}" for value in self.unlabelled)
+                what = (
+                    f"holds {values[strange][0]:g}, which is neither salt ({self.salt:g}), nor none (0), nor not "
+                    f"labelled ({others})"
+                )
+                raise _error(self.file.path, what, "say which value is salt with --salt VALUE")
         labels[:, numbers < 0] = UNLABELLED
         return labels
 
@@ -102,11 +116,9 @@ def label_volume(
         traces = _like(volume, file)
         said.append(f"assumed: {path.name} has the lines and samples of {volume.path.name}, as it has its shape")
     else:
-        _check_samples(volume, file)
         traces = _joined(volume, file)
-    some = [file.traces.read(i, i + 1) for i in file.traces.sampled().tolist()]
-    values = np.unique(np.nan_to_num(np.concatenate(some)))
-    skipped = tuple(v for v in (-1, 255) if v != salt) if unlabelled is None else (unlabelled,)
+    values, none = np.unique(read_values(file, file.traces.sampled())), None
+    skipped = _skipped(salt) if unlabelled is None else (unlabelled,)
     others = [value for value in values.tolist() if value not in skipped]
     if salt is None:
         positive = [value for value in others if value != 0]
@@ -116,12 +128,25 @@ def label_volume(
         if not positive:
             what = "holds no salt in the traces that were looked at"
             raise _error(path, what, "say which value is salt with --salt VALUE, or use a file with salt in it")
-        (salt,) = positive
+        (salt,), none = positive, (0.0,)
         said.append(f"assumed: {salt:g} is salt in {path.name}")
     if hidden := [value for value in values.tolist() if value in skipped]:
         shown = " and ".join(f"{value:g}" for value in hidden)
         said.append(f"assumed: {shown} in {path.name} is not labelled (--unlabelled)")
-    return LabelVolume(volume, file, traces, float(salt), tuple(map(float, skipped)), said)
+    return LabelVolume(volume, file, traces, float(salt), none, tuple(map(float, skipped)), said)
+
+
+def join_labels(volume: Volume, file: Volume, salt: float = 1) -> LabelVolume:
+    """The labels in a file that is open, of one value that means salt; 0 means none, -1 and 255 not labelled.
+
+    Raises:
+        VolumeError: the file has other samples or no trace in common.
+    """
+    return LabelVolume(volume, file, _joined(volume, file), float(salt), (0.0,), _skipped(salt), [])
+
+
+def _skipped(salt: float | None) -> tuple[float, ...]:
+    return tuple(float(value) for value in _NOT_LABELLED if value != salt)
 
 
 def _like(volume: Volume, file: Volume) -> np.ndarray:
@@ -153,6 +178,7 @@ def _check_samples(volume: Volume, file: Volume) -> None:
 
 def _joined(volume: Volume, file: Volume) -> np.ndarray:
     """Where each place of the volume is labelled, by the numbers of lines: int64 (I, X)."""
+    _check_samples(volume, file)
     geometry, own = volume.geometry, file.geometry
     if geometry.is_line and not own.is_line:
         raise _error(file.path, f"is a volume, and {volume.path.name} is a 2D line", "give labels of that line")

@@ -15,7 +15,7 @@ from salt_ray.survey.window import Line
 from salt_ray.volume.geometry import Geometry, Numbering
 from salt_ray.volume.headers import Field, trace_fields
 from salt_ray.volume.problem import Problem, VolumeError
-from salt_ray.volume.traces import not_finite
+from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
 
 
@@ -70,59 +70,40 @@ def trace_coordinates(volume: Volume) -> np.ndarray:
     return where
 
 
-def read_traces(volume: Volume, numbers: np.ndarray) -> np.ndarray:
-    """Traces by their numbers in the file, float32 (n, samples); neighbours in the file are read at once.
-
-    Args:
-        numbers: int64 (n,); where it is -1 there is no trace.
-
-    Returns:
-        NaN where there is no trace, or a dead one.
-
-    Raises:
-        VolumeError: a value is NaN or infinite, and ``fill`` is not set.
-    """
-    values = np.full((len(numbers), volume.traces.samples), np.nan, np.float32)
-    order = np.argsort(numbers, kind="stable")
-    order = order[numbers[order] >= 0]
-    for run in np.split(order, np.flatnonzero(np.diff(numbers[order]) != 1) + 1):
-        if len(run):
-            first = int(numbers[run[0]])
-            values[run] = volume.traces.read(first, first + len(run))
-    present = numbers >= 0
-    bad = present[:, None] & ~np.isfinite(values)
-    if bad.any():
-        if not volume.fill:
-            trace, sample = np.argwhere(bad)[0]
-            where = f"trace {numbers[trace] + 1:,}, sample {sample + 1:,}"
-            raise VolumeError([not_finite(volume.path, where)])
-        values[bad] = 0
-    values[~values.any(axis=1)] = np.nan
-    return values
-
-
 def read_line(volume: Volume, line: Line) -> np.ndarray:
     """A line's amplitudes, float32 (samples, traces); NaN where there is no trace, or a dead one.
 
     Raises:
-        VolumeError: as ``read_traces``.
+        VolumeError: a value is NaN or infinite, and ``fill`` is not set.
     """
-    return np.ascontiguousarray(read_traces(volume, along(volume.geometry.traces, line)).T)
+    values = read_values(volume, along(volume.geometry.traces, line))
+    values[~values.any(axis=1)] = np.nan
+    return np.ascontiguousarray(values.T)
 
 
-def amplitude_range(volume: Volume) -> GreyRange:
-    """The range of amplitudes that becomes greys: 1st to 99th percentile of traces spread evenly over the file.
+def sampled_amplitudes(volume: Volume, share: float = 1) -> np.ndarray:
+    """Amplitudes (n,) of 1,000 traces spread evenly over the file, or of a share of as many.
 
     Zeros are left out: they stand for no data above the sea floor, below the last sample and in dead traces.
 
     Raises:
+        VolumeError: a value is NaN or infinite, and ``fill`` is not set.
+    """
+    values = read_values(volume, volume.traces.sampled(share))
+    return values[values != 0]
+
+
+def amplitude_range(*volumes: Volume) -> GreyRange:
+    """The range of amplitudes that becomes greys: 1st to 99th percentile of traces spread evenly over all files.
+
+    Raises:
         VolumeError: there is no such range; or a value is NaN or infinite, and ``fill`` is not set.
     """
-    values = read_traces(volume, volume.traces.sampled())
+    traces = sum(volume.traces.count for volume in volumes)
+    values = np.concatenate([sampled_amplitudes(volume, volume.traces.count / traces) for volume in volumes])
     try:
-        return common_range(values[np.isfinite(values) & (values != 0)])
-    except (Unsuited, IndexError) as error:
-        what = (
-            str(error) if isinstance(error, Unsuited) else "holds nothing but zeros in the traces that were looked at"
-        )
-        raise VolumeError([Problem(str(volume.path), what, "name a file of amplitudes")]) from error
+        if not len(values):
+            raise Unsuited("holds nothing but zeros in the traces that were looked at")
+        return common_range(values)
+    except Unsuited as error:
+        raise VolumeError([Problem(str(volumes[0].path), str(error), "name a file of amplitudes")]) from error

@@ -6,7 +6,6 @@ Letters: I inlines, K crosslines, S samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,15 +16,9 @@ from numpy.lib import format as npy_format
 from salt_ray.storage import readable, save_array
 from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange
 from salt_ray.volume.problem import Problem, VolumeError
-from salt_ray.volume.traces import not_finite
 from salt_ray.volume.volume import Volume
 
 Direction = Literal["inline", "crossline"]
-
-#: Bytes of a file that are read at once; decoding them takes about six times as much, making them greys four times.
-READ_BYTES = 4 << 20
-#: Traces between two wanted ones are read too if they take no more than this: one read costs about as much.
-GAP_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
     """
     found = np.full((numbers.size, volume.traces.samples), MIDDLE_GREY, np.uint8)
     live = np.zeros(numbers.size, bool)
-    for places, values in _read(volume, numbers.ravel()):
+    for places, values in volume.traces.some(numbers.ravel(), volume.fill):
         alive = values.any(1)
         found[places[alive]] = greys.greys(values[alive])
         live[places] = alive
@@ -116,38 +109,9 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
 def read_values(volume: Volume, numbers: np.ndarray) -> np.ndarray:
     """Traces by their numbers in the file, int64 (n,): float32 (n, S); 0 where there is none (-1). Raises as above."""
     found = np.zeros((len(numbers), volume.traces.samples), np.float32)
-    for places, values in _read(volume, numbers):
+    for places, values in volume.traces.some(numbers, volume.fill):
         found[places] = values
     return found
-
-
-def _read(volume: Volume, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A few traces at a time: their places in ``numbers`` (n,), and their samples, finite."""
-    places = np.argsort(numbers, kind="stable")
-    places = places[numbers[places] >= 0]
-    wanted = numbers[places]
-    for few in _runs(wanted, volume.traces.trace_bytes):
-        first = int(wanted[few.start])
-        values = volume.traces.read(first, int(wanted[few.stop - 1]) + 1)[wanted[few] - first]
-        finite = np.isfinite(values)
-        if not finite.all():
-            if not volume.fill:
-                trace, sample = np.argwhere(~finite)[0]
-                where = f"trace {wanted[few][trace] + 1:,}, sample {sample + 1:,}"
-                raise VolumeError([not_finite(volume.path, where)])
-            values[~finite] = 0
-        yield places[few], values
-
-
-def _runs(numbers: np.ndarray, trace_bytes: int) -> Iterator[slice]:
-    """Places in increasing (n,) numbers of traces that one read fetches."""
-    gaps = np.flatnonzero(np.diff(numbers) > 1 + GAP_BYTES // trace_bytes) + 1
-    at_once = max(1, READ_BYTES // trace_bytes)
-    for start, stop in zip([0, *gaps], [*gaps, len(numbers)], strict=True):
-        while start < stop:
-            end = int(np.searchsorted(numbers[start:stop], numbers[start] + at_once)) + start
-            yield slice(start, end)
-            start = end
 
 
 def fingerprint(volume: Volume) -> str:

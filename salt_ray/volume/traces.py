@@ -14,6 +14,12 @@ from salt_ray.volume.sample_format import SampleFormat
 
 #: Bytes of a file that are read at once.
 BLOCK_BYTES = 16 << 20
+#: The same where some traces are wanted; decoding them takes about six times as much, making them greys four times.
+READ_BYTES = 4 << 20
+#: Traces between two wanted ones are read too if they take no more than this: one read costs about as much.
+GAP_BYTES = 1 << 16
+#: Traces that stand for all of a file.
+_SAMPLED = 1000
 
 
 class Block(NamedTuple):
@@ -74,14 +80,64 @@ class Traces:
         """
         at_once = max(1, block_bytes // self.trace_bytes)
         for first in range(0, self.count, at_once):
-            values = self.read(first, min(first + at_once, self.count))
-            finite = np.isfinite(values)
-            if not finite.all():
-                if not fill:
-                    trace, sample = (int(i) for i in np.argwhere(~finite)[0])
-                    raise VolumeError([not_finite(self.path, f"trace {first + trace + 1:,}, sample {sample + 1:,}")])
-                values[~finite] = 0
+            numbers = np.arange(first, min(first + at_once, self.count))
+            values = self._finite(self.read(first, first + len(numbers)), numbers, fill)
             yield Block(first, values, ~values.any(1))
+
+    def some(self, numbers: np.ndarray, fill: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Traces by their numbers in the file, in its order; those that are near to each other are read at once.
+
+        Args:
+            numbers: int64 (n,); where it is -1 there is no trace.
+            fill: put 0 where a value is NaN or infinite.
+
+        Yields:
+            Of a few traces their places in ``numbers``, int64 (m,), and float32 (m, samples), finite.
+
+        Raises:
+            VolumeError: a value is NaN or infinite, and ``fill`` is not set.
+        """
+        for places, first, last in self._near(numbers):
+            wanted = numbers[places]
+            yield places, self._finite(self.read(first, last)[wanted - first], wanted, fill)
+
+    def raw_headers(self, numbers: np.ndarray) -> np.ndarray:
+        """Headers of traces as they are stored, uint8 (n, header_bytes).
+
+        Args:
+            numbers: int64 (n,), of the traces in the file, none of them -1.
+        """
+        found = np.empty((len(numbers), self.header_bytes), np.uint8)
+        if not self.header_bytes:
+            return found
+        stored = np.dtype((np.uint8, (self.header_bytes,)))
+        for places, first, last in self._near(numbers):
+            found[places] = self._records(first, last, stored)["header"][numbers[places] - first]
+        return found
+
+    def _near(self, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+        """Places in ``numbers`` of a few traces that one read fetches, the first of these, and one after the last."""
+        places = np.argsort(numbers, kind="stable")
+        places = places[numbers[places] >= 0]
+        wanted = numbers[places]
+        gaps = np.flatnonzero(np.diff(wanted) > 1 + GAP_BYTES // self.trace_bytes) + 1
+        at_once = max(1, READ_BYTES // self.trace_bytes)
+        for start, stop in zip([0, *gaps], [*gaps, len(wanted)], strict=True):
+            while start < stop:
+                end = int(np.searchsorted(wanted[start:stop], wanted[start] + at_once)) + start
+                yield places[start:end], int(wanted[start]), int(wanted[end - 1]) + 1
+                start = end
+
+    def _finite(self, values: np.ndarray, numbers: np.ndarray, fill: bool) -> np.ndarray:
+        """The values of traces with these numbers, 0 where one is NaN or infinite, or the error that says which is."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            if not fill:
+                trace, sample = np.argwhere(~finite)[0]
+                where = f"trace {numbers[trace] + 1:,}, sample {sample + 1:,}"
+                raise VolumeError([not_finite(self.path, where)])
+            values[~finite] = 0
+        return values
 
     def headers(self, fields: np.dtype, block_bytes: int = BLOCK_BYTES) -> dict[str, np.ndarray]:
         """Fields of every trace's header, in the machine's byte order.
@@ -121,9 +177,11 @@ class Traces:
             raise VolumeError([Problem(str(self.path), what, "restore the file")])
         return records
 
-    def sampled(self, most: int = 1000, most_bytes: int = BLOCK_BYTES) -> np.ndarray:
-        """Numbers of up to ``most`` traces, spread evenly over the file, which together take up to ``most_bytes``."""
-        number = max(1, min(most, most_bytes // self.trace_bytes, self.count))
+    def sampled(self, share: float = 1) -> np.ndarray:
+        """Numbers of up to 1,000 traces, spread evenly over the file, which together take up to 16 MiB; or of a share
+        of as many.
+        """
+        number = max(1, min(int(share * min(_SAMPLED, BLOCK_BYTES // self.trace_bytes)), self.count))
         return np.unique(np.linspace(0, self.count - 1, number).astype(np.int64))
 
 

@@ -1,4 +1,4 @@
-"""A section cut into overlapping windows with the data around them.
+"""Where windows are on a section; and a section cut into them with the data around each.
 
 Letters: H samples and W traces of a section, P edge of a window with its context.
 """
@@ -29,13 +29,22 @@ class Cut(NamedTuple):
     labels: np.ndarray
 
 
-def starts(length: int, window_px: int, step: int) -> list[int]:
+def window_starts(length: int, window_px: int, step: int) -> list[int]:
     """First pixels of the windows that cover an axis: every ``step``, and the last one flush with the end.
 
     An axis that is shorter than a window has one, from its first pixel on.
     """
     last = max(0, length - window_px)
     return [*range(0, last, step), last]
+
+
+def mirrored(section: np.ndarray, window_px: int, context_px: int = 0) -> np.ndarray:
+    """An array of one or two axes with a context on all sides, and each axis at least a window long between these.
+
+    What is beyond the array is mirrored, as often as it takes.
+    """
+    beyond = [(context_px, context_px + max(0, window_px - length)) for length in section.shape]
+    return np.pad(section, beyond, "reflect")
 
 
 def cut(amplitudes: np.ndarray, labels: np.ndarray, window: Window, step: int) -> Iterator[Cut]:
@@ -50,11 +59,12 @@ def cut(amplitudes: np.ndarray, labels: np.ndarray, window: Window, step: int) -
         step: from one window to the next, in px, along both axes.
     """
     size, context = window.window_px, window.context_px
-    beyond = [(context, context + max(0, size - length)) for length in amplitudes.shape]
-    whole = np.pad(amplitudes, beyond, "reflect")
-    known = np.pad(np.where(np.isnan(amplitudes), UNLABELLED, labels), beyond, constant_values=UNLABELLED)
-    for sample in starts(amplitudes.shape[0], size, step):
-        for trace in starts(amplitudes.shape[1], size, step):
+    whole = mirrored(amplitudes, size, context)
+    known = np.full(whole.shape, UNLABELLED, np.int8)
+    inside = known[context:, context:][: labels.shape[0], : labels.shape[1]]
+    inside[:] = np.where(np.isnan(amplitudes), UNLABELLED, labels)
+    for sample in window_starts(amplitudes.shape[0], size, step):
+        for trace in window_starts(amplitudes.shape[1], size, step):
             if (known[sample + context :, trace + context :][:size, :size] != UNLABELLED).any():
                 part = np.s_[sample : sample + window.tile_px, trace : trace + window.tile_px]
-                yield Cut(trace, sample, whole[part], known[part].astype(np.int8))
+                yield Cut(trace, sample, whole[part], known[part])

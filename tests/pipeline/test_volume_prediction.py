@@ -32,6 +32,7 @@ from salt_ray.report.terminal import Terminal
 from salt_ray.survey.amplitudes import MIDDLE_GREY
 from salt_ray.survey.padding import Frame
 from salt_ray.volume.blending import Blending
+from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import Part, Slab
@@ -303,7 +304,7 @@ def test_amplitudes_are_those_of_the_run_or_the_volumes_own(
     found = predicted(of_greys, tmp_path / "grey.npy", tmp_path / "as greys", interval=4.0)
     assert found["amplitudes"] == [0, 255]
     np.save(tmp_path / "flat.npy", np.zeros((2, 40, 50), np.float32))
-    with pytest.raises(RunError, match="holds nothing but zeros"):
+    with pytest.raises(VolumeError, match="holds nothing but zeros"):
         predicted(run, tmp_path / "flat.npy", tmp_path / "flat", interval=4.0)
 
 

@@ -16,6 +16,7 @@ from salt_ray.cli.main import app
 from salt_ray.errors import RunError
 from salt_ray.metric import tile_scores
 from salt_ray.pipeline.volume_scores import score_volume
+from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
 
@@ -110,25 +111,33 @@ def test_an_array_of_labels_and_another_value_of_salt(folder: Path, truth: np.nd
     axes = {"inlines": {"first": 100}, "crosslines": {"first": 300}, "interval": 4}
     (tmp_path / "cube.json").write_text(json.dumps(axes))
     cube = open_volume(tmp_path / "cube.npy")
-    with pytest.raises(RunError, match=r"holds 7, which is neither salt \(1\).*--salt"):
+    with pytest.raises(VolumeError, match=r"holds 7, which is neither salt \(1\).*--salt"):
         score_volume(folder, cube)
     assert score_volume(folder, cube, salt=7) | {"labels": ""} == one | {"labels": ""}
 
 
 def test_labels_that_do_not_fit_are_refused(folder: Path, truth: np.ndarray, tmp_path: Path) -> None:
     everything, path = np.arange(42), tmp_path / "labels.sgy"
-    with pytest.raises(RunError, match="has 2 as sample interval, the prediction 4"):
-        score_volume(folder, open_volume(written(path, truth, everything), Reading(interval=2)))
-    with pytest.raises(RunError, match="has 25 as samples, the prediction 50"):
-        score_volume(folder, open_volume(write_segy(path, truth.reshape(-1, 25)[:42], code=8)))
+    for other, reading in (
+        (written(tmp_path / "a.sgy", truth, everything), Reading(interval=2)),
+        (write_segy(tmp_path / "b.sgy", truth.reshape(-1, 25)[:42], code=8), Reading()),
+    ):
+        with pytest.raises(VolumeError, match=r"and probability\.sgy has 50 samples at 4 from 0 on; resample or cut"):
+            score_volume(folder, open_volume(other, reading))
     apart = grid_numbers() | {189: grid_numbers()[189] + 50}
-    with pytest.raises(RunError, match="labels no trace"):
+    with pytest.raises(VolumeError, match="no trace in common; give labels of the same survey"):
         score_volume(folder, open_volume(write_segy(path, truth.reshape(-1, SAMPLES), apart, code=8)))
-    with pytest.raises(RunError, match=r"labels\.sgy holds a line, and a volume was predicted"):
-        score_volume(folder, open_volume(written(path, truth, everything), Reading(line=True, crossline_byte=None)))
+    with pytest.raises(RunError, match="labels no trace"):
+        score_volume(folder, open_volume(written(path, np.full_like(truth, -1), everything)))
     (folder / "done.json").unlink()
     with pytest.raises(RunError, match="holds no finished prediction: run volume predict first"):
         score_volume(folder, open_volume(written(path, truth, everything)))
+
+
+def test_one_line_of_the_volume_is_enough(folder: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    whole = score_volume(folder, open_volume(written(tmp_path / "labels.sgy", truth, np.arange(42))))
+    one = score_volume(folder, open_volume(written(tmp_path / "one.sgy", truth, np.arange(14, 21))))
+    assert one["lines"] == [line for line in whole["lines"] if line["inline"] == 102]
 
 
 def test_the_command_prints_tables_or_json(folder: Path, truth: np.ndarray, tmp_path: Path) -> None:

@@ -20,10 +20,12 @@ def made_cube(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.where(salt, 0.2 * noise, noise).astype(np.float32), salt
 
 
-def write_volume(folder: Path, amplitudes: np.ndarray, **how: object) -> Path:
-    """A SEG-Y file of a cube, its inlines from 100, its crosslines from 300 on."""
-    numbers = grid_numbers(*amplitudes.shape[:2])
-    return write_segy(folder / "amplitudes.sgy", amplitudes.reshape(-1, amplitudes.shape[2]), numbers, **how)
+def write_volume(folder: Path, amplitudes: np.ndarray, there: np.ndarray | None = None, **how: object) -> Path:
+    """A SEG-Y file of a cube, its inlines from 100, its crosslines from 300 on; ``there`` is where it has traces."""
+    shape = amplitudes.shape[:2]
+    there = np.ones(shape, bool) if there is None else there
+    numbers = {byte: np.broadcast_to(value, there.size)[there.ravel()] for byte, value in grid_numbers(*shape).items()}
+    return write_segy(folder / "amplitudes.sgy", amplitudes[there], numbers, **how)
 
 
 def write_labels(folder: Path, values: np.ndarray, rows: tuple[int, ...] = LABELLED, **how: object) -> Path:

@@ -11,7 +11,7 @@ from made_segy import CROSSLINES, INLINES, SAMPLES, grid_numbers, waves, write_s
 
 from salt_ray.errors import RunError
 from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange
-from salt_ray.volume import slabs
+from salt_ray.volume import traces
 from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
@@ -24,8 +24,8 @@ WHOLE = Part(0, INLINES, 0, CROSSLINES)
 @pytest.mark.parametrize("at_once", [1, 2000, 1 << 20])
 @pytest.mark.parametrize("gap", [0, 1000, 1 << 20])
 def test_greys_are_those_of_each_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, gap: int) -> None:
-    monkeypatch.setattr(slabs, "READ_BYTES", at_once)
-    monkeypatch.setattr(slabs, "GAP_BYTES", gap)
+    monkeypatch.setattr(traces, "READ_BYTES", at_once)
+    monkeypatch.setattr(traces, "GAP_BYTES", gap)
     values, numbers = waves(), grid_numbers()
     values[9] = 0
     order = np.random.default_rng(1).permutation(len(values))[:-5]  # no order, five places without a trace

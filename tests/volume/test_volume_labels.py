@@ -12,6 +12,7 @@ from made_segy import write_segy
 
 from salt_ray.metric import UNLABELLED
 from salt_ray.survey.window import Line
+from salt_ray.volume import traces
 from salt_ray.volume.labels import choose_lines, label_volume
 from salt_ray.volume.lines import line_at, line_name
 from salt_ray.volume.problem import VolumeError
@@ -63,7 +64,7 @@ def test_one_line_of_a_volume_keeps_its_number(
 
 
 def test_values_that_are_not_labelled_and_that_mean_salt(
-    cube: tuple[np.ndarray, np.ndarray], volume: Volume, tmp_path: Path
+    cube: tuple[np.ndarray, np.ndarray], volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = np.where(cube[1], 3, 5).astype(np.int8)
     values[:, :9] = -1
@@ -74,6 +75,13 @@ def test_values_that_are_not_labelled_and_that_mean_salt(
     assert (label_volume(volume, path, NONE, salt=3).on(inline(20)) == expected).all()
     expected = np.where(values[20] == 5, UNLABELLED, values[20] == 3).T
     assert (label_volume(volume, path, NONE, salt=3, unlabelled=5).on(inline(20)) == expected).all()
+    values = cube[1].astype(np.int8)
+    values[20, 7, 5] = 4  # in no trace that is looked at first
+    monkeypatch.setattr(traces, "_SAMPLED", 3)
+    labels = label_volume(volume, write_labels(tmp_path, values), NONE)
+    assert (labels.on(inline(40)) == cube[1][40].T).all()
+    with pytest.raises(VolumeError, match=r"holds 4, which is neither salt \(1\), nor none \(0\), nor not labelled"):
+        labels.on(inline(20))
     with pytest.raises(VolumeError, match="holds no salt in the traces that were looked at"):
         label_volume(volume, write_labels(tmp_path, np.zeros_like(values)), NONE)
 

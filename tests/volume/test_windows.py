@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_labels import LABELLED, made_cube, write_labels, write_volume
+from made_labels import CROSSLINES, LABELLED, SAMPLES, made_cube, write_labels, write_volume
 
 from salt_ray.config import Augmentation, Experiment
 from salt_ray.metric import UNLABELLED
@@ -16,21 +16,24 @@ from salt_ray.survey.amplitudes import MIDDLE_GREY
 from salt_ray.survey.prepared import prepare_survey
 from salt_ray.survey.tiles import load_survey
 from salt_ray.survey.window import Window, Windows
-from salt_ray.volume.lines import amplitude_range, line_at, read_line
+from salt_ray.volume.blending import Blending
+from salt_ray.volume.lines import amplitude_range
 from salt_ray.volume.scan import open_volume
+from salt_ray.volume.slabs import read_greys
 from salt_ray.volume.tiles import cut_labelled
-from salt_ray.volume.windows import cut, starts
+from salt_ray.volume.windows import cut, window_starts
 
 WINDOW = Window(window_px=32, context_px=10, trace_spacing=None, sample_interval=4.0)
 
 
 @given(st.integers(1, 300), st.sampled_from([32, 64]), st.integers(1, 64))
 def test_windows_cover_an_axis_and_end_flush_with_it(length: int, window_px: int, step: int) -> None:
-    found = starts(length, window_px, min(step, window_px))
+    step = min(step, window_px)
+    found = window_starts(length, window_px, step)
     covered = np.zeros(max(length, window_px), bool)
     for start in found:
         covered[start : start + window_px] = True
-    assert covered.all() and found == sorted(set(found))
+    assert covered.all() and found == sorted(set(found)) and (np.diff(found) <= step).all()
     assert found[0] == 0 and found[-1] + window_px == len(covered)
 
 
@@ -40,7 +43,7 @@ def test_context_is_the_section_around_a_window_and_mirrored_beyond_it() -> None
     whole = np.pad(section, 10, "reflect")
     known = np.pad(labels, 10, constant_values=UNLABELLED)
     windows = list(cut(section, labels, WINDOW, 16))
-    assert len(windows) == len(starts(90, 32, 16)) * len(starts(70, 32, 16))
+    assert len(windows) == len(window_starts(90, 32, 16)) * len(window_starts(70, 32, 16))
     for one in windows:
         place = np.s_[one.sample : one.sample + 52, one.trace : one.trace + 52]
         assert (one.amplitudes == whole[place]).all() and (one.labels == known[place]).all()
@@ -73,16 +76,22 @@ def test_windows_without_a_labelled_pixel_are_left_out_and_what_has_no_data_has_
         assert (np.isnan(one.amplitudes) <= (one.labels == UNLABELLED)).all() and (one.labels != 1).all()
 
 
-def test_training_and_prediction_are_fed_the_same(tiny: Experiment, tmp_path: Path) -> None:
-    """What validation crops from a window's tile is a plain cut from the section, by the volume's range of greys."""
+@pytest.mark.parametrize("window_px", [32, 64, 96])
+def test_training_and_prediction_are_fed_the_same(tiny: Experiment, tmp_path: Path, window_px: int) -> None:
+    """What validation crops from windows' tiles is, to the bit, what ``volume predict`` feeds of the same file.
+
+    Windows of 64 px are larger than a section (40 samples, 48 traces), those of 96 px than one mirrored once.
+    """
     import torch
 
     from salt_ray.training.samples import samples_for
 
     amplitudes, salt = made_cube()
-    amplitudes[20, 10:13] = 0  # dead traces
-    file, labels = write_volume(tmp_path, amplitudes), write_labels(tmp_path, salt)
-    cut_labelled(file, tmp_path / "survey", labels=labels, window_px=32)
+    amplitudes[20, 10:13] = amplitudes[40, -1] = 0  # dead traces
+    there = np.ones(amplitudes.shape[:2], bool)
+    there[0, :5] = there[60, 20:23] = False  # no traces
+    file, labels = write_volume(tmp_path, amplitudes, there), write_labels(tmp_path, salt)
+    cut_labelled(file, tmp_path / "survey", labels=labels, window_px=window_px)
     survey = load_survey(tmp_path / "survey", cache=tmp_path / "cache")
     prepared = prepare_survey(survey, tiny, cache=tmp_path / "cache")
     volume = open_volume(file)
@@ -92,12 +101,17 @@ def test_training_and_prediction_are_fed_the_same(tiny: Experiment, tmp_path: Pa
     everything = np.arange(survey.labelled)
     images, masks = samples.centred(everything)
     assert (masks.numpy() == samples.truth(everything)).all() and (samples.truth(everything) == survey.masks).all()
-    dead = 0
-    for tile, (_, line, trace, sample) in enumerate(survey.places):
-        section = np.ma.masked_invalid(read_line(volume, line_at(volume.geometry, "inline", int(line))))
-        fed = greys.greys(section)[sample : sample + 32, trace : trace + 32]
-        assert (np.rint(images[tile, 0].numpy() * 255) == fed).all()
-        truth = np.where(section.mask, UNLABELLED, salt[line].T)[sample : sample + 32, trace : trace + 32]
-        assert (survey.masks[tile] == truth).all()
-        dead += np.count_nonzero((fed == MIDDLE_GREY) & (truth == UNLABELLED))
-    assert dead and set(survey.places[:, 1]) == set(LABELLED)
+    validated = np.rint(images[:, 0].numpy() * 255)
+    seen, live = read_greys(volume, volume.geometry.traces, greys)
+    blending = Blending((SAMPLES, CROSSLINES), window_px, window_px // 2)
+    for row in LABELLED:
+        fed: list[np.ndarray] = []
+        blending.join(seen[row].T, live[row], lambda windows, fed=fed: fed.extend(windows) or windows)
+        own = np.flatnonzero(survey.places[:, 1] == row)
+        own = own[np.lexsort(survey.places[own, 2:].T)]  # as they are cut: by samples, then traces
+        np.testing.assert_array_equal(validated[own], np.stack(fed))
+        truth = np.pad(np.where(live[row], salt[row].T, UNLABELLED), (0, window_px), constant_values=UNLABELLED)
+        for tile, (trace, sample) in zip(own, survey.places[own, 2:], strict=True):
+            assert (survey.masks[tile] == truth[sample:, trace:][:window_px, :window_px]).all()
+    assert set(survey.places[:, 1]) == set(LABELLED)
+    assert np.count_nonzero((validated == MIDDLE_GREY) & (survey.masks == UNLABELLED)) >= 7 * SAMPLES
