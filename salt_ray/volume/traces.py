@@ -16,6 +16,8 @@ from salt_ray.volume.sample_format import SampleFormat
 BLOCK_BYTES = 16 << 20
 #: The same where some traces are wanted; decoding them takes about six times as much, making them greys four times.
 READ_BYTES = 4 << 20
+#: The same where their headers are wanted, which are held twice; in the cache and on a disk faster than one by one.
+HEADER_READ_BYTES = 1 << 20
 #: Traces between two wanted ones are read too if they take no more than this: one read costs about as much.
 GAP_BYTES = 1 << 16
 #: Traces that stand for all of a file.
@@ -97,7 +99,7 @@ class Traces:
         Raises:
             VolumeError: a value is NaN or infinite, and ``fill`` is not set.
         """
-        for places, first, last in self._near(numbers):
+        for places, first, last in self._near(numbers, READ_BYTES):
             wanted = numbers[places]
             yield places, self._finite(self.read(first, last)[wanted - first], wanted, fill)
 
@@ -111,17 +113,17 @@ class Traces:
         if not self.header_bytes:
             return found
         stored = np.dtype((np.uint8, (self.header_bytes,)))
-        for places, first, last in self._near(numbers):
+        for places, first, last in self._near(numbers, HEADER_READ_BYTES):
             found[places] = self._records(first, last, stored)["header"][numbers[places] - first]
         return found
 
-    def _near(self, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+    def _near(self, numbers: np.ndarray, read_bytes: int) -> Iterator[tuple[np.ndarray, int, int]]:
         """Places in ``numbers`` of a few traces that one read fetches, the first of these, and one after the last."""
         places = np.argsort(numbers, kind="stable")
         places = places[numbers[places] >= 0]
         wanted = numbers[places]
         gaps = np.flatnonzero(np.diff(wanted) > 1 + GAP_BYTES // self.trace_bytes) + 1
-        at_once = max(1, READ_BYTES // self.trace_bytes)
+        at_once = max(1, read_bytes // self.trace_bytes)
         for start, stop in zip([0, *gaps], [*gaps, len(wanted)], strict=True):
             while start < stop:
                 end = int(np.searchsorted(wanted[start:stop], wanted[start] + at_once)) + start
