@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -26,6 +27,8 @@ from salt_ray.errors import RunError
 from salt_ray.object_store import SCHEME, ObjectPath
 
 ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
+#: Names that ``temporary_beside`` gives.
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 StoragePath = Path | ObjectPath
@@ -38,6 +41,11 @@ def storage_path(text: str | StoragePath) -> StoragePath:
     return ObjectPath(text) if str(text).startswith(SCHEME) else Path(text)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name beside a path that no other process uses, for what takes its place when it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 @contextlib.contextmanager
 def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
     """A binary file that appears under ``path`` when the block ends, or not at all when it raises."""
@@ -47,7 +55,7 @@ def atomic_file(path: StoragePath) -> Iterator[BinaryIO]:
         path.write_bytes(content.getvalue())
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -180,7 +188,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends; where another process was first, its one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -195,6 +203,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends, or goes when it raises.
+
+    Args:
+        path: a folder that is not there yet, or empty.
+    """
+    temporary = temporary_beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -214,10 +239,14 @@ def cache_folder(kind: str) -> Path:
 
 
 def _sweep(parent: Path) -> None:
-    """Delete temporary folders that killed processes left behind."""
+    """Delete temporary folders that killed processes left behind; those of others have other names."""
     for folder in parent.glob(".*.tmp"):
         with contextlib.suppress(FileNotFoundError):
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            if (
+                _TEMPORARY.fullmatch(folder.name)
+                and folder.is_dir()
+                and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
+            ):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

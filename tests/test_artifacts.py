@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,19 @@ def test_of_two_folders_built_at_once_the_first_stays(tmp_path: Path) -> None:
             (other / "by").write_text("other")
     assert (tmp_path / "cache" / "by").read_text() == "other"
     assert [p.name for p in tmp_path.iterdir()] == ["cache"]
+
+
+def test_only_what_a_killed_process_left_long_ago_is_deleted(tmp_path: Path) -> None:
+    mine, others = ".old.123-0123abcd.tmp", (".theirs.tmp", ".old.123.tmp", ".old.1-0123ABCD.tmp", "old.1-0123abcd.tmp")
+    for name in (mine, *others):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
+    (young := tmp_path / ".new.124-0123abcd.tmp").mkdir()
+    (file := tmp_path / ".file.125-0123abcd.tmp").touch()
+    os.utime(file, (0, 0))
+    with atomic_folder(tmp_path / "cache"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, young.name, file.name, "cache"])
 
 
 def test_a_folder_is_done_only_after_its_marker_and_only_for_its_inputs(tmp_path: Path) -> None:

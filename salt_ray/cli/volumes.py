@@ -112,13 +112,16 @@ def scan(
 @reads_volumes
 def tiles(
     reading: "Reading",
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The amplitudes: a SEG-Y file, or an .npy cube.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="The amplitudes: a SEG-Y file, or an .npy cube; or several 2D lines."),
+    ],
     to: Annotated[Path, typer.Option(help="The folder of the survey that is made.")],
     labels: Annotated[
         Path | None,
         typer.Option(
             help="The labels: a SEG-Y file or an .npy cube of the same survey, or of lines of it; or a folder of "
-            "pictures, inline_339.png."
+            "pictures, inline_339.png. For several FILEs a folder (as --top and --base) with files of the same names."
         ),
     ] = None,
     top: Annotated[
@@ -131,6 +134,13 @@ def tiles(
     unlabelled: Annotated[
         float | None, typer.Option(help="The value of --labels that nobody labelled. Default: -1 and 255.")
     ] = None,
+    labels_byte_order: Annotated[
+        ByteOrder | None, typer.Option(help="As --byte-order, which is of the amplitudes.")
+    ] = None,
+    labels_format: Annotated[
+        int | None, typer.Option(metavar="CODE", help="As --format, which is of the amplitudes.")
+    ] = None,
+    labels_samples: Annotated[int | None, typer.Option(min=1, help="As --samples, which is of the amplitudes.")] = None,
     colour: Annotated[
         list[str] | None,
         typer.Option(metavar="salt=#RRGGBB", help="What a colour of the pictures means: salt or none; several times."),
@@ -147,13 +157,16 @@ def tiles(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Cut windows from the labelled lines of a volume: a survey that train and pipeline take with --data."""
+    """Cut windows from labelled lines, of a volume or 2D ones: a survey that train and pipeline take with --data."""
+    from salt_ray.volume.reading import Reading
     from salt_ray.volume.tiles import cut_labelled
 
     ranges = [("inline", text) for text in inlines or ()] + [("crossline", text) for text in crosslines or ()]
     chosen = {"labels": labels, "top": top, "base": base, "salt": salt, "unlabelled": unlabelled}
     how = {"colours": colour or (), "ranges": ranges, "window_px": window, "step": step}
-    cut_labelled(file, to, reading, **chosen, **how, report=Output(quiet).say)
+    order = labels_byte_order and labels_byte_order.value
+    how["labels_reading"] = Reading(byte_order=order, format=labels_format, samples=labels_samples)
+    cut_labelled(files, to, reading, **chosen, **how, report=Output(quiet).say)
 
 
 class DirectionChoice(StrEnum):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import tokenize
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from salt_ray.storage import atomic_folder, write_atomically
+from salt_ray.storage import atomic_folder, temporary_beside, write_atomically
 from salt_ray.survey.amplitudes import GreyRange, Scaling
 from salt_ray.survey.survey import Survey
 from salt_ray.survey.window import Window
@@ -101,7 +100,7 @@ def store(cache: Path, survey: Survey) -> str:
 
 def discard(folder: Path) -> None:
     """Delete a damaged folder: in one rename, so that nobody finds half of it under its name."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    aside = temporary_beside(folder)
     with contextlib.suppress(FileNotFoundError):  # another process has just done so
         os.rename(folder, aside)
         shutil.rmtree(aside, ignore_errors=True)

@@ -172,7 +172,9 @@ def section_folds(ids: np.ndarray, sections: np.ndarray, count: int) -> FoldTabl
     return FoldTable(np.asarray(ids)[by_id].astype(str), fold_of[members][by_id], count)
 
 
-def line_folds(ids: np.ndarray, places: np.ndarray, count: int, window_px: int, gap: int) -> FoldTable:
+def line_folds(
+    ids: np.ndarray, places: np.ndarray, count: int, window_px: int, gap: int | tuple[int, int]
+) -> FoldTable:
     """Blocks of neighbouring lines; a fold leaves out what is too near to those that it validates.
 
     Args:
@@ -180,7 +182,7 @@ def line_folds(ids: np.ndarray, places: np.ndarray, count: int, window_px: int, 
         places: int (L, 4), as ``window.Windows.places``.
         count: K, at most the number of lines, or of places along them.
         window_px: width of a window.
-        gap: lines or traces between those that train a fold and those that it validates.
+        gap: inlines and crosslines, or one number for both, between what trains a fold and what it validates.
 
     Raises:
         FoldError: there are too few lines and places; or a fold has nothing left to be trained on.
@@ -211,15 +213,13 @@ def line_blocks(places: np.ndarray, count: int) -> np.ndarray:
     )
 
 
-def near(places: np.ndarray, others: np.ndarray, window_px: int, gap: int) -> np.ndarray:
-    """(n,) bool: whether a window is fewer than ``gap`` lines or traces from one of the others, whatever their samples.
-
-    Two are as far apart as they are along that axis, inlines or crosslines, in which they are further apart.
+def near(places: np.ndarray, others: np.ndarray, window_px: int, gap: int | tuple[int, int]) -> np.ndarray:
+    """(n,) bool: whether a window is nearer to one of the others than the gap, along both axes, whatever their samples.
 
     Args:
         places, others: int (n, 4) and (m, 4), as ``window.Windows.places``.
         window_px: width of all windows, in traces.
-        gap: at least 1, with which those that share a trace are near.
+        gap: inlines and crosslines, or one number for both; with 1 those that share a trace are near.
     """
     boxes, box = np.unique(places[:, :3], axis=0, return_inverse=True)
     first, last = _sides(boxes, window_px)

@@ -165,8 +165,9 @@ class PreparedSurvey:
                 "folds of kind lines need windows that volume tiles has cut from lines: use folds.kind=section, depth, "
                 "random or mosaic"
             )
-        width = survey.window.window_px
-        return line_folds(survey.ids[tiles], survey.places[tiles], count, width, width if gap is None else gap)
+        window, places = survey.window, survey.places[tiles]
+        apart = window.gap(places) if gap is None else gap
+        return line_folds(survey.ids[tiles], places, count, window.window_px, apart)
 
     def load_folds(self, path: Path, count: int) -> FoldTable:
         """The folds in a file, which must hold exactly the trainable tiles.
@@ -203,9 +204,10 @@ def prepare_survey(
         frame = Frame(survey.window.window_px, survey.window.tile_px, survey.window.window_px)
         close = np.zeros_like(held)
         if held.any():
-            places, width = survey.places[: survey.labelled], survey.window.window_px
-            gap = max(width if training.folds.gap is None else training.folds.gap for training in experiment.trainings)
-            close = near(places, places[held], width, gap) & ~held
+            places, window = survey.places[: survey.labelled], survey.window
+            wanted = [training.folds.gap for training in experiment.trainings]
+            gaps = [window.gap(places) if gap is None else (gap, gap) for gap in wanted]
+            close = near(places, places[held], window.window_px, tuple(np.max(gaps, axis=0))) & ~held
         return PreparedSurvey(survey, frame, survey.padded_images, survey.padded_masks, held, close)
     frame = frame_for(survey.tile_px, experiment.geometry)
     folder = (cache or cache_folder("padded")) / f"{survey.key[:32]}-{operator_name(frame)}"

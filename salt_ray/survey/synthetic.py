@@ -10,9 +10,6 @@ square root of T / 101 where they belong to layers and wavelets (small tiles sti
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from salt_ray.errors import SaltRayError
+from salt_ray.storage import new_folder
 from salt_ray.survey import rle
 
 MIN_TILES = 40  # the first section (at most 36 tiles) is always whole, and with it the constant tiles of both splits
@@ -87,14 +85,8 @@ def new_directory(directory: Path) -> Iterator[Path]:
     directory = Path(directory).resolve()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise SyntheticError(f"directory {directory} exists and is not empty: give another folder or delete it first")
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    with new_folder(directory) as temporary:
         yield temporary
-        os.replace(temporary, directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _check_arguments(tiles: int, seed: int, tile_px: int, test_fraction: float) -> None:

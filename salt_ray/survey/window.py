@@ -9,6 +9,7 @@ TRACE and SAMPLE are the place of the window's first pixel on its line, counted 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,10 +28,13 @@ from salt_ray.survey.problems import Problem, SurveyError, shown
 
 #: What a window's mask says of a pixel.
 SALT, NO_SALT, NOT_LABELLED = 1, 0, 255
+#: Between the places of 2D lines, each from a file of its own: they are no neighbours, whatever the gap of folds.
+APART = 1 << 16
 #: Pixels whose sides differ by a larger share have another scale.
 SAME_SCALE = 0.1
 #: A line's direction by the number that stands for it in ``Windows.places``.
 DIRECTIONS = ("inline", "crossline")
+_ROUNDING = 0.01  # of coordinates, in lines
 _WINDOW = re.compile(r"t(\d{1,9})-s(\d{1,9})")
 
 
@@ -43,6 +47,7 @@ class Window(BaseModel):
         trace_spacing: between neighbouring traces along the windows' lines, in the unit of the coordinates; None where
             headers do not say.
         sample_interval: between samples, in ms, or in the unit of depth.
+        line_spacing: between neighbouring lines, in the same unit; None where headers do not say, and of 2D lines.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,6 +56,20 @@ class Window(BaseModel):
     context_px: Annotated[int, Field(ge=0)]
     trace_spacing: Annotated[float, Field(gt=0)] | None
     sample_interval: Annotated[float, Field(gt=0)]
+    line_spacing: Annotated[float, Field(gt=0)] | None = None
+
+    def gap(self, places: np.ndarray) -> tuple[int, int]:
+        """How many inlines, and how many crosslines, are as far apart as a window is wide.
+
+        Where spacings are not known, as many as a window has traces.
+
+        Args:
+            places: (n, 4) of ``Windows.places``; which direction windows have says which spacing is which.
+        """
+        lines = self.window_px
+        if self.trace_spacing is not None and self.line_spacing is not None:
+            lines = max(1, math.ceil(self.window_px * self.trace_spacing / self.line_spacing - _ROUNDING))
+        return (lines, self.window_px) if (places[:, 0] == 0).any() else (self.window_px, lines)
 
     def other_scale(self, other: Window) -> list[str]:
         """A line for each side of a pixel that differs from another's by more than ``SAME_SCALE``, or is not known."""
@@ -72,7 +91,7 @@ class Window(BaseModel):
 class Line(BaseModel):
     """Where a line lies: its direction, its number, and how many lines of the grid come before it.
 
-    A 2D line is the first inline of a grid that has no other.
+    A 2D line is the first inline of a grid that has no other; the next ones follow ``APART`` lines from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

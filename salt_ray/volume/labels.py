@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,8 @@ _LABELLED_SHARE = 0.5
 _SAME = 1e-4
 #: Values of pixels that nobody labelled, unless others are named, or one of them is salt.
 _NOT_LABELLED = (-1, 255)
+#: Options that name what headers of the amplitudes say; labels have their own.
+_OF_AMPLITUDES = re.compile("--(?=(byte-order|format|samples)\\b)")
 _RANGE = re.compile(r"(-?\d+)(?::(-?\d+)(?::(\d+))?)?")
 
 
@@ -111,7 +113,11 @@ def label_volume(
     plain = path.suffix.lower() == ".npy" and not beside.exists()
     if plain and reading.interval is None:
         reading = Reading(interval=volume.interval, fill=reading.fill)
-    file = open_volume(path, reading)
+    try:
+        file = open_volume(path, reading)
+    except VolumeError as error:
+        own = (replace(one, remedy=_OF_AMPLITUDES.sub("--labels-", one.remedy)) for one in error.problems)
+        raise VolumeError(list(own)) from error
     if plain:
         traces = _like(volume, file)
         said.append(f"assumed: {path.name} has the lines and samples of {volume.path.name}, as it has its shape")

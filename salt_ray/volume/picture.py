@@ -17,7 +17,8 @@ _PICTURED = {"probability": 65535, "mask": 255}
 
 
 def is_picture(path: Path) -> bool:
-    return FORMATS.get(path.suffix) in ("PNG", "TIFF")
+    """Whether a file is called as pictures are."""
+    return FORMATS.get(path.suffix.lower()) in ("PNG", "TIFF")
 
 
 def save_section(path: Path, folder: Path) -> Path:
@@ -29,7 +30,7 @@ def save_section(path: Path, folder: Path) -> Path:
     try:
         if path.stat().st_size > MAX_TILE_BYTES:
             raise ValueError(f"is longer than {MAX_TILE_BYTES:,} bytes")
-        pixels = decode_image(FORMATS[path.suffix], path.name, path.read_bytes())
+        pixels = decode_image(FORMATS[path.suffix.lower()], path.name, path.read_bytes())
     except (ValueError, OSError) as error:
         reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
         raise VolumeError([Problem(str(path), reason, "give a grey picture, or an .npy array")]) from error

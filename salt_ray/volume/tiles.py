@@ -1,26 +1,26 @@
-"""A survey of windows, cut from the labelled lines of a volume: what the commands for tiles train on."""
+"""A survey of windows, cut from labelled lines of a volume, or from 2D lines: what the commands for tiles train on."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from salt_ray.errors import PROGRAM
 from salt_ray.metric import UNLABELLED
+from salt_ray.storage import new_folder
 from salt_ray.survey.layout import MASKS, TRAIN, WINDOWS_JSON
-from salt_ray.survey.window import NOT_LABELLED, SAME_SCALE, Line, Window, Windows
+from salt_ray.survey.window import APART, NOT_LABELLED, SAME_SCALE, Line, Window, Windows
+from salt_ray.volume.label_pictures import PictureLabels, check_colours, picture_labels
 from salt_ray.volume.labels import Labels, choose_lines, label_volume
 from salt_ray.volume.lines import amplitude_range, line_name, read_line
 from salt_ray.volume.picks import picked_labels
-from salt_ray.volume.pictures import SUFFIXES, picture_labels
+from salt_ray.volume.picture import is_picture
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
@@ -29,14 +29,35 @@ from salt_ray.volume.windows import cut
 
 #: Around a window on each side, in which random crops move: as with tiles that are padded from a crop of 128 to 148 px.
 CONTEXT_PX = 10
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
+#: Letters of a file's name that name its line: with a window's place they may be 100 (``survey.layout.ID``).
+_LONGEST_NAME = 70
+Files = dict[str, Path]
+
+
+class Labelled(NamedTuple):
+    """A line that is cut.
+
+    Attributes:
+        name: of its folder in the survey.
+        place: on the grid of the survey, which is that of its volume; several 2D lines are far apart there.
+        line: on the grid of its volume.
+    """
+
+    name: str
+    place: Line
+    volume: Volume
+    labels: Labels
+    line: Line
 
 
 def cut_labelled(
-    file: Path,
+    files: Path | Sequence[Path],
     to: Path,
     reading: Reading = Reading(),  # noqa: B008 - it is frozen
     *,
     labels: Path | None = None,
+    labels_reading: Reading = Reading(),  # noqa: B008
     top: Path | None = None,
     base: Path | None = None,
     salt: float | None = None,
@@ -48,11 +69,13 @@ def cut_labelled(
     """Make a survey of windows from files.
 
     Args:
-        file: the amplitudes.
+        files: the amplitudes: one file, or several 2D lines. Then ``labels``, ``top`` and ``base`` are folders, and in
+            each of them every line has a file of its own name, whatever its suffix.
         to: the folder of the survey.
         reading: what is said of the amplitudes; of it the labels have the numbers, the interval and what is no number.
         labels: a file of labels, in which ``salt`` and ``unlabelled`` are values (``labels.label_volume``); or a
-            picture or a folder of them, in which ``colours`` are (``pictures.picture_labels``); or
+            picture or a folder of them, in which ``colours`` are (``label_pictures.picture_labels``); or
+        labels_reading: its byte order, format and samples are those of SEG-Y files of labels.
         top, base: horizons (``picks.picked_labels``).
         ranges: of lines, as ``labels.choose_lines``; none: those that are labelled.
         how: as for ``write_tiles``.
@@ -63,38 +86,134 @@ def cut_labelled(
     Raises:
         VolumeError: a file cannot be used, the files do not fit together, or as ``write_tiles``.
     """
+    files = [files] if isinstance(files, Path) else list(files)
     if (labels is None) == (top is None):
-        raise _error(file, "needs labels in one way", "--labels FILE, or --top FILE and perhaps --base FILE")
-    pictures = labels is not None and (labels.is_dir() or labels.suffix.lower() in SUFFIXES)
+        raise _error(files[0], "needs labels in one way", "--labels FILE, or --top FILE and perhaps --base FILE")
+    given = {"labels": labels, "top": top, "base": base}
+    given = {option: path for option, path in given.items() if path is not None}
+    each = [given] if len(files) == 1 else [_own(file, given) for file in files]
+    own = [one["labels"] for one in each if "labels" in one]
+    pictures = [path for path in own if path.is_dir() or is_picture(path)]
+    values = len(pictures) < len(own)
+    its = replace(
+        reading,
+        byte_order=labels_reading.byte_order,
+        format=labels_reading.format,
+        samples=labels_reading.samples,
+    )
     options = {
         "--base": (base, top is not None, "--top"),
-        "--salt": (salt, labels is not None and not pictures, "--labels with values"),
-        "--unlabelled": (unlabelled, labels is not None and not pictures, "--labels with values"),
+        "--salt": (salt, values, "--labels with values"),
+        "--unlabelled": (unlabelled, values, "--labels with values"),
         "--colour": (colours or None, pictures, "--labels with pictures"),
+        "--labels-byte-order": (labels_reading.byte_order, values, "--labels with values"),
+        "--labels-format": (labels_reading.format, values, "--labels with values"),
+        "--labels-samples": (labels_reading.samples, values, "--labels with values"),
     }
-    for option, (given, belongs, where) in options.items():
-        if given is not None and not belongs:
+    for option, (value, belongs, where) in options.items():
+        if value is not None and not belongs:
             raise _error(labels or top, f"is no place for {option}, which belongs to {where}", f"leave {option} out")
-    for path in (file, labels, top, base):
-        if path is not None and not (path.is_file() or (pictures and path == labels and path.is_dir())):
+    for path in (*files, *(path for one in each for path in one.values())):
+        if not (path.is_file() or (path in pictures and path.is_dir())):
             raise _error(path, "there is no such file", "name a file")
-    volume = open_volume(file, reading)
+    volumes = [open_volume(file, reading) for file in files]
+    if len(volumes) > 1:
+        _check_lines(volumes)
+    found: list[Labels] = []
+    for volume, one in zip(volumes, each, strict=True):
+        if "top" in one:
+            found.append(picked_labels(volume, one["top"], one.get("base")))
+        elif one["labels"] in pictures:
+            found.append(picture_labels(volume, one["labels"], colours))
+        else:
+            found.append(label_volume(volume, one["labels"], its, salt, unlabelled))
     if pictures:
-        found: Labels = picture_labels(volume, labels, colours)
-    elif labels is not None:
-        its = replace(reading, byte_order=None, format=None, samples=None)
-        found = label_volume(volume, labels, its, salt, unlabelled)
-    else:
-        found = picked_labels(volume, top, base)
-    return write_tiles(volume, found, to, lines=choose_lines(volume, ranges), **how)
+        check_colours(labels, [one for one in found if isinstance(one, PictureLabels)])
+    chosen = _sections(volumes, found, ranges) if len(volumes) > 1 else _lines(volumes[0], found[0], ranges)
+    if not chosen:
+        raise _unlabelled(volumes[0])
+    return write_tiles(chosen, to, **how)
+
+
+def _own(file: Path, given: Files) -> Files:
+    """The files of labels that have the name of a line, each in its folder.
+
+    Raises:
+        VolumeError: there is none, or more than one.
+    """
+    own = {}
+    for option, folder in given.items():
+        if not folder.is_dir():
+            what = f"is no folder, and each of several lines needs a file of its own name for --{option}"
+            raise _error(folder, what, f"put them into one folder: {file.stem}{folder.suffix} for {file.name}")
+        found = [path for path in sorted(folder.iterdir()) if path.stem == file.stem and path.suffix != ".json"]
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found)
+            what = f"holds {names}, which all are called as {file.name}" if found else f"holds no file {file.stem}.*"
+            remedy = "leave one" if found else f"put it there, or leave {file.name} out"
+            raise _error(folder, what, remedy)
+        (own[option],) = found
+    return own
+
+
+def _check_lines(volumes: Sequence[Volume]) -> None:
+    """Make sure that files are 2D lines whose pixels are as large as those of the first one, and have other names.
+
+    Raises:
+        VolumeError: they do not.
+    """
+    names: dict[str, Path] = {}
+    for volume in volumes:
+        if not volume.geometry.is_line:
+            remedy = "cut each volume by itself; blocks of one volume are put into one file first (docs/volumes.md)"
+            raise _error(volume.path, "is a volume, and several files have to be 2D lines", remedy)
+        other = names.setdefault(_name(volume.path).lower(), volume.path)
+        if other is not volume.path:
+            raise _error(volume.path, f"would be called {_name(other)} in the survey, as {other}", "rename one of them")
+    for name, sides in (
+        ("sample interval", [volume.interval for volume in volumes]),
+        ("trace spacing", [_trace_spacing(volume) for volume in volumes]),
+    ):
+        known = [(side, volume.path) for side, volume in zip(sides, volumes, strict=True) if side is not None]
+        for side, path in known:
+            if abs(side / known[0][0] - 1) > SAME_SCALE:
+                what = f"has {side:.4g} as {name}, and {known[0][1].name} has {known[0][0]:.4g}"
+                remedy = "resample one of them, or cut lines of another scale into a survey of their own"
+                raise _error(path, what, remedy)
+
+
+def _trace_spacing(line: Volume) -> float | None:
+    spacing = None if line.coordinates is None else line.coordinates.spacing
+    return None if spacing is None else spacing[1]
+
+
+def _name(path: Path) -> str:
+    """Of the line in a file."""
+    return _NO_NAME.sub("_", path.stem)[:_LONGEST_NAME]
+
+
+def _lines(volume: Volume, labels: Labels, ranges: Sequence[tuple[str, str]]) -> list[Labelled]:
+    """Lines of a volume, inlines first; where none is chosen those that are labelled."""
+    lines = choose_lines(volume, ranges) or labels.lines()
+    named = {(line.direction != "inline", line.index): line for line in lines}
+    chosen = [named[place] for place in sorted(named)]
+    return [Labelled(line_name(line, volume.geometry), line, volume, labels, line) for line in chosen]
+
+
+def _sections(volumes: Sequence[Volume], found: Sequence[Labels], ranges: Sequence[tuple[str, str]]) -> list[Labelled]:
+    """2D lines, each from a file of its own, as they are named."""
+    chosen = []
+    for number, (volume, labels) in enumerate(zip(volumes, found, strict=True)):
+        for one in _lines(volume, labels, ranges):
+            place = one.line.model_copy(update={"number": number, "index": number * APART})
+            chosen.append(one._replace(name=_name(volume.path), place=place))
+    return chosen
 
 
 def write_tiles(
-    volume: Volume,
-    labels: Labels,
+    lines: Sequence[Labelled],
     to: Path,
     *,
-    lines: Sequence[Line] = (),
     window_px: int = 128,
     step: int | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -102,10 +221,8 @@ def write_tiles(
     """Cut windows from labelled lines; the folder appears whole or not at all.
 
     Args:
-        volume: the amplitudes.
-        labels: what is labelled of them.
+        lines: of one volume, or 2D lines.
         to: a folder that is not there yet, or empty.
-        lines: those that are cut; none: all that are labelled (``Labels.lines``).
         window_px: edge of a window, a multiple of 32.
         step: from one window to the next, in px; None: half a window.
         report: takes a line of text at a time.
@@ -126,67 +243,55 @@ def write_tiles(
         raise _error(to, f"a step of {step} px leaves gaps between windows", f"choose 1 to {window_px}: --step")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise _error(to, "exists and is not empty", "give another folder (--to), or delete it first")
-    named = {(line.direction != "inline", line.index): line for line in lines or labels.lines()}
-    chosen = [named[place] for place in sorted(named)]
-    window = _window(volume, chosen, window_px, report)
-    amplitudes = amplitude_range(volume)
-    for said in labels.said:
+    window = _window(lines, window_px, report)
+    amplitudes = amplitude_range(*dict.fromkeys(one.volume for one in lines))
+    for said in dict.fromkeys(said for one in lines for said in one.labels.said):
         report(said)
     to = to.absolute()
-    to.parent.mkdir(parents=True, exist_ok=True)
-    temporary = to.with_name(f".{to.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        count, cut_from = _write(temporary, volume, labels, chosen, window, step, report)
+    with new_folder(to) as temporary:
+        count, cut_from = _write(temporary, lines, window, step, report)
         content = Windows(window=window, amplitudes=amplitudes, lines=cut_from).model_dump_json(indent=1)
         (temporary / WINDOWS_JSON).write_text(content)
-        os.replace(temporary, to)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     report(f"{count:,} windows of {window_px} px from {len(cut_from):,} lines: {to}")
     report(f"amplitudes from {amplitudes} become greys; train with: {PROGRAM} pipeline --data {to}")
     return count
 
 
-def _window(volume: Volume, lines: Sequence[Line], window_px: int, report: Callable[[str], None]) -> Window:
+def _window(lines: Sequence[Labelled], window_px: int, report: Callable[[str], None]) -> Window:
     """What all windows have in common; a line where traces are further apart in one direction than in the other."""
-    spacing = None if volume.coordinates is None else volume.coordinates.spacing
-    along_inlines, along_crosslines = (None, None) if spacing is None else spacing[::-1]
-    directions = {line.direction for line in lines}
+    places = [one.volume.coordinates for one in lines if one.volume.coordinates is not None]
+    spacings = [place.spacing[::-1] for place in places if place.spacing is not None]
+    along_inlines, along_crosslines = spacings[0] if spacings else (None, None)
+    directions = {one.place.direction for one in lines}
     known = along_inlines is not None and along_crosslines is not None
     if known and len(directions) == 2 and abs(along_inlines / along_crosslines - 1) > SAME_SCALE:
         report(
             f"traces are {along_inlines:g} apart along inlines and {along_crosslines:g} along crosslines: windows of "
             "both have different scales (--inlines or --crosslines takes one direction)"
         )
+    along, across = (along_inlines, along_crosslines)[:: 1 if "inline" in directions else -1]
     return Window(
         window_px=window_px,
         context_px=CONTEXT_PX,
-        trace_spacing=along_inlines if "inline" in directions else along_crosslines,
-        sample_interval=volume.interval,
+        trace_spacing=along,
+        sample_interval=lines[0].volume.interval,
+        line_spacing=across,
     )
 
 
 def _write(
-    root: Path,
-    volume: Volume,
-    labels: Labels,
-    lines: Sequence[Line],
-    window: Window,
-    step: int,
-    report: Callable[[str], None],
+    root: Path, lines: Sequence[Labelled], window: Window, step: int, report: Callable[[str], None]
 ) -> tuple[int, dict[str, Line]]:
     """Write all windows; how many, and the lines that they come from, by name."""
     count, salt, cut_from = 0, 0, {}
-    for line in lines:
-        name = line_name(line, volume.geometry)
+    for name, place, volume, labels, line in lines:
         images, masks = root / TRAIN / name, root / MASKS / name
         before = count
         for one in cut(read_line(volume, line), labels.on(line), window, step):
             if count == before:
                 images.mkdir(parents=True)
                 masks.mkdir(parents=True)
-                cut_from[name] = line
+                cut_from[name] = place
             stem = f"t{one.trace:04d}-s{one.sample:04d}"
             np.save(images / f"{stem}.npy", one.amplitudes)
             mask = np.where(one.labels == UNLABELLED, NOT_LABELLED, one.labels).astype(np.uint8)
@@ -196,12 +301,16 @@ def _write(
             count += 1
         report(f"{name}: {count - before:,} windows" + " (no labelled pixel)" * (count == before))
     if not count:
-        what = "has no labelled pixel on the lines that were chosen"
-        raise _error(volume.path, what, "give labels of its lines, or choose others with --inlines or --crosslines")
+        raise _unlabelled(lines[0].volume)
     if not salt:
         remedy = "choose lines with salt, or say with --salt which value of the labels it is"
-        raise _error(volume.path, "has no salt on the lines that were chosen", remedy)
+        raise _error(lines[0].volume.path, "has no salt on the lines that were chosen", remedy)
     return count, cut_from
+
+
+def _unlabelled(volume: Volume) -> VolumeError:
+    what = "has no labelled pixel on the lines that were chosen"
+    return _error(volume.path, what, "give labels of its lines, or choose others with --inlines or --crosslines")
 
 
 def _error(path: Path, what: str, remedy: str) -> VolumeError:

@@ -39,7 +39,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     amplitudes, salt = made_cube()
     labels = salt.astype(np.int8)
     labels[:, :, :4] = -1
-    file, its = write_volume(folder, amplitudes), write_labels(folder, labels)
+    file, its = write_volume(folder, amplitudes, spacing=12.5), write_labels(folder, labels)
     words = ["volume", "tiles", file, "--labels", its, "--to", folder / "survey", "--window", WINDOW]
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0, result.output
@@ -112,6 +112,17 @@ def test_lines_are_held_out_with_a_gap(survey: Path, experiment: Experiment, tmp
     assert len(apart) and apart.min() >= WINDOW
     with pytest.raises(RunError, match="windows overlap, so that no mosaics are assembled"):
         Run(override(experiment, ["holdout=mosaic:0.1"]), survey, RunDirectory(tmp_path), Terminal(quiet=True))
+
+
+def test_the_gap_is_as_wide_as_a_window_where_lines_are_further_apart_than_traces(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    """32 traces of 12.5 m are 16 inlines of 25 m: lines that are 20 apart are far enough from each other."""
+    amplitudes, salt = made_cube()
+    file, labels = write_volume(tmp_path, amplitudes), write_labels(tmp_path, salt)
+    cut_labelled(file, tmp_path / "survey", labels=labels, window_px=WINDOW)
+    run = Run(experiment, tmp_path / "survey", RunDirectory(tmp_path / "run"), Terminal(quiet=True))
+    assert run.survey.window.line_spacing == pytest.approx(25, abs=0.01) and not run.tables["random"].left_out.any()
 
 
 def test_a_smaller_gap_leaves_more_to_train_on(survey: Path, experiment: Experiment, tmp_path: Path) -> None:

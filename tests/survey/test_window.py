@@ -144,6 +144,17 @@ def test_a_window_is_near_by_less_than_the_gap() -> None:
     assert near(traces, middle, 32, 32).tolist() == [False, True, True, False]
 
 
+def test_the_gap_is_as_long_along_lines_as_across_them() -> None:
+    window = WINDOW.model_copy(update={"trace_spacing": 12.5, "line_spacing": 25.0001})
+    inline, crossline = np.array([[0, 50, 0, 0]]), np.array([[1, 50, 0, 0]])
+    assert window.gap(inline) == (16, 32) and window.gap(crossline) == (32, 16)
+    assert window.gap(np.concatenate([crossline, inline])) == (16, 32)
+    for line_spacing, lines in ((None, 32), (6.25, 64), (1e6, 1)):
+        assert window.model_copy(update={"line_spacing": line_spacing}).gap(inline) == (lines, 32)
+    lines = np.array([[0, line, 0, 0] for line in (34, 35, 65, 66)])
+    assert near(lines, inline, 32, window.gap(inline)).tolist() == [False, True, True, False]
+
+
 def test_a_table_says_what_is_left_out_and_loads_without(tmp_path: Path) -> None:
     places = np.array([[0, line, 0, 0] for line in (0, 20, 40, 60)])
     ids = np.array(["a", "b", "c", "d"])

@@ -20,11 +20,20 @@ def made_cube(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.where(salt, 0.2 * noise, noise).astype(np.float32), salt
 
 
-def write_volume(folder: Path, amplitudes: np.ndarray, there: np.ndarray | None = None, **how: object) -> Path:
-    """A SEG-Y file of a cube, its inlines from 100, its crosslines from 300 on; ``there`` is where it has traces."""
+def write_volume(
+    folder: Path, amplitudes: np.ndarray, there: np.ndarray | None = None, spacing: float = 25, **how: object
+) -> Path:
+    """A SEG-Y file of a cube, its inlines from 100, its crosslines from 300 on.
+
+    Args:
+        there: bool (inlines, crosslines), where it has traces; None: everywhere.
+        spacing: of inlines, in m; crosslines are 12.5 m apart.
+    """
     shape = amplitudes.shape[:2]
     there = np.ones(shape, bool) if there is None else there
-    numbers = {byte: np.broadcast_to(value, there.size)[there.ravel()] for byte, value in grid_numbers(*shape).items()}
+    numbers = {
+        byte: np.broadcast_to(value, there.size)[there.ravel()] for byte, value in grid_numbers(*shape, spacing).items()
+    }
     return write_segy(folder / "amplitudes.sgy", amplitudes[there], numbers, **how)
 
 

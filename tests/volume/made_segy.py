@@ -35,11 +35,11 @@ def ibm_bits(value: float) -> int:
     return (sign | exponent) << 24 | int(rest * 2**24)
 
 
-def grid_numbers(inlines: int = INLINES, crosslines: int = CROSSLINES) -> dict[int, np.ndarray]:
-    """Numbers and coordinates of a grid's traces, along inlines; 25 by 12.5 m, turned by 30 degrees."""
+def grid_numbers(inlines: int = INLINES, crosslines: int = CROSSLINES, spacing: float = 25) -> dict[int, np.ndarray]:
+    """Numbers and coordinates of a grid's traces, along inlines; 25 m between these, 12.5 between traces, turned."""
     rows, columns = (axis.ravel() for axis in np.indices((inlines, crosslines)))
-    x = 1000 + 25 * rows * np.cos(np.pi / 6) - 12.5 * columns * np.sin(np.pi / 6)
-    y = 2000 + 25 * rows * np.sin(np.pi / 6) + 12.5 * columns * np.cos(np.pi / 6)
+    x = 1000 + spacing * rows * np.cos(np.pi / 6) - 12.5 * columns * np.sin(np.pi / 6)
+    y = 2000 + spacing * rows * np.sin(np.pi / 6) + 12.5 * columns * np.cos(np.pi / 6)
     return {189: 100 + rows, 193: 300 + columns, 71: -100, 181: np.rint(100 * x), 185: np.rint(100 * y)}
 
 

@@ -42,6 +42,21 @@ def test_greys_are_those_of_each_trace(tmp_path: Path, monkeypatch: pytest.Monke
         np.testing.assert_array_equal(live, part.of(there.reshape(INLINES, CROSSLINES)))
 
 
+@pytest.mark.parametrize("at_once", [1, 2000, 1 << 20])
+@pytest.mark.parametrize("gap", [0, 1000])
+def test_headers_are_those_of_each_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, gap: int
+) -> None:
+    monkeypatch.setattr(traces, "HEADER_READ_BYTES", at_once)
+    monkeypatch.setattr(traces, "GAP_BYTES", gap)
+    path = write_segy(tmp_path / "a.sgy")
+    stored = np.frombuffer(path.read_bytes()[3600:], np.uint8).reshape(-1, 240 + 4 * SAMPLES)[:, :240]
+    numbers = np.random.default_rng(0).permutation(len(stored))[:25]
+    np.testing.assert_array_equal(open_volume(path).traces.raw_headers(numbers), stored[numbers])
+    np.save(tmp_path / "a.npy", waves())
+    assert open_volume(tmp_path / "a.npy", Reading(interval=4)).traces.raw_headers(numbers).shape == (25, 0)
+
+
 def test_lines_make_up_the_part() -> None:
     part = Part(2, 9, 3, 14)
     for direction in ("inline", "crossline"):

@@ -119,3 +119,25 @@ def test_each_mistake_is_one_sentence_and_nothing_is_written(files: tuple[Path, 
         with pytest.raises(VolumeError, match=told):
             cut_labelled(file, tmp_path / to, **how)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_labels_are_read_with_options_of_their_own(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """What a message about a file of labels advises does what it says, and nothing to the amplitudes."""
+    file, _ = files
+    labels = write_labels(tmp_path, made_cube()[1], binary={3225: ("h", 77), 3221: ("H", 0)})
+    content = bytearray(labels.read_bytes())
+    content[3220:3222] = bytes(2)
+    for place in range(3600, len(content), 240 + SAMPLES):
+        content[place + 114 : place + 116] = bytes(2)
+    labels.write_bytes(content)
+    words = ["volume", "tiles", file, "--labels", labels, "--window", 32, "--to", tmp_path / "survey"]
+    told = []
+    for option, value in (("format", 8), ("byte-order", "big"), ("samples", SAMPLES)):
+        result = CliRunner().invoke(app, list(map(str, words)))
+        told.append(" ".join(str(result.exception or result.output).split()))
+        assert result.exit_code and f"--labels-{option}" in told[-1] and f" --{option}" not in told[-1], told
+        words += [f"--labels-{option}", value]
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 0 and not (told[0] == told[1] == told[2]), result.output
+    with pytest.raises(VolumeError, match="is no place for --labels-format, which belongs to --labels with values"):
+        cut_labelled(file, tmp_path / "to", top=labels, labels_reading=tiles.Reading(format=8))

@@ -11,7 +11,7 @@ from made_labels import CROSSLINES, INLINES, SAMPLES, made_cube, write_volume
 from made_segy import write_segy
 
 from salt_ray.metric import UNLABELLED
-from salt_ray.volume.pictures import nearest, picture_labels
+from salt_ray.volume.label_pictures import check_colours, nearest, picture_labels
 from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.scan import open_volume
 from salt_ray.volume.tiles import cut_labelled
@@ -111,7 +111,7 @@ def test_each_mistake_is_one_sentence(volume: Volume, tmp_path: Path) -> None:
         (write_picture(tmp_path / "named" / "mine.png", pixels), COLOURS, "has a name that says no line"),
     ):
         with pytest.raises(VolumeError, match=told):
-            picture_labels(volume, path, colours)
+            check_colours(path, [picture_labels(volume, path, colours)])
     (tmp_path / "broken.png").rename(tmp_path / "inline_100.png")
     with pytest.raises(VolumeError, match="cannot be read as a picture"):
         picture_labels(volume, tmp_path / "inline_100.png", COLOURS)

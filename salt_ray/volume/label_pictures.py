@@ -17,10 +17,10 @@ from salt_ray.metric import UNLABELLED
 from salt_ray.survey.layout import is_litter
 from salt_ray.survey.window import Line
 from salt_ray.volume.lines import along, line_at, numbered
+from salt_ray.volume.picture import is_picture
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.volume import Volume
 
-SUFFIXES = (".png", ".tif", ".tiff")
 #: What a colour may stand for.
 MEANINGS = {"salt": 1, "none": 0}
 #: Largest difference of a channel to a named colour: pixels that smoothing has mixed of two colours are not labelled.
@@ -39,10 +39,14 @@ class PictureLabels:
     Attributes:
         volume: the amplitudes.
         found: int8 (H, W) of each line that has a picture, by direction and index: 1 salt, 0 none, -1 not labelled.
+        lost: the colours, as they were named, that no picture has.
+        frequent: the most frequent ones of the first picture.
     """
 
     volume: Volume
     found: Mapping[tuple[str, int], np.ndarray]
+    lost: frozenset[str]
+    frequent: str
     said: list[str]
 
     def lines(self) -> list[Line]:
@@ -65,16 +69,16 @@ def picture_labels(volume: Volume, path: Path, colours: Sequence[str]) -> Pictur
         colours: ``salt=#ff0000`` or ``none=#0000ff``; of each as many as there are.
 
     Raises:
-        VolumeError: a picture cannot be read, or is of no line of the volume; a colour is malformed or in no picture.
+        VolumeError: a picture cannot be read, or is of no line of the volume; a colour is malformed.
     """
     meant = _colours(path, colours)
     files = [path]
     if path.is_dir():
         files = [
-            file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and not is_litter(file.name)
+            file for file in sorted(path.iterdir()) if is_picture(file) and not is_litter(file.name)
         ]
     if not files:
-        raise _error(path, f"holds no picture ({', '.join(SUFFIXES)})", "name the folder in which the pictures are")
+        raise _error(path, "holds no picture (PNG or TIFF)", "name the folder in which the pictures are")
     found: dict[tuple[str, int], np.ndarray] = {}
     seen = np.zeros(len(meant), bool)
     resized = 0
@@ -88,14 +92,26 @@ def picture_labels(volume: Volume, path: Path, colours: Sequence[str]) -> Pictur
         resized += codes.shape != shape
         labels = np.array([*(meaning for meaning, _ in meant), UNLABELLED], np.int8)
         found[place] = labels[nearest(codes, shape)]
-    if not seen.all():
-        lost = [text for text, there in zip(colours, seen, strict=True) if not there]
-        what = f"no picture has the colour {' or '.join(lost)}; the most frequent are {_frequent(files[0])}"
-        raise _error(path, what, "name the pictures' own colours with --colour")
+    lost = frozenset(text for text, there in zip(colours, seen, strict=True) if not there)
     said = [f"assumed: each of {len(files):,} pictures shows a whole line, from its first sample and trace to its last"]
     if resized:
         said.append(f"found: {resized:,} of {len(files):,} pictures have another size than their lines: nearest pixels")
-    return PictureLabels(volume, found, said)
+    return PictureLabels(volume, found, lost, _frequent(files[0]), said)
+
+
+def check_colours(path: Path, found: Sequence[PictureLabels]) -> None:
+    """Make sure that every colour that was named is in a picture.
+
+    Args:
+        path: the pictures.
+        found: the labels of all volumes that these are of.
+
+    Raises:
+        VolumeError: none has one.
+    """
+    if lost := frozenset.intersection(*(one.lost for one in found)):
+        what = f"no picture has the colour {' or '.join(sorted(lost))}; the most frequent are {found[0].frequent}"
+        raise _error(path, what, "name the pictures' own colours with --colour")
 
 
 def coded(pixels: np.ndarray, colours: Colours) -> np.ndarray:
