@@ -16,7 +16,8 @@ from salt_ray.volume.sample_format import SampleFormat
 BLOCK_BYTES = 16 << 20
 #: The same where some traces are wanted; decoding them takes about six times as much, making them greys four times.
 READ_BYTES = 4 << 20
-#: The same where their headers are wanted, which are held twice; in the cache and on a disk faster than one by one.
+#: The same where only headers are wanted: less, as these are small. Measured against one read for each header: 1.5 to 7
+#: times as fast from a disk; from the cache 5 times with traces of 1 kB, 1.8 times with 4 kB, 0.7 times with 16 kB.
 HEADER_READ_BYTES = 1 << 20
 #: Traces between two wanted ones are read too if they take no more than this: one read costs about as much.
 GAP_BYTES = 1 << 16
