@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -224,8 +225,10 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> Moments:
     return Moments(tmp_path_factory.mktemp("moments") / "hook")
 
 
-def started(road: Road, moments: Moments, command: Sequence[str]) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(road: Road, moments: Moments, command: Sequence[str]) -> Iterator[subprocess.Popen]:
+    """A command that ends with the block at the latest."""
+    process = subprocess.Popen(
         [sys.executable, "launch.py", *command],
         cwd=ROOT,
         env=road.environment | moments.environment,
@@ -233,6 +236,11 @@ def started(road: Road, moments: Moments, command: Sequence[str]) -> subprocess.
         stderr=subprocess.STDOUT,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.alone
@@ -243,10 +251,10 @@ def test_kills_at_random_slabs_leave_the_bytes_of_an_undisturbed_one(
     slabs = sorted(random.Random(1).sample(range(INLINES), 3))
     for place in (*(f"slabs/inline/.{number:05d}.npy" for number in slabs), ".mask.sgy"):
         moment = moments.at(f"{tmp_path}/{place}.*")
-        process = started(road, moments, words(run, data, tmp_path, "--engine", "local"))
-        wait_for(lambda moment=moment: moment.reached, process)
-        moment.kill()
-        process.communicate()
+        with started(road, moments, words(run, data, tmp_path, "--engine", "local")) as process:
+            wait_for(lambda moment=moment: moment.reached, process)
+            moment.kill()
+            process.wait(SECONDS)
         assert process.returncode == -signal.SIGKILL and not (tmp_path / "mask.sgy").exists()
     assert [step.state for step in run_status(RunDirectory(tmp_path)).steps] == ["done", "waiting"]
     assert len(list((tmp_path / "slabs").rglob("0*.npy"))) == INLINES
@@ -266,10 +274,11 @@ def test_a_signal_ends_it_with_one_message(
     interruptible: None,
 ) -> None:
     moment = moments.at(f"{tmp_path}/slabs/inline/.00002.npy.*")
-    process = started(road, moments, words(run, data, tmp_path, "--engine", "local", "--quiet"))
-    wait_for(lambda: moment.reached, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=SECONDS)
+    with started(road, moments, words(run, data, tmp_path, "--engine", "local", "--quiet")) as process:
+        wait_for(lambda: moment.reached, process)
+        process.send_signal(number)
+        output = process.stdout.read()
+        process.wait(SECONDS)
     assert process.returncode == 128 + number
     assert output == f"interrupted: what is done is kept in {tmp_path}, and the same command goes on\n"
     assert sorted(path.name for path in (tmp_path / "slabs" / "inline").iterdir()) == ["00000.npy", "00001.npy"]
@@ -281,10 +290,11 @@ def test_a_worker_that_is_killed_while_it_predicts_changes_no_byte(
     road: Road, moments: Moments, run: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     moment = moments.at(f"{tmp_path}/slabs/inline/.00003.npy.*")
-    process = started(road, moments, words(run, data, tmp_path))
-    wait_for(lambda: moment.reached, process)
-    assert moment.pid != process.pid
-    moment.kill()
-    output, _ = process.communicate(timeout=SECONDS)
+    with started(road, moments, words(run, data, tmp_path)) as process:
+        wait_for(lambda: moment.reached, process)
+        assert moment.pid != process.pid
+        moment.kill()
+        output = process.stdout.read()
+        process.wait(SECONDS)
     assert process.returncode == 0 and "a prediction worker was lost, and another one takes its" in output, output
     assert same(tmp_path, whole)
