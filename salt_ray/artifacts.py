@@ -103,8 +103,11 @@ class RunDirectory:
         return self.path / "predictions" / training / f"fold-{fold}" / name
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, option: str = "--run-dir") -> Iterator[None]:
         """Hold the run for this process; the lock dies with its owner.
+
+        Args:
+            option: that says where it is, for messages.
 
         Raises:
             RunError: another process works on it, or the directory cannot be written.
@@ -117,9 +120,9 @@ class RunDirectory:
             # A soft lock would outlive its owner.
             held = FileLock(self.path / ".lock", fallback_to_soft=False).acquire(blocking=False)
         except Timeout as error:
-            raise RunError(f"another process works on {self.path}: wait for it, or change --run-dir") from error
+            raise RunError(f"another process works on {self.path}: wait for it, or change {option}") from error
         except OSError as error:
-            raise RunError(f"cannot write to {self.path} ({error.strerror}): choose another --run-dir") from error
+            raise RunError(f"cannot write to {self.path} ({error.strerror}): choose another {option}") from error
         with held:
             yield
 

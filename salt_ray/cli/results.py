@@ -130,7 +130,9 @@ def compare(
 
 @commands.command()
 def status(
-    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Where the run lies: runs/EXPERIMENT.")],
+    run_dir: Annotated[
+        str, typer.Argument(metavar="RUN", help="Where the run is: runs/EXPERIMENT; or a folder of volume predict.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Say what of a run is done, running or waiting, with sizes and times; also while it is worked on."""

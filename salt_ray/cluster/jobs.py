@@ -287,8 +287,12 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _new_id(arguments: Sequence[str]) -> str:
-    """``salt-ray-COMMAND-RUN-`` and a random end; RUN is the run directory's or the experiment's name, where given."""
-    named = ["", *take_option(arguments, "--experiment")[1], *take_option(arguments, "--run-dir")[1]]
-    words = ["salt-ray", *[word for word in arguments if word != "--debug"][:1], Path(named[-1]).stem]
+    """``salt-ray-COMMAND-RUN-`` and a random end; RUN is where results go or the experiment's name, where given."""
+    named = [
+        "",
+        *(name for option in ("--experiment", "--run-dir", "--to") for name in take_option(arguments, option)[1]),
+    ]
+    command = [word for word in arguments if word != "--debug"]
+    words = ["salt-ray", *command[: 2 if command[:1] == ["volume"] else 1], Path(named[-1]).stem]
     words = [re.sub(r"[^A-Za-z0-9_]+", "-", word).strip("-")[:60] for word in words]
     return "-".join([word for word in words if word] + [secrets.token_hex(4)])

@@ -16,7 +16,7 @@ from salt_ray.cluster.restarts import GivenUp, Restarts
 from salt_ray.cluster.room import POLL_SECONDS, Demand, Waiting
 from salt_ray.cluster.training import worker_device
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.errors import SaltRayError
+from salt_ray.errors import SaltRayError, incurable
 from salt_ray.pipeline.engine import Piece, Work
 from salt_ray.pipeline.workplace import keep_memory
 
@@ -145,7 +145,7 @@ class Workers:
 
         Raises:
             ClusterError: a worker failed more often than it is restarted; nodes that are lost do not count.
-            SaltRayError: what a worker found that a person can put right.
+            SaltRayError, OSError: what a worker found that a person can put right.
         """
         while self._unanswered:
             self._inquire()
@@ -180,7 +180,11 @@ class Workers:
         try:
             lines = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, SaltRayError) else _given_up(str(error))) from error
+            # A full disk is, like an error of ours, for a person to cure.
+            told = isinstance(error.cause, SaltRayError) or (
+                isinstance(error.cause, OSError) and incurable(error.cause)
+            )
+            raise (error.cause if told else _given_up(str(error))) from error
         except ray.exceptions.RayError as error:
             if getattr(error, "actor_init_failed", False):
                 raise _given_up(str(error)) from error

@@ -66,7 +66,7 @@ def apply(
         PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})
         for model, folder in zip(trained.models, trained.folders, strict=True)
     ]
-    with to.lock():
+    with to.lock("--to"):
         work = Predicting(trained.experiment, frame, np.asarray(prepared.images), (trained.directory, to))
         missing = [task for task in tasks if task.folder.done is None]
         predict_missing(missing, work, engine, terminal)

@@ -119,12 +119,14 @@ def predict_volume(
     part, work = _part(volume, asked), _work(trained, volume, to, terminal, asked)
     at_once = {direction: work.lines_at_once(part, direction, asked.memory) for direction in asked.directions}
     folder = Folder(to.path, _inputs(trained, work, part, at_once, asked), option="--to")
-    with to.lock():
+    with to.lock("--to"):
         if folder.done is not None:
             _check_whole(to.path, folder.done)
             terminal.say(f"{to.path} is done already")
             return folder.done
         folder.open()
+        about = {"run": str(trained.directory.path), "volume": str(volume.path)}
+        write_atomically(to.path / "slabs" / "began.json", json.dumps(about))  # for whoever looks on (status)
         slabs = {
             direction: [
                 Slab(direction, lines, to.path / "slabs" / direction / f"{number:05d}.npy")

@@ -6,13 +6,14 @@ Only names, markers and small files are read, so that a run can be looked at whi
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import shlex
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
 from optuna.trial import TrialState
@@ -24,7 +25,8 @@ from salt_ray.errors import PROGRAM, RunError
 from salt_ray.experiment_file import load_experiment
 from salt_ray.inference.stored import chunk_count
 from salt_ray.record import chosen_folds
-from salt_ray.storage import StoragePath, fields_if_there, load_array
+from salt_ray.report.trials import clock
+from salt_ray.storage import StoragePath, fields_if_there, load_array, readable
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.models import fold_models
 from salt_ray.training.task import fold_name
@@ -51,13 +53,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is.
+    """How far a run is, or the prediction of a volume.
 
     Attributes:
+        experiment: its name; of a prediction the volume's file.
         in_use: whether a process works on it; None where this machine cannot tell.
         next: what to do about it, one sentence; empty where it is finished.
-        results: what the run's JSON files say, as far as they are there: ``scores``, ``seeds``, and a search's
-            ``summary``.
+        results: what the run's JSON files say, as far as they are there: ``scores``, ``seeds``, and a search's or a
+            prediction's ``summary``.
     """
 
     run: str
@@ -72,21 +75,26 @@ class Status:
 
 
 def run_status(run: RunDirectory) -> Status:
-    """Look at a run.
+    """Look at a run, or at a folder of ``volume predict``.
 
     Raises:
         RunError: there is none, or a file of it is damaged.
     """
     if not run.experiment.exists():
+        inputs = fields_if_there(run.path / "inputs.json", run.path)
+        if inputs is not None and "lines_at_once" in inputs:
+            return _volume_status(run, inputs)
         raise RunError(f"there is no run in {run.path}: name another one, or make it with pipeline")
     experiment = load_experiment(run.experiment)
     in_use = run.in_use()
     seeds = run.seed_numbers()
     steps = tuple(_seeds(run, seeds) if seeds else _steps(run, experiment, bool(in_use)))
-    files = (run.scores, run.seeds, run.study / "summary.json")
-    found = {file.name.removesuffix(".json"): fields_if_there(file, file) for file in files}
-    results = {name: content for name, content in found.items() if content is not None}
-    return Status(str(run.path), experiment.name, in_use, steps, _next(run, steps, in_use), results)
+    results = _results(run.scores, run.seeds, run.study / "summary.json")
+    more = " --seeds N" if seeds else ""
+    command = (
+        f"{'tune' if run.study.exists() else 'pipeline'} --data SURVEY --run-dir {shlex.quote(str(run.path))}{more}"
+    )
+    return Status(str(run.path), experiment.name, in_use, steps, _next(steps, in_use, command), results)
 
 
 def status_table(status: Status) -> Table:
@@ -204,16 +212,67 @@ def _prediction(run: RunDirectory, experiment: Experiment, training: Training, f
     return _step(name, "begun", f"{there} of {chunks} chunks", folder)
 
 
-def _next(run: RunDirectory, steps: tuple[Step, ...], in_use: bool | None) -> str:
+def _volume_status(run: RunDirectory, inputs: Mapping[str, Any]) -> Status:
+    """How far ``pipeline.volumes`` is; the slabs go when everything is written."""
+    folder, in_use, done = run.path / "slabs", run.in_use(), _marker(run.path)
+    with readable(run.path / "inputs.json", run.path, "volume predict"):
+        ends = {"inline": inputs["rows"], "crossline": inputs["columns"]}
+        count = sum(
+            -(-(ends[direction][1] - ends[direction][0]) // lines)
+            for direction, lines in inputs["lines_at_once"].items()
+        )
+    began = fields_if_there(folder / "began.json", folder) or {}
+    whole = _times(*folder.glob("*/[0-9]*.npy"))
+    if done is not None:
+        predicted = Step("predict", "done", f"{count} slabs", None, None)
+        written = f"{done['traces']:,} traces, {done['share_of_salt']:.2%} salt, {done['bodies']:,} bodies"
+        steps = [predicted, _step("write", "done", written, *(run.path / name for name in done["files"]))]
+    else:
+        all_there = len(whole) == count
+        left = _seconds_left(whole, count, _times(folder / "began.json")) if in_use else math.nan
+        detail = f"{len(whole)} of {count} slabs" + (f", about {clock(left)} left" if left > 0 else "")
+        state = "running" if in_use and not all_there else _state(all_there, bool(whole))
+        steps = [_step("predict", state, detail, folder)]
+        steps.append(Step("write", "running" if in_use and all_there else "waiting", "", None, None))
+    results = _results(run.path / "summary.json", run.scores)
+    if "scores" in results:
+        iou = results["scores"].get("iou")
+        steps.append(_step("score", "done", "" if iou is None else f"IoU of salt {iou:.4f}", run.scores))
+    known = {**began, **(done or {})}
+    volume = known.get("volume", "VOLUME")
+    words = (known.get("run", "RUN"), "--data", volume, "--to", str(run.path))
+    command = f"volume predict {shlex.join(words)}, with the same options,"
+    return Status(str(run.path), Path(volume).name, in_use, tuple(steps), _next(tuple(steps), in_use, command), results)
+
+
+def _seconds_left(whole: Sequence[float], count: int, began: Sequence[float]) -> float:
+    """For the slabs that are missing, as fast as those came that this process has made; NaN before the first one.
+
+    Args:
+        whole: when each of the others was written.
+        began: when the process began; empty where nothing says it.
+    """
+    its = [when for when in whole if began and when >= began[0]]
+    return (count - len(whole)) * (max(its) - began[0]) / len(its) if its else math.nan
+
+
+def _times(*places: Path) -> list[float]:
+    """When files were written, in seconds since 1970; the file server's clock, which need not be ours."""
+    return [file.st_mtime for place in places for file in _files(place)]
+
+
+def _results(*files: StoragePath) -> dict[str, Any]:
+    found = {file.name.removesuffix(".json"): fields_if_there(file, file) for file in files}
+    return {name: content for name, content in found.items() if content is not None}
+
+
+def _next(steps: tuple[Step, ...], in_use: bool | None, command: str) -> str:
     unfinished = [step.name for step in steps if step.state in ("running", "begun", "waiting")]
     if in_use:
         return "a process works on it"
     if not unfinished:
         return ""
-    command = "tune" if run.study.exists() else "pipeline"
-    seeds = " --seeds N" if steps[0].name.startswith("seed-") else ""
-    run_dir = quote(str(run.path))
-    return f"next: {unfinished[0]}; {PROGRAM} {command} --data SURVEY --run-dir {run_dir}{seeds} goes on"
+    return f"next: {unfinished[0]}; {PROGRAM} {command} goes on"
 
 
 def _state(done: bool, begun: bool = False) -> State:

@@ -147,6 +147,7 @@ def test_a_dashboard_that_does_not_serve_us(status: int, remedy: str, monkeypatc
         (["tune", "--run-dir", "runs/a b/salt é.1"], "salt-ray-tune-salt-"),
         (["train", "--experiment=experiments/demo.py"], "salt-ray-train-demo-"),
         (["train"], "salt-ray-train-"),
+        (["--debug", "volume", "predict", "runs/demo", "--to", "runs/cube"], "salt-ray-volume-predict-cube-"),
     ],
 )
 def test_ids_tell_what_it_is_and_are_unique(arguments: list[str], beginning: str) -> None:

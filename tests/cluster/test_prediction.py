@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -11,8 +12,11 @@ from salt_ray.cluster import prediction
 from salt_ray.cluster.prediction import RESTARTS, Workers
 from salt_ray.cluster.restarts import Loss
 from salt_ray.cluster.session import ClusterError
+from salt_ray.errors import RunError
 
-from ray.exceptions import ActorDiedError  # isort: skip
+from ray.exceptions import ActorDiedError, RayTaskError  # isort: skip
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/to/slabs/inline/00001.npy")
 
 
 class Inquiry:
@@ -27,7 +31,13 @@ class Inquiry:
 
 
 class Scene:
-    """Workers that answer at once, or are lost; ``lost`` says of which cause, by (worker, how many chunks it had)."""
+    """Workers that answer at once, or are lost; ``lost`` says of which cause, by (worker, how many chunks it had).
+
+    Attributes:
+        raised: what a worker raises at its first chunk.
+    """
+
+    raised: Exception | None = None
 
     def __init__(self, patch: pytest.MonkeyPatch, lost: Callable[[int, int], str | None]) -> None:
         self.lost, self.started, self.ended, self.lines = lost, 0, set(), []
@@ -57,6 +67,8 @@ class Scene:
     def _answer(self, reference: object) -> list[str]:
         (worker,) = (worker for worker, call in self._calls if call is reference)
         had = [chunk for owner, chunk in self.asked if owner == worker]
+        if had and self.raised is not None:
+            raise RayTaskError("predict", "its traceback\nits end", self.raised)
         if cause := self.lost(worker, len(had)):
             error = ActorDiedError()
             self._causes[error] = cause
@@ -92,6 +104,19 @@ def test_a_worker_that_fails_too_often_is_the_end(cause: str, monkeypatch: pytes
     with pytest.raises(ClusterError, match=r"failed for good \(its reason\): the same command goes on"):
         list(scene.answers(1000))
     assert len(scene.lines) == RESTARTS and scene.started == 2 + RESTARTS
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(FULL, OSError), (RunError("put it back"), RunError), (ValueError("no"), ClusterError)]
+)
+def test_what_a_person_can_cure_comes_as_it_is(
+    error: Exception, told: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(monkeypatch, lambda worker, had: None)
+    scene.raised = error
+    with pytest.raises(told) as caught:
+        list(scene.answers(9))
+    assert (caught.value is error) == (type(error) is not ValueError)
 
 
 def test_places_that_come_later_are_used_and_are_waited_for_where_there_are_none(

@@ -11,12 +11,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 import ray
 import torch
+from made_run import write_run
+from made_segy import grid_numbers, waves, write_segy
 from moments import Moment, Moments
 from nodes import NODE_MEMORY, SECONDS, Training, cluster_with_head
 from optuna.trial import TrialState
@@ -26,13 +31,17 @@ from ray.cluster_utils import Cluster
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster import prediction, visibility
 from salt_ray.cluster import training as folds
-from salt_ray.cluster.prediction import Workers
+from salt_ray.cluster.prediction import Workers, predict_pieces
 from salt_ray.cluster.session import slots
 from salt_ray.cluster.trials import run_trials
 from salt_ray.config import Choice, Experiment, Resources, Tune
 from salt_ray.decision import ARGUS
 from salt_ray.errors import RunError
+from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.trained import load_run
 from salt_ray.pipeline.trial import SearchWork
+from salt_ray.pipeline.volumes import Asked, predict_volume
+from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import TrialView
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
@@ -41,6 +50,7 @@ from salt_ray.training.loop import train_fold
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
+from salt_ray.volume.scan import open_volume
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
@@ -64,16 +74,21 @@ def cluster(ray_directory: Path, moments: Moments, tmp_path_factory: pytest.Temp
             yield cluster
 
 
+def nodes(cluster: Cluster, count: int) -> None:
+    """So many of them, beside the head."""
+    for node in list(cluster.worker_nodes)[count:]:
+        cluster.remove_node(node)
+    while len(cluster.worker_nodes) < count:
+        add_node(cluster)
+
+
 def add_node(cluster: Cluster) -> None:
     cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
 
 
 @pytest.fixture
 def two_nodes(cluster: Cluster) -> Cluster:
-    for node in list(cluster.worker_nodes)[2:]:
-        cluster.remove_node(node)
-    while len(cluster.worker_nodes) < 2:
-        add_node(cluster)
+    nodes(cluster, 2)
     return cluster
 
 
@@ -299,3 +314,34 @@ def test_a_machine_that_dies_counts_for_no_prediction_worker(
     assert sorted(found) == list(range(100)) and len(actors) == 3
     (line,) = lines
     assert "its node" in line
+
+
+def test_a_volume_is_the_same_however_many_nodes_predict_it(
+    cluster: Cluster, moments: Moments, tiny: Experiment, tmp_path: Path, one_thread: None
+) -> None:
+    """Each node stops in its first slab until all have one."""
+    labels, one_core = tiny.labels.replace(full_tiles="salt"), Resources(cpus_per_fold=1)
+    trained = load_run(write_run(tmp_path / "trained", tiny.replace(labels=labels, resources=one_core)))
+    volume = open_volume(write_segy(tmp_path / "a.sgy", waves(8 * 40, 50), grid_numbers(8, 40)))
+
+    def predict(to: Path, engine: Any) -> Path:
+        predict_volume(trained, volume, RunDirectory(to), engine, Terminal(quiet=True), Asked())
+        return to
+
+    alone = predict(tmp_path / "alone", LocalEngine())
+    results = [path.name for path in alone.iterdir() if path.suffix in (".sgy", ".csv", ".xyz")]
+    assert len(results) == 7
+    for count in (1, 2, 3):
+        nodes(cluster, count)
+        firsts = [moments.at(f"{tmp_path}/{count}/slabs/inline/.*") for _ in range(count)]
+        with ThreadPoolExecutor() as pool:
+            end = pool.submit(predict, tmp_path / str(count), SimpleNamespace(predict=predict_pieces))
+            deadline = time.monotonic() + SECONDS
+            while not all(first.reached for first in firsts):
+                assert not end.done() and time.monotonic() < deadline, end
+                time.sleep(0.05)
+            assert len({node_of(cluster, first).unique_id for first in firsts}) == count
+            for first in firsts:
+                first.go_on()
+            to = end.result(SECONDS)
+        assert all((to / name).read_bytes() == (alone / name).read_bytes() for name in results)
