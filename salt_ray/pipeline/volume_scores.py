@@ -13,6 +13,7 @@ import numpy as np
 
 from salt_ray.errors import RunError
 from salt_ray.metric import UNLABELLED, has_label, tile_scores
+from salt_ray.pipeline.assembly import TALLIES
 from salt_ray.storage import load_fields, write_atomically
 from salt_ray.volume.blending import window_starts
 from salt_ray.volume.reading import Reading
@@ -28,16 +29,17 @@ _NOT_LABELLED = (-1, 255)
 _BOTH, _PREDICTED, _LABELLED, _NEITHER = range(4)
 
 
-def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
+def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | None = None) -> dict[str, Any]:
     """Compare a folder of ``volumes.predict_volume`` with labels, which are joined to it by inline and crossline.
 
     Only labelled samples of traces count that are not dead. The metric is that of tiles, over windows along inlines
     that do not overlap but for the last ones; a window without a labelled sample has none.
 
     Args:
-        to: the folder; ``scores.json`` is written there.
+        to: the folder; ``scores.json`` is written there, and ``report.html`` anew.
         labels: ``salt`` where there is salt, 0 where there is none, -1 or 255 where nobody knows.
         salt: the value.
+        without: inlines that have a trace here are left out, for instance those that trained the run.
 
     Returns:
         The content of ``scores.json``.
@@ -53,11 +55,14 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
     found = _predicted(to, summary)
     _check_fits(found, labels)
     geometry, samples = found.geometry, found.traces.samples
-    by_sample, lines, scores = np.zeros((4, samples), np.int64), [], []
+    by_sample, lines, scores, left_out = np.zeros((4, samples), np.int64), [], [], 0
     for row in range(geometry.inlines.count):
         inline = geometry.inlines.first + row * geometry.inlines.step
         numbers = _numbers_on(labels, inline, found)
         if not (numbers >= 0).any():
+            continue
+        if without is not None and (_numbers_on(without, inline, found) >= 0).any():
+            left_out += 1
             continue
         probability = read_values(found, geometry.traces[row])
         truth = _truth(labels, read_values(labels, numbers), salt)
@@ -71,9 +76,12 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
         scores.append(own)
         lines.append({"inline": inline, **_shares(counts), "score": float(own.mean()), "windows": len(own)})
     if not lines:
-        raise RunError(f"{labels.path} labels no trace of {to}: give labels of the lines that were predicted")
+        besides = f" besides those of {without.path}" if left_out else ""
+        raise RunError(f"{labels.path} labels no trace of {to}{besides}: give labels of the lines that were predicted")
     result = {
         "labels": str(labels.path),
+        "without": None if without is None else str(without.path),
+        "left_out": left_out,
         **_shares(by_sample),
         "score": float(np.concatenate(scores).mean()),
         "windows": sum(map(len, scores)),
@@ -89,6 +97,11 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
         ],
     }
     write_atomically(to / "scores.json", json.dumps(result, indent=1))
+    if set(TALLIES) <= set(summary["files"]):
+        from salt_ray.report.predicted_volume import Labels
+        from salt_ray.report.volume_page import write_volume_report  # matplotlib: only pictures need it
+
+        write_volume_report(to, labels=Labels(labels, salt))
     return result
 
 
