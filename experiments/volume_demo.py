@@ -6,7 +6,7 @@ Cost:
 Score:
 """
 
-from salt_ray.config import AdamW, Experiment, Folds, Network, OneCycle, Scse, Stage, Training
+from salt_ray.config import AdamW, Experiment, Folds, Network, OneCycle, Prediction, Scse, Stage, Training
 
 
 def experiment() -> Experiment:
@@ -33,5 +33,6 @@ def experiment() -> Experiment:
             decoder=Scse(widths=(48, 32, 24, 16, 8), pyramid_widths=(4, 4, 4, 4, 4)),
             mask_head_width=8,
         ),
+        prediction=Prediction(flip=False),  # a volume has many windows, and a flip doubles them
         trainings=(Training(name="lines", folds=Folds(kind="lines", count=2), stages=(stage,)),),
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from salt_ray.report.charts import WIDTH, Chart, empty_axes, finished_chart, thinned
@@ -38,7 +39,9 @@ def section_chart(
         across: what the traces are called.
         texts: what it shows, and what to look for.
     """
-    axes = empty_axes(float(np.clip(WIDTH * picture.shape[0] / picture.shape[1], 2.2, 4.2)))
+    height = float(np.clip(WIDTH * picture.shape[0] / picture.shape[1], 2.2, 4.2))
+    figure = Figure((WIDTH, height), layout="none")  # the same for all: to find a layout takes as long as to draw
+    axes = figure.add_axes((0.13, 0.5 / height, 0.85, 1 - 0.6 / height))
     axes.set(xlim=_edges(*traces), ylim=_edges(*depths)[::-1], xlabel=across, ylabel="z")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return _with_picture(axes, key, data_url(jpeg(picture), "jpeg"), *texts)
@@ -73,20 +76,21 @@ def top_map(top: np.ndarray, inlines: tuple[int, int], crosslines: tuple[int, in
 
 
 @styled()
-def depth_shares(depths: pd.DataFrame) -> Chart:
-    """Share of salt at each depth, and how far the models are apart there."""
+def depth_shares(depths: pd.DataFrame, doubt: bool) -> Chart:
+    """Share of salt at each depth, and how far the models are apart there, where there are several (``doubt``)."""
     axes, shown = empty_axes(4.2), depths.iloc[thinned(len(depths))]
     axes.plot(shown["salt"], shown["z"], color=BLUE, linewidth=1.8, label="salt")
-    axes.plot(shown["spread"], shown["z"], color=ORANGE, linewidth=1.6, linestyle="--", label="mean doubt")
+    if doubt:
+        axes.plot(shown["spread"], shown["z"], color=ORANGE, linewidth=1.6, linestyle="--", label="mean doubt")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(xlim=(0, None), xlabel="share of the samples at this depth; doubt", ylabel="z")
+    axes.set(xlim=(0, None), xlabel="share of the samples at this depth" + "; mean doubt" * doubt, ylabel="z")
     axes.invert_yaxis()
     axes.legend(loc="best")
     most = depths.loc[depths["salt"].idxmax()]
-    alt = f"Share of salt and mean doubt by depth; most salt at z = {most['z']:g}: {most['salt']:.1%}."
-    caption = (
-        f"Most salt is at z = {most['z']:g}: {most['salt']:.1%} of the samples there. Doubt: mean spread of the models."
-    )
+    alt = f"Share of salt by depth; most salt at z = {most['z']:g}: {most['salt']:.1%}."
+    caption = f"Most salt is at z = {most['z']:g}: {most['salt']:.1%} of the samples there."
+    if doubt:
+        caption += " Doubt: mean spread of the models."
     return finished_chart(axes, "depth-shares", alt, caption)
 
 

@@ -68,9 +68,10 @@ def draw_salt(section: Section) -> np.ndarray:
     picture, scale = _ground(section)
     mask = _enlarged(section.mask.astype(np.uint8), scale)
     picture[mask > 0] = _mixed(picture[mask > 0], SALT, 0.22)
-    picture[_outline(mask)] = SALT
+    picture[_outline(mask, section.live, scale)] = SALT
     if section.truth is not None:
-        picture[_outline(_enlarged((section.truth == 1).astype(np.uint8), scale))] = LABEL
+        labelled = _enlarged((section.truth == 1).astype(np.uint8), scale)
+        picture[_outline(labelled, section.live, scale)] = LABEL
     return picture
 
 
@@ -80,7 +81,7 @@ def draw_doubt(section: Section) -> np.ndarray:
     picture = _mixed(picture, (255, 255, 255), 0.45)
     share = np.clip(_enlarged(section.spread, scale) / FULL_DOUBT, 0, 1)[..., None]
     picture = _mixed(picture, DOUBT, share)
-    picture[_outline(_enlarged(section.mask.astype(np.uint8), scale))] = 0
+    picture[_outline(_enlarged(section.mask.astype(np.uint8), scale), section.live, scale)] = 0
     return picture
 
 
@@ -100,6 +101,8 @@ def _mixed(picture: np.ndarray, colour: tuple[int, int, int], share: Any) -> np.
     return np.rint((1 - share) * picture + share * np.array(colour)).astype(np.uint8)
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Bool (h, w): the edge of what is not 0, two pixels wide."""
-    return cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
+def _outline(mask: np.ndarray, live: np.ndarray, scale: int) -> np.ndarray:
+    """Bool (h, w): the edge of what is not 0, two pixels wide; that of a trace without data (W,) is none."""
+    edge = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
+    dead = np.pad(~live.repeat(scale), 1)
+    return edge & ~(dead[:-2] | dead[1:-1] | dead[2:])

@@ -80,7 +80,7 @@ def depth(volume: PredictedVolume) -> Part:
     """Shares by depth."""
     if not len(volume.depths):
         return "no trace is alive."
-    return {"chart": depth_shares(volume.depths)}
+    return {"chart": depth_shares(volume.depths, volume.models > 1)}
 
 
 def labels(volume: PredictedVolume) -> Part:
@@ -119,7 +119,7 @@ def origin(volume: PredictedVolume) -> Part:
         f"{volume.mask.start + (summary['samples'] - 1) * volume.mask.interval:g} in steps of {volume.mask.interval:g}",
         "run": summary["run"],
         "models": ", ".join(f"{training} fold {fold}" for training, fold in folds),
-        "sections along": " and ".join(f"{name}s" for name in volume.directions),
+        "sections": "the line" if volume.is_line else "along " + " and ".join(f"{name}s" for name in volume.directions),
         "windows": f"{summary['window']} px, {summary['step']} px apart",
         "left-right flip": "yes" if summary["flip"] else "no",
         "amplitudes": f"{low:.6g} to {high:.6g} become greys",
