@@ -3,8 +3,8 @@
 Hypothesis: 5 % of the lines of a volume are enough to pick the rest of it, if they are spread over it.
 Command:    python launch.py volume demo
 Cost:       215 seconds of processor time on one core, that was shared (n = 1).
-Score:      IoU of salt 0.813 on the 380 lines without labels (n = 1); 0.644 out of fold (560 windows), where "all empty"
-            has 0.300.
+Score:      IoU of salt 0.813 on the 380 lines without labels (n = 1); 0.644 out of fold (560 windows), where
+            "all empty" has 0.300.
 """
 
 from salt_ray.config import AdamW, Experiment, Folds, Network, OneCycle, Prediction, Scse, Stage, Training
