@@ -161,6 +161,8 @@ class PredictedVolume:
     def line(self, direction: str, number: int) -> Line:
         """A line by its number."""
         geometry = self.mask.geometry
+        if self.is_line:  # also one inline of a volume
+            return line_at(geometry, "inline", 0)
         axis = geometry.inlines if direction == "inline" else geometry.crosslines
         return line_at(geometry, direction, int(numbered(axis, [number])[0]))
 
@@ -216,8 +218,11 @@ class PredictedVolume:
     def _joined(self, other: Volume, line: Line) -> np.ndarray:
         """Numbers in another file, int64 (n,), of the traces along a line of the results; -1 where it has none."""
         own, theirs = self.mask.geometry, other.geometry
+        inlines = numbers_on(own.inlines)
+        if own.is_line and not theirs.is_line:  # a line's file does not say which inline of the volume it is
+            inlines = self.lines["line"][self.lines["direction"] == "inline"].to_numpy()[:1]
         rows, columns = np.meshgrid(
-            numbered(theirs.inlines, numbers_on(own.inlines)),
+            numbered(theirs.inlines, inlines),
             numbered(theirs.crosslines, numbers_on(own.crosslines)),
             indexing="ij",
             sparse=True,

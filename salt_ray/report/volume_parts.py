@@ -39,8 +39,10 @@ def lines(volume: PredictedVolume) -> Part:
     """Pictures of lines."""
     if not len(volume.lines):
         return "no trace is alive."
+    if volume.is_line and (volume.lines["direction"] == "inline").sum() > 1:
+        return "one crossline of a volume was predicted; pictures are made of inlines, or of several crosslines."
     groups = []
-    for direction in volume.directions:
+    for direction in volume.directions[:1] if volume.is_line else volume.directions:
         own = volume.lines[volume.lines["direction"] == direction]
         numbers, plural = own["line"].to_numpy(), f"{direction}s"
         even = evenly_spread(numbers)

@@ -280,3 +280,11 @@ def test_lines_are_chosen_evenly_and_by_doubt() -> None:
     spread = np.zeros(100)
     spread[[40, 41, 42, 80, 3]] = 0.3, 0.5, 0.4, 0.2, 0.1
     assert most_doubtful(numbers, spread) == [182, 260, 106]
+
+
+def test_one_inline_and_one_crossline_of_a_volume(run: Path, data: Path, tmp_path: Path) -> None:
+    text, _ = page(predicted(run, data, tmp_path / "inline", inlines=(107, 107)))
+    assert titles(text) == ["The line"] and "amplitudes are missing" not in text
+    assert all(picture.std() > 10 for picture in pictures(section(text, "lines"))) and len(pictures(text)) == 2
+    text, _ = page(predicted(run, data, tmp_path / "crossline", crosslines=(307, 307)))
+    assert "one crossline of a volume was predicted" in section(text, "lines")
