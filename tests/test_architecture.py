@@ -48,7 +48,7 @@ ALLOWED = {
         "model",
         "training",
     },
-    "report": CORE | {"__version__", "experiment_file", "tuning"},
+    "report": CORE | {"__version__", "experiment_file", "tuning", "volume"},
     "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report", "volume"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
     "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning", "volume"},

@@ -28,6 +28,7 @@ _SAMPLE_BYTES = 64
 #: Dead traces without a place that are written at a time.
 _UNPLACED_AT_ONCE = 4096
 HORIZONS = ("top.csv", "base.csv", "top.xyz")
+TALLIES = ("lines.csv", "depths.csv")
 
 
 @dataclass
@@ -38,6 +39,40 @@ class Assembled:
     salt: int = 0
     with_salt: int = 0
     bodies: Bodies = field(default_factory=Bodies)
+
+
+class Tally:
+    """Of every inline, crossline and sample: its live traces or samples, those that are salt, and the sum of spreads.
+
+    Inlines are added one by one, so that sums do not depend on how many are held at a time.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.live, self.salt, self.spread = ([np.zeros(length) for length in shape] for _ in range(3))
+
+    def add(self, row: int, values: Mapping[str, np.ndarray]) -> None:
+        """The next inlines, arrays (n, K, S), of which ``row`` is the first one's place."""
+        for inline, probability in enumerate(values["probability"], start=row):
+            alive = probability.any(1)
+            self._add(self.live, inline, np.broadcast_to(alive[:, None], probability.shape))
+            self._add(self.salt, inline, values["mask"][inline - row])
+            self._add(self.spread, inline, values["spread"][inline - row])
+
+    @staticmethod
+    def _add(sums: list[np.ndarray], inline: int, section: np.ndarray) -> None:
+        by_crossline = section.sum(1, dtype=np.float64)
+        sums[0][inline] = by_crossline.sum()
+        sums[1] += by_crossline
+        sums[2] += section.sum(0, dtype=np.float64)
+
+    def rows(self, axis: int, names: Sequence[str]) -> str:
+        """Lines of a table: a name, how many live samples, share of salt in these, mean spread; dead lines left out."""
+        live, salt, spread = (sums[axis] for sums in (self.live, self.salt, self.spread))
+        return "".join(
+            f"{name},{int(live[i])},{salt[i] / live[i]:.6f},{spread[i] / live[i]:.6f}\n"
+            for i, name in enumerate(names)
+            if live[i]
+        )
 
 
 def assemble(
@@ -66,6 +101,7 @@ def assemble(
         RunError: a slab is missing or damaged.
     """
     copying, counted = Copying(volume, part), Assembled()
+    tally = Tally((*part.shape, volume.traces.samples))
     kinds = {"probability": np.float32, "mask": np.int8, "spread": np.float32}
     if len(slabs) == 2:
         kinds["difference"] = np.float32
@@ -88,12 +124,15 @@ def assemble(
             values = _values(slabs, rows, samples, threshold)
             _write(volume, copying, rows, values, copies, tables, threshold, counted)
             counted.bodies.add(values["mask"].astype(bool), first - part.first_row)
+            tally.add(first - part.first_row, values)
             advance(last - first)
         _write_unplaced(copying, copies, samples)
         bodies = counted.bodies.found()
         stack.enter_context(atomic_file(to / "bodies.csv")).write(_bodies_table(volume, part, bodies))
+        for name, table in _tally_tables(volume, part, tally).items():
+            stack.enter_context(atomic_file(to / name)).write(table.encode())
     return {
-        "files": sorted([*(f"{name}{copying.suffix}" for name in kinds), *tables, "bodies.csv"]),
+        "files": sorted([*(f"{name}{copying.suffix}" for name in kinds), *tables, "bodies.csv", *TALLIES]),
         "traces": copying.count,
         "samples": samples,
         "share_of_salt": counted.salt / max(1, counted.traces * samples),
@@ -222,3 +261,16 @@ def _bodies_table(volume: Volume, part: Part, bodies: Sequence[Any]) -> bytes:
         extent = ",".join(f"{first},{last}" for first, last in zip(*ends, strict=True))
         lines.append(f"{number},{body.samples},{extent}")
     return ("\n".join(lines) + "\n").encode()
+
+
+def _tally_tables(volume: Volume, part: Part, tally: Tally) -> dict[str, str]:
+    """Share of salt and mean spread of each line, and at each depth."""
+    geometry, lines = volume.geometry, "direction,line,samples,salt,spread\n"
+    axes = [("inline", geometry.inlines, part.first_row), ("crossline", geometry.crosslines, part.first_column)]
+    for axis, (direction, numbering, first) in enumerate(axes[: 1 if geometry.is_line else 2]):
+        numbers = numbering.first + (first + np.arange(part.shape[axis])) * numbering.step
+        lines += tally.rows(axis, [f"{direction},{number}" for number in numbers.tolist()])
+    depths = volume.start + np.arange(volume.traces.samples) * volume.interval
+    return dict(
+        zip(TALLIES, (lines, "z,samples,salt,spread\n" + tally.rows(2, [f"{z:.4f}" for z in depths])), strict=True)
+    )

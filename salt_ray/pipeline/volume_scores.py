@@ -13,6 +13,7 @@ import numpy as np
 
 from salt_ray.errors import RunError
 from salt_ray.metric import UNLABELLED, has_label, tile_scores
+from salt_ray.pipeline.assembly import TALLIES
 from salt_ray.storage import load_fields, write_atomically
 from salt_ray.volume.labels import join_labels
 from salt_ray.volume.lines import line_at
@@ -28,23 +29,24 @@ BANDS = 8
 _BOTH, _PREDICTED, _LABELLED, _NEITHER = range(4)
 
 
-def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
+def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | None = None) -> dict[str, Any]:
     """Compare a folder of ``volumes.predict_volume`` with labels, which are joined to it by inline and crossline.
 
     Only labelled samples of traces count that are not dead. The metric is that of tiles, over windows along inlines
     that do not overlap but for the last ones; a window without a labelled sample has none.
 
     Args:
-        to: the folder; ``scores.json`` is written there.
+        to: the folder; ``scores.json`` is written there, and ``report.html`` anew.
         labels: ``salt`` where there is salt, 0 where there is none, -1 or 255 where nobody knows.
         salt: the value.
+        without: inlines that have a trace here are left out, for instance those that trained the run.
 
     Returns:
         The content of ``scores.json``.
 
     Raises:
         RunError: there is no finished prediction, or the labels label none of its traces.
-        VolumeError: the labels have other samples or values, or no trace in common with it; a file cannot be read.
+        VolumeError: one of the files has other samples or values, or no trace in common with it, or cannot be read.
     """
     if not (to / "done.json").exists():
         raise RunError(f"{to} holds no finished prediction: run volume predict first")
@@ -52,8 +54,11 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
     found = _predicted(to, summary)
     given = join_labels(found, labels, salt)
     geometry, samples = found.geometry, found.traces.samples
+    labelled = (given.traces >= 0).any(axis=1)
+    trained = np.zeros_like(labelled) if without is None else (join_labels(found, without).traces >= 0).any(axis=1)
+    left_out = int(np.count_nonzero(labelled & trained))
     by_sample, lines, scores = np.zeros((4, samples), np.int64), [], []
-    for row in np.flatnonzero((given.traces >= 0).any(axis=1)).tolist():
+    for row in np.flatnonzero(labelled & ~trained).tolist():
         line = line_at(geometry, "inline", row)
         probability, truth = read_values(found, geometry.traces[row]), given.on(line).T
         truth[~probability.any(1)] = UNLABELLED
@@ -66,9 +71,12 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
         scores.append(own)
         lines.append({"inline": line.number, **_shares(counts), "score": float(own.mean()), "windows": len(own)})
     if not lines:
-        raise RunError(f"{labels.path} labels no trace of {to}: give labels of the lines that were predicted")
+        besides = f" besides those of {without.path}" if left_out else ""
+        raise RunError(f"{labels.path} labels no trace of {to}{besides}: give labels of the lines that were predicted")
     result = {
         "labels": str(labels.path),
+        "without": None if without is None else str(without.path),
+        "left_out": left_out,
         **_shares(by_sample),
         "score": float(np.concatenate(scores).mean()),
         "windows": sum(map(len, scores)),
@@ -84,6 +92,11 @@ def score_volume(to: Path, labels: Volume, salt: float = 1) -> dict[str, Any]:
         ],
     }
     write_atomically(to / "scores.json", json.dumps(result, indent=1))
+    if set(TALLIES) <= set(summary["files"]):
+        from salt_ray.report.predicted_volume import Labels
+        from salt_ray.report.volume_page import write_volume_report  # matplotlib: only pictures need it
+
+        write_volume_report(to, labels=Labels(labels, salt))
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 
 from salt_ray.artifacts import Folder, RunDirectory
 from salt_ray.errors import RunError
-from salt_ray.pipeline.assembly import assemble
+from salt_ray.pipeline.assembly import TALLIES, assemble
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.slabs import SlabWork
 from salt_ray.pipeline.trained import TrainedRun
@@ -98,8 +99,9 @@ def predict_volume(
     """Predict a section or a volume; what an interrupted call left in ``to`` is used.
 
     The results are ``probability``, ``mask``, ``spread`` and with both directions ``difference``, SEG-Y or .npy as the
-    volume; ``top.csv``, ``base.csv``, ``top.xyz``, ``bodies.csv`` and ``summary.json``. A mask is the probability above
-    the run's threshold: neither its empty head nor its rule for full tiles speaks here, which judge tiles.
+    volume; ``top.csv``, ``base.csv``, ``top.xyz``, ``bodies.csv``, ``lines.csv``, ``depths.csv``, ``summary.json`` and
+    ``report.html``. A mask is the probability above the run's threshold: neither its empty head nor its rule for full
+    tiles speaks here, which judge tiles.
 
     Args:
         trained: the run; it is only read.
@@ -116,12 +118,20 @@ def predict_volume(
     check_place(to)
     if volume.geometry.is_line and asked.direction == "both":
         raise RunError(f"{volume.path} is a line, which has one direction: leave --direction out")
-    part, work = _part(volume, asked), _work(trained, volume, to, terminal, asked)
+    assumed: list[str] = []
+
+    def say(line: str) -> None:
+        terminal.say(line)
+        assumed.append(line)
+
+    part, work = _part(volume, asked), _work(trained, volume, to, say, asked)
     at_once = {direction: work.lines_at_once(part, direction, asked.memory) for direction in asked.directions}
     folder = Folder(to.path, _inputs(trained, work, part, at_once, asked), option="--to")
     with to.lock("--to"):
         if folder.done is not None:
             _check_whole(to.path, folder.done)
+            if not to.report.exists() and set(TALLIES) <= set(folder.done["files"]):
+                _write_report(to.path, volume)
             terminal.say(f"{to.path} is done already")
             return folder.done
         folder.open()
@@ -142,7 +152,9 @@ def predict_volume(
         summary = {
             "run": str(trained.directory.path),
             "volume": str(volume.path),
+            "sample_format": volume.traces.format.name,
             "reading": _reading(volume),
+            "assumed": assumed,
             **folder.inputs,
             **found,
             "seconds": round(time.monotonic() - begun, 1),
@@ -150,11 +162,18 @@ def predict_volume(
         write_atomically(to.path / "summary.json", json.dumps(summary, indent=1))
         folder.finish(**summary)
         remove_tree(to.path / "slabs")
+        _write_report(to.path, volume)
     terminal.say(
         f"{summary['traces']:,} traces, {summary['share_of_salt']:.2%} of their samples salt, in {summary['bodies']:,} "
-        f"bodies: {', '.join(summary['files'])} in {to.path}"
+        f"bodies: {', '.join(summary['files'])} in {to.path}; shown in {to.report.name}"
     )
     return summary
+
+
+def _write_report(to: Path, volume: Volume) -> None:
+    from salt_ray.report.volume_page import write_volume_report  # matplotlib: only pictures need it
+
+    write_volume_report(to, volume)
 
 
 def _check_whole(to: Path, summary: dict[str, Any]) -> None:
@@ -224,14 +243,14 @@ def _part(volume: Volume, asked: Asked) -> Part:
     return Part(*ends)
 
 
-def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, terminal: Terminal, asked: Asked) -> SlabWork:
+def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, say: Callable[[str], None], asked: Asked) -> SlabWork:
     """What all slabs have in common, checked; lines say what is assumed."""
     record, experiment = trained.record, trained.experiment
     for line in trained.remarks:
-        terminal.say(line)
-    _check_pixels(trained, volume, terminal, asked)
+        say(line)
+    _check_pixels(trained, volume, say, asked)
     if trained.decision.full_tiles == "empty":
-        terminal.say(
+        say(
             "the run's labels leave tiles inside salt empty (labels.full_tiles): expect holes in thick salt, and the "
             "edges of salt to be what it knows"
         )
@@ -247,9 +266,9 @@ def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, terminal: Termi
     step = window_px // 2 if asked.step is None else asked.step
     if not 1 <= step <= window_px:
         raise RunError(f"windows of {window_px} px cannot be {step} px apart: give a --step from 1 to {window_px}")
-    greys = _greys(trained, volume, terminal, asked)
+    greys = _greys(trained, volume, say, asked)
     if volume.geometry.missing or volume.dead:
-        terminal.say(
+        say(
             f"{volume.geometry.missing:,} places without a trace, and dead traces, are seen in middle grey, and are no "
             "salt"
         )
@@ -286,7 +305,7 @@ def _inputs(
     }
 
 
-def _greys(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked) -> GreyRange:
+def _greys(trained: TrainedRun, volume: Volume, say: Callable[[str], None], asked: Asked) -> GreyRange:
     """Which amplitudes become 0 to 255.
 
     Raises:
@@ -295,12 +314,12 @@ def _greys(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked
     """
     record, run = trained.record, trained.directory.path
     if record.amplitudes is None and volume.traces.format.word == np.uint8 and not asked.own_range:
-        terminal.say("assumed: values are greys from 0 to 255, as the run's tiles")
+        say("assumed: values are greys from 0 to 255, as the run's tiles")
         return _GREYS
     own = amplitude_range(volume)
     if record.amplitudes is None or asked.own_range:
         why = "" if asked.own_range else f" ({run} was trained on greys, and knows no amplitudes)"
-        terminal.say(f"assumed: amplitudes from {own}, the volume's own 1st to 99th percentile, become greys{why}")
+        say(f"assumed: amplitudes from {own}, the volume's own 1st to 99th percentile, become greys{why}")
         return own
     scaling = Scaling(record.amplitudes, own, record.amplitudes.outside(sampled_amplitudes(volume)))
     remedy = "bring them to the run's, or take the volume's own range with --own-range"
@@ -308,7 +327,7 @@ def _greys(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked
     return record.amplitudes
 
 
-def _check_pixels(trained: TrainedRun, volume: Volume, terminal: Terminal, asked: Asked) -> None:
+def _check_pixels(trained: TrainedRun, volume: Volume, say: Callable[[str], None], asked: Asked) -> None:
     """Make sure that a pixel is as large as the run's.
 
     Raises:
@@ -316,7 +335,7 @@ def _check_pixels(trained: TrainedRun, volume: Volume, terminal: Terminal, asked
     """
     window = trained.record.window
     if window is None:
-        terminal.say(
+        say(
             f"{trained.directory.path} does not know the trace spacing and sample interval of its tiles: make sure "
             f"that those of {volume.path.name} are alike"
         )
@@ -330,10 +349,10 @@ def _check_pixels(trained: TrainedRun, volume: Volume, terminal: Terminal, asked
         compared.append(("trace spacing along crosslines", window.trace_spacing, spacing[0]))
     for name, run, here in compared:
         if run is None or here is None:
-            terminal.say(f"the {name} cannot be compared: the {'run' if run is None else 'volume'} does not say it")
+            say(f"the {name} cannot be compared: the {'run' if run is None else 'volume'} does not say it")
         elif abs(here - run) > _MOST_DIFFERENCE * run:
             what = f"the {name} of {volume.path} is {here:.4g}, that of the run {run:.4g}"
             if not asked.as_is:
                 wrong = ", or say the right one with --interval" if name == "sample interval" else ""
                 raise RunError(f"{what}: bring it to the run's first{wrong}, or predict it all the same with --as-is")
-            terminal.say(what)
+            say(what)

@@ -63,7 +63,7 @@ def learning_curves(training: str, table: pd.DataFrame) -> list[Chart]:
     }
     charts = []
     for kind, (title, caption) in kinds.items():
-        axes = _axes()
+        axes = empty_axes()
         for (fold, _), stage in table.groupby(["fold", "stage"], sort=False):
             # A line ends with its stage: the next one begins from an earlier epoch.
             kept = stage.iloc[thinned(len(stage))]
@@ -81,7 +81,7 @@ def learning_curves(training: str, table: pd.DataFrame) -> list[Chart]:
             axes.legend(loc="best")
         last = ", ".join(f"{fold} {curve[kind].iloc[-1]:.4g}" for fold, curve in table.groupby("fold", sort=False))
         alt = f"{title} over epochs, one line a fold; stages: {stages}. At the end: {last}."
-        charts.append(_chart(axes, f"{training}-{kind}", alt, f"{title[0].upper()}{title[1:]}. {caption}"))
+        charts.append(finished_chart(axes, f"{training}-{kind}", alt, f"{title[0].upper()}{title[1:]}. {caption}"))
     return charts
 
 
@@ -93,7 +93,7 @@ def thinned(count: int) -> np.ndarray:
 @styled()
 def group_bars(key: str, title: str, found: Sequence[Group], overall: float, caption: str) -> Chart:
     """The score of each group as a bar with its standard error; the line is the score of all tiles."""
-    axes = _axes(1.0 + 0.26 * max(5, len(found)))
+    axes = empty_axes(1.0 + 0.26 * max(5, len(found)))
     names = [f"{group.name}  ({group.tiles:,})" for group in found]
     errors = [0 if math.isnan(group.error) else group.error for group in found]
     bar = {"height": 0.72, "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 2}}
@@ -104,13 +104,13 @@ def group_bars(key: str, title: str, found: Sequence[Group], overall: float, cap
     axes.grid(visible=False, axis="y")
     axes.set(xlim=(0, 1), xlabel=f"{SCORE} (dashed: all tiles, {overall:.3f})")
     alt = f"{title}: " + "; ".join(f"{g.name} {g.score:.3f} on {g.tiles:,} tiles" for g in found) + "."
-    return _chart(axes, key, alt, caption)
+    return finished_chart(axes, key, alt, caption)
 
 
 @styled()
 def mosaic_dots(found: Sequence[Group], overall: float) -> Chart:
     """The score of each mosaic over the number of its judged tiles."""
-    axes = _axes()
+    axes = empty_axes()
     axes.plot([g.tiles for g in found], [g.score for g in found], "o", markersize=5, alpha=0.75)
     axes.axhline(overall, color=ORANGE, linewidth=1.5, linestyle="--")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
@@ -121,13 +121,13 @@ def mosaic_dots(found: Sequence[Group], overall: float) -> Chart:
         f"the lowest is {lowest.name} with {lowest.score:.3f} on {lowest.tiles} tiles."
     )
     caption = "A large mosaic far below the line is a section that the models do not know."
-    return _chart(axes, "mosaic-dots", alt, caption)
+    return finished_chart(axes, "mosaic-dots", alt, caption)
 
 
 @styled()
 def reliability(found: Calibration) -> list[Chart]:
     """Observed against predicted shares, and how many tiles each bin has."""
-    shares, counts, bins = _axes(), _axes(), found.bins
+    shares, counts, bins = empty_axes(), empty_axes(), found.bins
     shares.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
     errors = (bins["observed"] - bins["low"], bins["high"] - bins["observed"])
     line = {"marker": "o", "linewidth": 1.6, "elinewidth": 1, "capsize": 2}
@@ -144,13 +144,13 @@ def reliability(found: Calibration) -> list[Chart]:
     alt = "; ".join(f"predicted {p:.0%}, observed {o:.0%} of {n:,} tiles" for p, o, n in rows)
     sides = bins["tiles"].iloc[[0, -1]].sum() / bins["tiles"].sum()
     return [
-        _chart(
+        finished_chart(
             shares,
             "reliability",
             f"Reliability of P(salt): {alt}.",
             "Dots on the dashed line: the probability means what it says. Above it: more salt than predicted.",
         ),
-        _chart(
+        finished_chart(
             counts,
             "reliability-counts",
             "Tiles by predicted P(salt): " + ", ".join(f"{n:,} at {p:.0%}" for p, _, n in rows) + ".",
@@ -166,7 +166,7 @@ def threshold_curve(name: str, thresholds: np.ndarray, scores: np.ndarray, chose
     Args:
         chosen, score: the threshold of the experiment, and the score there.
     """
-    axes = _axes()
+    axes = empty_axes()
     axes.plot(thresholds, scores, linewidth=1.8)
     axes.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
     axes.plot(chosen, score, "D", color=ORANGE, markersize=7)
@@ -179,14 +179,15 @@ def threshold_curve(name: str, thresholds: np.ndarray, scores: np.ndarray, chose
         f"highest {scores[best]:.4f} at {thresholds[best]:g}; in use {chosen:g} with {score:.4f}."
     )
     flat = f"The highest point, at {thresholds[best]:g}, lies {difference:.4f} above the one in use."
-    return _chart(axes, name.replace(" ", "-"), alt, f"{name[0].upper()}{name[1:]}. {flat}")
+    return finished_chart(axes, name.replace(" ", "-"), alt, f"{name[0].upper()}{name[1:]}. {flat}")
 
 
-def _axes(height: float = HEIGHT) -> Axes:
+def empty_axes(height: float = HEIGHT) -> Axes:
+    """Of a new figure; ``height`` in inches."""
     return Figure((WIDTH, height)).add_subplot()
 
 
-def _chart(axes: Axes, key: str, alt: str, caption: str) -> Chart:
+def finished_chart(axes: Axes, key: str, alt: str, caption: str) -> Chart:
     """The figure of the axes as an element of a page; charts with different keys share no names inside."""
     drawn = svg(axes.figure, key)
     drawn = drawn[drawn.index("<svg") :].replace("xlink:href", "href")

@@ -93,13 +93,20 @@ def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:
     size = f"{len(before)} tiles, {tiles.labelled.sum()} of them labelled"
     note = f"{size}; tiles changed by the rules: {changed} ({added:,} px added, {removed:,} px removed)"
     pictures = tuple(
-        Picture(data_url(_jpeg(draw_mosaic(tiles, before, masks)), "jpeg"), f"Mosaic {number} {shown}.")
+        Picture(data_url(jpeg(draw_mosaic(tiles, before, masks)), "jpeg"), f"Mosaic {number} {shown}.")
         for masks, shown in ((before, f"as predicted: {size}"), (after, f"after the rules: {note}"))
     )
     return {"title": f"Mosaic {number}", "note": note, "pictures": pictures}
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def png_of(picture: np.ndarray) -> bytes:
+    """A picture (H, W, 3), or (H, W, 4) with what shines through."""
+    written = io.BytesIO()
+    Image.fromarray(picture).save(written, "PNG")
+    return written.getvalue()
+
+
+def jpeg(picture: np.ndarray) -> bytes:
     """A picture within ``MOSAIC_PX``; every pixel keeps its own colour (4:4:4), so that thin outlines stay."""
     fitted = Image.fromarray(picture)
     fitted.thumbnail((MOSAIC_PX, MOSAIC_PX), Image.Resampling.HAMMING, reducing_gap=None)

@@ -48,7 +48,7 @@ def write_report(finished: FinishedRun) -> StoragePath:
 def render(finished: FinishedRun) -> str:
     """The page."""
     content = {name: (heading, make(finished)) for name, (heading, make) in PARTS.items()}
-    template = _environment().get_template("page.html")
+    template = environment().get_template("page.html")
     return template.render(
         experiment=finished.experiment,
         scores=finished.scores,
@@ -58,7 +58,8 @@ def render(finished: FinishedRun) -> str:
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, which escape what they are given."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
@@ -71,6 +72,7 @@ def _environment() -> Environment:
         "score": lambda value: _number(value, ".3f"),
         "gain": lambda value: _number(value, "+.4f"),
         "minus": lambda text: text.replace("-", "−"),
+        "share": lambda value: _number(value, ".1%"),
         "percent": lambda value: _number(value, ".0%"),
         "count": lambda value: f"{value:,}",
     }

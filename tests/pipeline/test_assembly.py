@@ -158,7 +158,8 @@ def test_an_array_becomes_arrays_of_its_shape(shape: tuple[int, ...], tmp_path: 
     slabs = {"inline": slabs_of(volume, whole(volume), values, tmp_path, "inline", 4)}
     told = assemble(volume, whole(volume), slabs, 0.5, tmp_path / "out", 1 << 20)
     assert open_volume(tmp_path / "out" / "probability.npy").geometry.crosslines == volume.geometry.crosslines
-    assert told["files"] == ["base.csv", "bodies.csv", "mask.npy", "probability.npy", "spread.npy", "top.csv"]
+    tables = ["base.csv", "bodies.csv", "depths.csv", "lines.csv"]
+    assert told["files"] == [*tables, "mask.npy", "probability.npy", "spread.npy", "top.csv"]
     probability, mask = (np.load(tmp_path / "out" / f"{name}.npy") for name in ("probability", "mask"))
     assert (probability.dtype, mask.dtype, mask.shape) == (np.float32, np.int8, shape)
     np.testing.assert_array_equal(probability, values[0].reshape(shape))
@@ -233,3 +234,27 @@ def test_memory_is_bounded_however_large_the_volume(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < memory + (1 << 20) < sum(slab.path.stat().st_size for slab in slabs) / 4
     assert told["bodies"] == 1 and told["largest_body"] == 200 * 20 * 100
+
+
+def test_shares_of_salt_and_spread_are_counted_by_line_and_depth(tmp_path: Path) -> None:
+    volume = open_volume(KINDS["no order"](tmp_path / "in.sgy"))
+    part = Part(1, 5, 2, 6)
+    values = made(volume, part)
+    values[:, 0] = 0  # a line of dead traces
+    values[:, 2, 1] = 0
+    slabs = {"inline": slabs_of(volume, part, values, tmp_path, "inline", 2)}
+    assemble(volume, part, slabs, 0.5, tmp_path / "out", 1)
+    live = values[0].any(2)
+    salt, spread = values[0] > 0.5, values[1]
+    lines = [tuple(row.values()) for row in csv.DictReader((tmp_path / "out" / "lines.csv").open())]
+    wanted = [("inline", 101 + i, live[i], salt[i], spread[i]) for i in range(1, 4)]
+    wanted += [("crossline", 302 + k, live[:, k], salt[:, k], spread[:, k]) for k in range(4)]
+    for found, (direction, number, alive, its_salt, its_spread) in zip(lines, wanted, strict=True):
+        assert found[:3] == (direction, str(number), str(alive.sum() * SAMPLES))
+        assert float(found[3]) == pytest.approx(its_salt[alive].mean(), abs=1e-6)
+        assert float(found[4]) == pytest.approx(its_spread[alive].mean(), abs=1e-6)
+    depths = np.loadtxt(tmp_path / "out" / "depths.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(depths[:, 0], volume.start + 4 * np.arange(SAMPLES))
+    np.testing.assert_array_equal(depths[:, 1], live.sum())
+    np.testing.assert_allclose(depths[:, 2], salt[live].mean(0), atol=1e-6)
+    np.testing.assert_allclose(depths[:, 3], spread[live].mean(0), atol=1e-6)

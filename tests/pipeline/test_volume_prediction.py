@@ -385,7 +385,7 @@ def test_memory_of_a_slab_is_bounded_however_large_the_volume(
     del cube
     volume = open_volume(path, Reading(interval=4))
     trained = load_run(run)
-    work = volumes._work(trained, volume, RunDirectory(tmp_path), Terminal(quiet=True), Asked())
+    work = volumes._work(trained, volume, RunDirectory(tmp_path), lambda line: None, Asked())
     part = Part(0, shape[0], 0, shape[1])
     for direction in ("inline", "crossline"):
         count = work.lines_at_once(part, direction, memory)

@@ -1,0 +1,235 @@
+"""A folder of ``volume predict`` as its page shows it: what was counted on the way, and a few of its lines.
+
+Only lines that are shown are read, and of these no more traces and samples than can be seen.
+
+Letters: H samples, W traces of a line, each no more than ``MOST_PX``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from salt_ray.errors import RunError
+from salt_ray.metric import UNLABELLED
+from salt_ray.storage import load_fields
+from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange
+from salt_ray.survey.window import Line
+from salt_ray.volume.lines import along, line_at, numbered, numbers_on
+from salt_ray.volume.problem import VolumeError
+from salt_ray.volume.reading import Reading
+from salt_ray.volume.sample_format import CODES, SampleFormat
+from salt_ray.volume.scan import open_volume
+from salt_ray.volume.slabs import fingerprint, read_values
+from salt_ray.volume.volume import Volume
+
+#: Longest edge of what is read of a line, and of the map of the top of salt.
+MOST_PX = 512
+BODIES = 10
+_IEEE, _INT8 = 5, 8
+_ROWS_AT_ONCE = 1 << 18  # of a table
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a prediction was compared with, and its value of salt."""
+
+    volume: Volume
+    salt: float = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A line as it is shown.
+
+    Attributes:
+        line: which.
+        traces, depths: first and last number of its traces, and first and last z.
+        greys: uint8 (H, W), amplitudes; None where the file that was predicted is not at hand.
+        mask: bool (H, W), salt.
+        spread: float32 (H, W).
+        truth: int8 (H, W), 1 salt, 0 none, -1 not labelled; None where there are no labels.
+        live: bool (W,), where there is data.
+    """
+
+    line: Line
+    traces: tuple[int, int]
+    depths: tuple[float, float]
+    greys: np.ndarray | None
+    mask: np.ndarray
+    spread: np.ndarray
+    truth: np.ndarray | None
+    live: np.ndarray
+
+
+@dataclass(frozen=True)
+class PredictedVolume:
+    """What is in a folder.
+
+    Attributes:
+        path: the folder.
+        summary: ``summary.json``.
+        scores: ``scores.json``; None where it was compared with no labels.
+        volume: the file that was predicted, where it is open; else it is opened when it is needed.
+        labels: what it was compared with; None where they are not at hand.
+    """
+
+    path: Path
+    summary: Mapping[str, Any]
+    scores: Mapping[str, Any] | None = None
+    volume: Volume | None = None
+    labels: Labels | None = None
+
+    @classmethod
+    def load(cls, path: Path, volume: Volume | None = None, labels: Labels | None = None) -> PredictedVolume:
+        """A finished one.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not (path / "done.json").exists():
+            raise RunError(f"{path} holds no finished prediction: run volume predict first")
+        summary = load_fields(path / "summary.json", path, "reading", "mask_threshold", "window", "files")
+        scored = path / "scores.json"
+        scores = load_fields(scored, scored, "iou", "lines", "depths") if scored.exists() else None
+        return cls(path, summary, scores, volume, labels)
+
+    @cached_property
+    def lines(self) -> pd.DataFrame:
+        """A row a line: direction, line, samples, salt, spread."""
+        return pd.read_csv(self.path / "lines.csv")
+
+    @cached_property
+    def depths(self) -> pd.DataFrame:
+        """A row a depth: z, samples, salt, spread."""
+        return pd.read_csv(self.path / "depths.csv")
+
+    @cached_property
+    def bodies(self) -> pd.DataFrame:
+        """The largest ones."""
+        return pd.read_csv(self.path / "bodies.csv", nrows=BODIES)
+
+    @cached_property
+    def mask(self) -> Volume:
+        if "mask.npy" in self.summary["files"]:
+            return open_volume(self.path / "mask.npy")
+        return open_volume(self.path / "mask.sgy", Reading(format=_INT8, **self.summary["reading"]))
+
+    @cached_property
+    def spread(self) -> Volume:
+        """The same traces as the mask's: their headers, for which a whole file is read, are judged once."""
+        if "spread.npy" in self.summary["files"]:
+            return open_volume(self.path / "spread.npy")
+        name, word = CODES[_IEEE]
+        order = {"big": ">", "little": "<"}[self.mask.byte_order]
+        own = SampleFormat(name, np.dtype(f"{order}{word}"))
+        return replace(self.mask, traces=replace(self.mask.traces, path=self.path / "spread.sgy", format=own))
+
+    @property
+    def is_line(self) -> bool:
+        return self.mask.geometry.is_line
+
+    @property
+    def models(self) -> int:
+        """How many gave an answer, whose spread is told."""
+        return len(self.summary["models"])
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return ("inline", "crossline") if self.summary["direction"] == "both" else ("inline",)
+
+    @cached_property
+    def amplitudes(self) -> Volume | None:
+        """The file that was predicted; None where it is no longer at hand, or is another one now."""
+        if self.volume is not None:
+            return self.volume
+        codes = {name: code for code, (name, _) in CODES.items()}
+        code = codes.get(self.summary["sample_format"])
+        reading = Reading(format=code, **self.summary["reading"], fill=self.summary["fill"])
+        try:
+            volume = open_volume(Path(self.summary["volume"]), reading)
+            return volume if fingerprint(volume) == self.summary["fingerprint"] else None
+        except (VolumeError, OSError):
+            return None
+
+    def line(self, direction: str, number: int) -> Line:
+        """A line by its number."""
+        geometry = self.mask.geometry
+        if self.is_line:  # also one inline of a volume
+            return line_at(geometry, "inline", 0)
+        axis = geometry.inlines if direction == "inline" else geometry.crosslines
+        return line_at(geometry, direction, int(numbered(axis, [number])[0]))
+
+    def section(self, line: Line) -> Section:
+        """What is shown of a line."""
+        geometry = self.mask.geometry
+        axis = geometry.crosslines if line.direction == "inline" else geometry.inlines
+        present = np.flatnonzero(along(geometry.live, line))  # a corner without traces is not shown
+        first, last = int(present[0]), int(present[-1])
+        columns = slice(first, last + 1, -(-(last + 1 - first) // MOST_PX))
+        samples = slice(None, None, -(-self.mask.traces.samples // MOST_PX))
+        own = along(geometry.traces, line)[columns]
+        spread = read_values(self.spread, own)
+        greys, live = None, own >= 0
+        if self.amplitudes is not None:
+            values = read_values(self.amplitudes, self._joined(self.amplitudes, line)[columns])
+            live &= values.any(1)
+            greys = GreyRange(*self.summary["amplitudes"]).greys(values)
+            greys[~live] = MIDDLE_GREY
+            greys = greys[:, samples].T
+        truth = None
+        if self.labels is not None:
+            numbers = self._joined(self.labels.volume, line)[columns]
+            truth = np.full(spread.shape, UNLABELLED, np.int8)
+            values = read_values(self.labels.volume, numbers)
+            truth[values == 0], truth[values == self.labels.salt] = 0, 1
+            truth[(numbers < 0) | ~live] = UNLABELLED
+            truth = truth[:, samples].T
+        traces = numbers_on(axis)[[first, last]].tolist()
+        start, interval = self.mask.start, self.mask.interval
+        return Section(
+            line=line,
+            traces=(traces[0], traces[1]),
+            depths=(start, start + (self.mask.traces.samples - 1) * interval),
+            greys=greys,
+            mask=read_values(self.mask, own)[:, samples].T > 0,
+            spread=spread[:, samples].T,
+            truth=truth,
+            live=live,
+        )
+
+    def top_of_salt(self) -> np.ndarray:
+        """Its z by inline and crossline, float64, NaN where there is no salt; of several traces of a cell any."""
+        geometry = self.mask.geometry
+        rows, columns = (-(-n // -(-n // MOST_PX)) for n in geometry.traces.shape)
+        top = np.full((rows, columns), np.nan)
+        for few in pd.read_csv(self.path / "top.csv", usecols=["inline", "crossline", "z"], chunksize=_ROWS_AT_ONCE):
+            row = numbered(geometry.inlines, few["inline"]) * rows // geometry.inlines.count
+            column = numbered(geometry.crosslines, few["crossline"]) * columns // geometry.crosslines.count
+            top[row, column] = few["z"]
+        return top
+
+    def _joined(self, other: Volume, line: Line) -> np.ndarray:
+        """Numbers in another file, int64 (n,), of the traces along a line of the results; -1 where it has none."""
+        own, theirs = self.mask.geometry, other.geometry
+        inlines = numbers_on(own.inlines)
+        if own.is_line and not theirs.is_line:  # a line's file does not say which inline of the volume it is
+            inlines = self.lines["line"][self.lines["direction"] == "inline"].to_numpy()[:1]
+        rows, columns = np.meshgrid(
+            numbered(theirs.inlines, inlines),
+            numbered(theirs.crosslines, numbers_on(own.crosslines)),
+            indexing="ij",
+            sparse=True,
+        )
+        if line.direction == "inline":
+            rows = rows[line.index : line.index + 1]
+        else:
+            columns = columns[:, line.index : line.index + 1]
+        there = (rows >= 0) & (columns >= 0)
+        return np.where(there, theirs.traces[rows, columns], -1).ravel()
