@@ -213,8 +213,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         path: a folder that is not there yet, or empty.
     """
     temporary = temporary_beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         yield temporary
         os.replace(temporary, path)
     except BaseException:

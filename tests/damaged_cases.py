@@ -236,7 +236,7 @@ OPTIONS = [
         ("trainings.9.folds.count=2", "there is no '9' here", "choose a number"),
         ("trainings.all.folds.count=1", "trainings.0.folds.count = 1", "greater than or equal to 2"),
         ("trainings.all.folds.count=50", "24 labelled tiles cannot make 50 folds", "lower the training's folds.count"),
-        ("trainings.all.folds.kind=deep", "folds.kind = 'deep'", "'depth', 'random', 'mosaic' or 'section'"),
+        ("trainings.all.folds.kind=deep", "folds.kind = 'deep'", "'mosaic', 'section' or 'lines'"),
         ("trainings.all.folds.seed=3", "seed = 3 is for", "folds of kind 'random' only"),
         ("trainings.all.stages.plateau.lr=0", "lr = 0", "greater than 0"),
         ("trainings.all.stages.plateau.epochs=0", "epochs = 0", "greater than or equal to 1"),
