@@ -2,9 +2,9 @@
 
 Hypothesis: 5 % of the lines of a volume are enough to pick the rest of it, if they are spread over it.
 Command:    python launch.py volume demo
-Cost:       215 seconds of processor time on one core, that was shared (n = 1).
-Score:      IoU of salt 0.813 on the 380 lines without labels (n = 1); 0.644 out of fold (560 windows), where
-            "all empty" has 0.300.
+Cost:       three to five minutes on one CPU core (n = 3).
+Score:      IoU of salt 0.817 ± 0.010 on the 380 lines without labels (3 seeds of training, one volume), with both
+            directions 0.876 ± 0.013; 0.641 ± 0.012 out of fold (560 windows), where "all empty" has 0.300.
 """
 
 from experiments.demo import experiment as parent
