@@ -4,7 +4,7 @@ Hypothesis: twelve trials find better settings than the demo's own, which are th
             trial, says what the best of them is worth.
 Command:    python launch.py tune --data runs/demo/survey --experiment experiments/tune_ingredients.py
             (the survey is the one that python launch.py demo makes)
-Cost:       12 trials of 8 epochs, two at once, and two more to confirm: 24 minutes on two CPU cores.
+Cost:       12 trials of 8 epochs, two at once, and two more to confirm: 23 minutes on two CPU cores.
 Score:      fold 1: 0.8051 by the best trial, 0.7447 by the demo's own settings (1 run each, empty head from 0.02 on).
             The demo has the best trial's since; LOG.md beside this file.
 """

@@ -18,7 +18,7 @@ import numpy as np
 from salt_ray.storage import atomic_file
 from salt_ray.volume.bodies import Bodies
 from salt_ray.volume.copying import Copy, Copying
-from salt_ray.volume.headers import Field, trace_fields
+from salt_ray.volume.headers import Field, scaled_coordinates, trace_fields
 from salt_ray.volume.horizons import top_and_base
 from salt_ray.volume.slabs import Direction, Part, Slab
 from salt_ray.volume.volume import Volume
@@ -227,10 +227,7 @@ def _coordinates(volume: Volume, headers: np.ndarray) -> np.ndarray | None:
         return None
     order = {"big": ">", "little": "<"}[volume.byte_order]
     fields = trace_fields((Field.COORDINATE_SCALAR, *volume.coordinates.bytes), order)
-    found = np.ascontiguousarray(headers).view(fields)[:, 0]
-    scalar = found[str(Field.COORDINATE_SCALAR)].astype(np.float64)
-    scale = np.where(scalar < 0, -1 / np.where(scalar < 0, scalar, 1), np.where(scalar == 0, 1, scalar))
-    return np.stack([found[str(place)] * scale for place in volume.coordinates.bytes])
+    return scaled_coordinates(np.ascontiguousarray(headers).view(fields)[:, 0], volume.coordinates.bytes)
 
 
 def _rows(volume: Volume, places: np.ndarray, coordinates: np.ndarray | None, samples: np.ndarray) -> Iterator[str]:

@@ -36,7 +36,7 @@ def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | No
     that do not overlap but for the last ones; a window without a labelled sample has none.
 
     Args:
-        to: the folder; ``scores.json`` is written there, and ``report.html`` anew.
+        to: the folder; ``scores.json`` is written there, and ``report.html`` again.
         labels: ``salt`` where there is salt, 0 where there is none, -1 or 255 where nobody knows.
         salt: the value.
         without: inlines that have a trace here are left out, for instance those that trained the run.

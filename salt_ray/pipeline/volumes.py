@@ -21,6 +21,7 @@ from salt_ray.report.terminal import Terminal
 from salt_ray.storage import remove_tree, write_atomically
 from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange, Scaling
 from salt_ray.survey.padding import frame_for
+from salt_ray.survey.window import SAME_SCALE
 from salt_ray.volume.lines import amplitude_range, sampled_amplitudes
 from salt_ray.volume.picture import is_picture, save_section, write_pictures
 from salt_ray.volume.reading import Reading
@@ -28,8 +29,6 @@ from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import Direction, Part, Slab, fingerprint
 from salt_ray.volume.volume import Volume
 
-#: Of trace spacing and sample interval, between the run's and the volume's.
-_MOST_DIFFERENCE = 0.1
 #: Increased whenever the same inputs give other results.
 _FORMAT = 1
 #: Greys of 8 bits as they are.
@@ -184,7 +183,7 @@ def _check_whole(to: Path, summary: dict[str, Any]) -> None:
     """
     for name in summary["files"]:
         if not (to / name).exists():
-            raise RunError(f"{to / name} is missing: restore it, or delete {to}, and the same command makes all anew")
+            raise RunError(f"{to / name} is missing: restore it, or delete {to}, and the same command makes them again")
 
 
 def _reading(volume: Volume) -> dict[str, Any]:
@@ -262,7 +261,7 @@ def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, say: Callable[[
     elif record.tile_px is not None:
         window_px = frame_for(record.tile_px, experiment.geometry).crop_px
     else:
-        raise RunError(f"{trained.directory.path} does not say how large its tiles are: train it anew")
+        raise RunError(f"{trained.directory.path} does not say how large its tiles are: train it again")
     step = window_px // 2 if asked.step is None else asked.step
     if not 1 <= step <= window_px:
         raise RunError(f"windows of {window_px} px cannot be {step} px apart: give a --step from 1 to {window_px}")
@@ -350,7 +349,7 @@ def _check_pixels(trained: TrainedRun, volume: Volume, say: Callable[[str], None
     for name, run, here in compared:
         if run is None or here is None:
             say(f"the {name} cannot be compared: the {'run' if run is None else 'volume'} does not say it")
-        elif abs(here - run) > _MOST_DIFFERENCE * run:
+        elif abs(here - run) > SAME_SCALE * run:
             what = f"the {name} of {volume.path} is {here:.4g}, that of the run {run:.4g}"
             if not asked.as_is:
                 wrong = ", or say the right one with --interval" if name == "sample interval" else ""

@@ -6,6 +6,7 @@ Letters: H samples, W traces, C edge of a window in px, n windows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -46,9 +47,14 @@ class Blending:
         rows, columns = (window_starts(length, window_px, step) for length in shape)
         self._places = [(row, column) for row in rows for column in columns]
         self._weights = window_weights(window_px)
-        self._total = np.zeros(self._shape)
+
+    @cached_property
+    def _total(self) -> np.ndarray:
+        """The weights of all windows that see a pixel; not made by who only counts windows."""
+        total = np.zeros(self._shape)
         for place in self._places:
-            self._total[self._window(place)] += self._weights
+            total[self._window(place)] += self._weights
+        return total
 
     def __len__(self) -> int:
         """How many windows a section has."""

@@ -6,6 +6,7 @@ the binary header from byte 3201 of the file on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,23 @@ def trace_fields(places: tuple[int, ...], order: str) -> np.dtype:
     kinds = [np.dtype(_SHORT.get(place, "i4")).newbyteorder(order) for place in places]
     names, offsets = [str(place) for place in places], [place - 1 for place in places]
     return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": TRACE_HEADER_BYTES})
+
+
+def scale_of(scalar: np.ndarray | int) -> np.ndarray:
+    """What numbers are multiplied with, float64: a negative scalar divides, 0 means 1."""
+    scalar = np.asarray(scalar, np.float64)
+    return np.where(scalar < 0, -1 / np.minimum(scalar, -1), np.maximum(scalar, 1))
+
+
+def scaled_coordinates(headers: Mapping[str, np.ndarray] | np.ndarray, places: tuple[int, int]) -> np.ndarray:
+    """X and y of traces, float64 (2, n), each with its own scalar.
+
+    Args:
+        headers: the fields (n,) of ``trace_fields`` with ``places`` and ``Field.COORDINATE_SCALAR``.
+        places: first bytes of x and y.
+    """
+    scale = scale_of(headers[str(Field.COORDINATE_SCALAR)])
+    return np.stack([headers[str(place)] * scale for place in places])
 
 
 @dataclass(frozen=True)

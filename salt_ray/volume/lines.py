@@ -13,7 +13,7 @@ from salt_ray.survey.amplitudes import GreyRange, common_range
 from salt_ray.survey.problems import Unsuited
 from salt_ray.survey.window import Line
 from salt_ray.volume.geometry import Geometry, Numbering
-from salt_ray.volume.headers import Field, trace_fields
+from salt_ray.volume.headers import Field, scaled_coordinates, trace_fields
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
@@ -62,10 +62,8 @@ def trace_coordinates(volume: Volume) -> np.ndarray:
     order = {"big": ">", "little": "<"}[volume.byte_order]
     places = (*volume.coordinates.bytes, Field.COORDINATE_SCALAR)
     headers = volume.traces.headers(trace_fields(places, order))
-    x, y, scalar = (headers[str(place)].astype(np.float64) for place in places)
-    scale = np.where(scalar < 0, -1 / np.minimum(scalar, -1), np.maximum(scalar, 1))  # 0 means 1
     known = volume.geometry.live
-    where[known] = (np.stack([x, y], axis=1) * scale[:, None])[volume.geometry.traces[known]]
+    where[known] = scaled_coordinates(headers, volume.coordinates.bytes).T[volume.geometry.traces[known]]
     where[(where == 0).all(axis=2)] = np.nan
     return where
 

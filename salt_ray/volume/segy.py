@@ -20,6 +20,7 @@ from salt_ray.volume.headers import (
     BinaryHeader,
     Field,
     decoded_text,
+    scale_of,
     trace_fields,
 )
 from salt_ray.volume.problem import Problem, VolumeError
@@ -326,12 +327,7 @@ def _start(headers: Headers, odd: list[str]) -> float:
     if delay and abs(scalar) not in _TIME_SCALARS:
         odd.append(f"a time scalar of {scalar} (bytes 215-216) is not believed: traces begin at {delay}")
         scalar = 1
-    return delay * _scale(scalar)
-
-
-def _scale(scalar: int) -> float:
-    """What numbers are multiplied with: a negative scalar divides, 0 means 1."""
-    return 1.0 if scalar == 0 else float(scalar) if scalar > 0 else -1 / scalar
+    return float(delay * scale_of(scalar))
 
 
 def _dead(traces: Traces, numbers: np.ndarray) -> np.ndarray:
@@ -370,7 +366,7 @@ def _coordinates(headers: Headers, geometry: Geometry, odd: list[str]) -> Coordi
         return None
     scalars = headers[str(Field.COORDINATE_SCALAR)][placed]
     distinct = np.unique(scalars[known])
-    scales = np.array([_scale(int(scalar)) for scalar in distinct])
+    scales = scale_of(distinct)
     if len(distinct) > 1:
         odd.append("coordinates have different scalars (bytes 71-72); each trace's own is used")
         scales = scales[np.searchsorted(distinct, scalars).clip(max=len(distinct) - 1)]
@@ -379,7 +375,7 @@ def _coordinates(headers: Headers, geometry: Geometry, odd: list[str]) -> Coordi
     has_cdp = any(headers[str(place)].any() for place in (Field.CDP_X, Field.CDP_Y))
     return Coordinates(
         bytes=(Field.CDP_X, Field.CDP_Y) if has_cdp else (Field.SOURCE_X, Field.SOURCE_Y),
-        scalar=_scale(int(scalars[known.argmax()])),
+        scalar=float(scale_of(scalars[known.argmax()])),
         unit=_UNITS.get(int(headers[str(Field.COORDINATE_UNIT)][0]), "unknown"),
         corners=(
             (float(x.min(where=known, initial=np.inf)), float(y.min(where=known, initial=np.inf))),
