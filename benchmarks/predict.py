@@ -1,7 +1,7 @@
-"""Prediction with flip averaging: batched, against one tile and one view at a time, as the seed did.
+"""Prediction with flip averaging: batched, against one tile and one view at a time, as the Argus baseline did.
 
-On a CPU a small network (experiments/from_scratch.py), and the seed's on fewer tiles; on CUDA the seed's. Both sides
-have the same threads, the same padded tiles and the same averaging; only the order of the work differs.
+On a CPU a small network (experiments/from_scratch.py), and the Argus network on fewer tiles; on CUDA the Argus
+network. Both sides have the same threads, the same padded tiles and averaging; only the order of the work differs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import alternate, per_tile, row, survey
-from experiments.argus import experiment as seed_experiment
+from experiments.argus import experiment as argus_experiment
 from experiments.from_scratch import experiment as small_experiment
 from salt_ray.config import Experiment, Geometry
 from salt_ray.inference.predict import Model
@@ -25,10 +25,10 @@ from salt_ray.training.checkpoint import CheckpointFolder
 def measure_on(device: torch.device) -> list[dict]:
     """One row per network."""
     if device.type == "cuda":
-        return [_row("predict, seed's network", seed_experiment(), 2048, 5, device, peer_tiles=64)]
+        return [_row("predict, Argus network", argus_experiment(), 2048, 5, device, peer_tiles=64)]
     return [
         _row("predict, small network", small_experiment(), 512, 5, device),
-        _row("predict, seed's network", seed_experiment(), 16, 3, device),
+        _row("predict, Argus network", argus_experiment(), 16, 3, device),
     ]
 
 

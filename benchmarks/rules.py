@@ -102,7 +102,7 @@ def _ready(number: int) -> int:
 
 def _load(root: Path) -> Work:
     """Everything mapped from the disk."""
-    experiment = small_experiment().replace(postprocessing=Settings(rules="seed"))
+    experiment = small_experiment().replace(postprocessing=Settings(rules="argus"))
     survey = load_survey(root / "survey", cache=root / "cache")
     prepared = prepare_survey(survey, experiment, cache=root / "cache")
     models = [ModelPrediction.load(root / f"model-{k}") for k in range(MODELS)]

@@ -1,6 +1,6 @@
-"""Training steps of the loop against a plain eager fp32 PyTorch loop with a DataLoader, as the seed trained.
+"""Training steps of the loop against a plain eager fp32 PyTorch loop with a DataLoader, as the Argus baseline trained.
 
-On a CPU a small network (experiments/from_scratch.py) with the seed's batch of 24; on CUDA the seed's network. The peer
+On a CPU a small network (experiments/from_scratch.py) with the Argus batch of 24; on CUDA the Argus network. The peer
 augments tile by tile in DataLoader workers, keeps the default memory format and computes Lovasz tile by tile; written
 from its description.
 
@@ -28,7 +28,7 @@ from benchmarks.harness import figure, part, row, survey
 from benchmarks.lovasz import one_by_one
 from experiments.from_scratch import experiment as small_experiment
 from experiments.random_folds import STAGE_1
-from experiments.random_folds import experiment as seed_experiment
+from experiments.random_folds import experiment as argus_experiment
 from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment, Stage
 from salt_ray.metric import score
@@ -53,7 +53,7 @@ PRODUCT = {"cpu": 2048, "cuda": 8192}  # side of the matrices whose product says
 def measure_on(device: torch.device) -> Iterator[dict]:
     """Seconds per tile of one training epoch without validation, ours and the peer's in turn; then the breakdown."""
     experiment, name, tiles = (
-        (seed_experiment(), "train, seed's network", 2000)
+        (argus_experiment(), "train, Argus network", 2000)
         if device.type == "cuda"
         else (small_experiment(), "train, small network", 192)
     )

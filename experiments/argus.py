@@ -1,6 +1,6 @@
-"""The seed's full recipe: both trainings, eleven models averaged, thresholds, and all seven mosaic rules.
+"""The Argus baseline in full: both trainings, eleven models averaged, thresholds, and all seven mosaic rules.
 
-Hypothesis: the averaged models of both trainings, corrected by their neighbours, reach the seed's place.
+Hypothesis: the averaged models of both trainings, corrected by their neighbours, reach the published place.
 Command:    python launch.py pipeline --experiment experiments/argus.py
 Cost:       random_folds_cosine and mosaic_folds.
 Score:      not yet measured with ImageNet weights on a GPU; see README.md beside this file.
@@ -18,5 +18,5 @@ def experiment() -> Experiment:
         trainings=(*parent.trainings, *mosaic_folds().trainings),
         decision="argus",
         prediction=Prediction(mask_threshold=0.4, salt_threshold=0.5, flip=True),
-        postprocessing=Postprocessing(rules="seed"),  # rules="evidence" keeps only those that help
+        postprocessing=Postprocessing(rules="argus"),  # rules="evidence" keeps only those that help
     )

@@ -1,4 +1,4 @@
-"""The seed's second training: six folds that keep every mosaic whole, stage 1 only.
+"""The Argus baseline's second training: six folds that keep every mosaic whole, stage 1 only.
 
 Hypothesis: a fold that holds no neighbours of its training tiles scores lower than a random one, and more like the test
             tiles; its models, divided along other lines, add to the average of those on folds by depth.

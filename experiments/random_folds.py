@@ -1,4 +1,4 @@
-"""The seed's first training, stage 1: five folds by depth, Lovasz + BCE, learning rate on plateaus.
+"""The Argus baseline's first training, stage 1: five folds by depth, Lovász + BCE, plateau schedule.
 
 Hypothesis: the published settings carry over as they are (fold 0 scored 0.8511 at its best epoch).
 Command:    python launch.py pipeline --experiment experiments/random_folds.py

@@ -1,4 +1,4 @@
-"""The seed's first training with its stage 2: every fold goes on from its best checkpoint with cosine restarts.
+"""The Argus baseline's first training with its stage 2: cosine restarts from every fold's best checkpoint.
 
 Hypothesis: six cosine cycles with equal loss weights lift each fold above its plateau.
 Command:    python launch.py pipeline --experiment experiments/random_folds_cosine.py

@@ -1,4 +1,4 @@
-"""The seed's first training with a slimmer decoder: scSE gates and a hypercolumn in place of the FPN blocks.
+"""The Argus baseline's first training with scSE gates and a hypercolumn in place of the FPN blocks.
 
 Hypothesis: the FPN's 3x3 convolutions (37 of 58 GFLOP a tile) buy nothing that gates and a wider hypercolumn do not;
             others measured +0.004 to +0.010 for such a decoder (method section 7).
@@ -13,6 +13,6 @@ from salt_ray.config import Experiment, Scse
 
 
 def experiment() -> Experiment:
-    seed = parent()
-    network = seed.network.replace(decoder=Scse(pyramid_widths=(64, 64, 64, 64, 64)))
-    return seed.replace(name="random_folds_scse", network=network)
+    argus = parent()
+    network = argus.network.replace(decoder=Scse(pyramid_widths=(64, 64, 64, 64, 64)))
+    return argus.replace(name="random_folds_scse", network=network)

@@ -1,6 +1,6 @@
-"""A search for loss weights and plateau settings around the seed's stage 1, judged on fold 0.
+"""A search for loss weights and plateau settings around the Argus baseline's stage 1, judged on fold 0.
 
-Hypothesis: the seed tuned these by hand on one network; a search finds settings that are at least as good.
+Hypothesis: Argus tuned these by hand on one network; a search finds settings that are at least as good.
 Command:    python launch.py tune
             --set tune.parameters.encoder.on=true also searches the encoder, and so on for the others below
             --set tune.folds=all judges by the mean of all five folds

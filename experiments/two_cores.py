@@ -4,7 +4,7 @@ Hypothesis: ImageNet weights, AdamW, a moving average of the weights and the Lov
             what longer training brings elsewhere; ImageNet weights alone were worth 0.057 to others (U-ResNet34).
 Command:    python launch.py pipeline --experiment experiments/two_cores.py
 Cost:       5 folds x 24 epochs at 135 s (134 to 138, n = 9, fold 0): 4.5 hours on two cores, of which fold 0 was run.
-            On one GPU 10 minutes, estimated from the 1,030 tiles/s that the seed's network reached on an H100, with
+            On one GPU 10 minutes, estimated from the 1,030 tiles/s that the Argus network reached on an H100, with
             Resources() instead of cpus_per_fold.
 Score:      fold 0: 0.8151 in epoch 15, which that score chose; LOG.md beside this file.
 """

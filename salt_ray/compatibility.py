@@ -2,7 +2,8 @@
 
 A folder of results keeps what it was made from (``artifacts.Folder``), and is compared with what it would be made from
 today. A field that did not exist then has its default; one that has gone since is left out; one that has another name
-or place since is there (``Section.renamed``); a word that meant something else is replaced by today's for that. A
+or place since is there (``Section.renamed``); a value that has another word today is replaced by that word
+(``Section.reworded``, or here where it depends on other fields). A
 default that would not mean what was done then stands in ``ADDED``.
 """
 
@@ -49,7 +50,7 @@ def in_todays_names(fields: Any, kind: Any = None) -> Any:
         return fields
     section = section_of(kind, fields)
     if section is not None:
-        fields = _moved(fields, section)
+        fields = section.in_todays_words(_moved(fields, section))
     if section is Folds and fields.get("kind") == "random" and "seed" not in fields:
         fields = fields | {"kind": "depth"}  # what random was when folds had no seed
     if section is not None and issubclass(section, Searched) and isinstance(fields.get("fields"), list):

@@ -40,16 +40,29 @@ class Section(BaseModel):
     removed: ClassVar[Mapping[str, str]] = {}
     #: Fields that files of older versions may have, and where they are today: FIELD or SECTION.FIELD.
     renamed: ClassVar[Mapping[str, str]] = {}
+    #: Words that files of older versions may have as a field's value, and what each is called today.
+    reworded: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
     @model_validator(mode="before")
     @classmethod
-    def _without_removed(cls, fields: Any) -> Any:
+    def _in_todays_words(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
+        fields = cls.in_todays_words(fields)
         for name in sorted(cls.removed.keys() & fields.keys()):
             where = f"{cls.__name__.lower()}.{name}"
             warnings.warn(f"{where} has no effect any more: {cls.removed[name]}", RemovedField, stacklevel=2)
         return {name: value for name, value in fields.items() if name not in cls.removed}
+
+    @classmethod
+    def in_todays_words(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields with every value that has another word today replaced by that word."""
+        words = {
+            name: today[fields[name]]
+            for name, today in cls.reworded.items()
+            if isinstance(fields.get(name), str) and fields[name] in today
+        }
+        return fields | words
 
     def replace(self, **changes: Any) -> Self:
         """A validated copy in which the named fields differ."""

@@ -243,7 +243,7 @@ OPTIONS = [
         ("trainings.all.stages.none.lr=0.1", "there is no 'none' here", "one of ['plateau', 'cosine']"),
         ("trainings.all.stages.plateau.schedule.kind=step", "schedule", "plateau"),
         ("trainings.all.stages.plateau.bce_weight=-1", "bce_weight = -1", "greater than or equal to 0"),
-        ("postprocessing.rules=some", "postprocessing.rules = 'some'", "'evidence', 'seed' or 'none'"),
+        ("postprocessing.rules=some", "postprocessing.rules = 'some'", "'evidence', 'argus' or 'none'"),
         ("postprocessing.rules=[\"fill\"]", "postprocessing.rules", "fill_holes"),
         ("resources.gpus_per_fold=2", "resources.gpus_per_fold = 2", "less than or equal to 1"),
         ("resources={\"cpus\":1}", "resources.cpus: there is no such field", "fields: cpus_per_fold"),

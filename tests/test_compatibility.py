@@ -14,7 +14,7 @@ from salt_ray.compatibility import in_todays_fields, in_todays_names
 from salt_ray.config import Choice, Experiment, FloatRange, Folds, Fpn, Postprocessing, Scse, Tune, UNetDecoder
 from salt_ray.decision import ARGUS, Decision
 from salt_ray.errors import RunError
-from salt_ray.experiment_file import load_experiment
+from salt_ray.experiment_file import load_experiment, override
 from salt_ray.section import ExperimentError, RemovedField, validated
 from salt_ray.storage import write_atomically
 from salt_ray.survey.folds import FoldTable
@@ -249,11 +249,27 @@ def test_random_folds_of_today_stay_random(tiny: Experiment, tmp_path: Path) -> 
 
 def test_a_field_may_have_another_name_in_its_section(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Postprocessing, "renamed", {"chosen": "rules"})
-    assert in_todays_names({"chosen": "seed"}, Postprocessing) == {"rules": "seed"}
-    both = {"chosen": "seed", "rules": "none"}
+    assert in_todays_names({"chosen": "argus"}, Postprocessing) == {"rules": "argus"}
+    both = {"chosen": "argus", "rules": "none"}
     assert in_todays_names(both, Postprocessing) == both
     with pytest.raises(ExperimentError, match="chosen: there is no such field; it is rules now"):
         validated(Postprocessing, both)
+
+
+@pytest.mark.filterwarnings("error")
+def test_all_rules_were_called_seed_before_they_were_called_argus(tiny: Experiment, inputs: dict) -> None:
+    """In Python, with --set, in an experiment.json, and in recorded inputs."""
+    argus = tiny.replace(postprocessing=Postprocessing(rules="argus"))
+    assert Postprocessing(rules="seed") == argus.postprocessing
+    assert override(tiny, ["postprocessing.rules=seed"]) == argus
+    fields = json.loads(argus.model_dump_json())
+    before = copy.deepcopy(fields)
+    before["postprocessing"]["rules"] = "seed"
+    assert in_todays_names(before, Experiment) == fields
+    assert validated(Experiment, before) == argus
+    now = json.loads(json.dumps(inputs)) | {"postprocessing": fields["postprocessing"]}
+    assert in_todays_fields(now | {"postprocessing": before["postprocessing"]}, now) == now
+    assert in_todays_names({"rules": ["seed"]}, Postprocessing) == {"rules": ["seed"]}  # no such word in a list
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def shortened(tiny: Experiment) -> Experiment:
     return tiny.replace(
         trainings=(training.replace(stages=stages),),
         prediction=tiny.prediction.replace(models="last"),  # cases name the files of the second stage
-        postprocessing=tiny.postprocessing.replace(rules="seed"),
+        postprocessing=tiny.postprocessing.replace(rules="argus"),
         tune=Tune(parameters=(rate,), trials=1, pruner="none"),
     )
 

@@ -20,7 +20,7 @@ from salt_ray.errors import SaltRayError, incurable
 from salt_ray.pipeline.engine import Piece, Work
 from salt_ray.pipeline.workplace import keep_memory
 
-MODELS_ON_GPU = 16  # kept by a worker: the seed's 11 take 2.8 GB. On CPUs, with a worker a core, one has to do
+MODELS_ON_GPU = 16  # kept by a worker: the 11 of Argus take 2.8 GB. On CPUs, with a worker a core, one has to do
 RESTARTS = 3  # of one worker, after failures of its own
 
 

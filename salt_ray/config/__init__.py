@@ -1,6 +1,6 @@
-"""Experiments: frozen, typed and validated, derived and hashed; what is wrong with one is a sentence.
+"""Experiments: frozen, typed and validated, derived and hashed; an error message says what is wrong.
 
-Numbers and their sources: the seed's recipe, method sections 2 to 5. Files and overrides: ``experiment_file``.
+Defaults are those of the Argus baseline: method sections 2 to 5. Files and overrides: ``experiment_file``.
 """
 
 from salt_ray.config.experiment import Experiment, Postprocessing, Prediction, Resources, RuleName

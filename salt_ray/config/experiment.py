@@ -1,6 +1,6 @@
-"""Experiments: frozen, typed and validated, derived and hashed; what is wrong with one is a sentence.
+"""Experiments: frozen, typed and validated, derived and hashed; an error message says what is wrong.
 
-Numbers and their sources: the seed's recipe, method sections 2 to 5. Files and overrides: ``experiment_file``.
+Defaults are those of the Argus baseline: method sections 2 to 5. Files and overrides: ``experiment_file``.
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ RuleName = Literal[
 class Postprocessing(Section):
     """Which rules correct predictions from their neighbours in a mosaic (method section 6)."""
 
-    #: evidence: those whose gain on hidden labels is more than chance; seed: all seven; none; or a list.
-    rules: Literal["evidence", "seed", "none"] | tuple[RuleName, ...] = "evidence"
+    #: evidence: those whose gain on hidden labels is more than chance; argus: all seven, as the
+    #: Argus baseline applies them; none; or a list.
+    rules: Literal["evidence", "argus", "none"] | tuple[RuleName, ...] = "evidence"
 
     removed: ClassVar[Mapping[str, str]] = {
         "hidden_share": "every label is hidden once when mosaic rules are tried",
         "repeats": "every label is hidden once when mosaic rules are tried",
     }
+    reworded: ClassVar[Mapping[str, Mapping[str, str]]] = {"rules": {"seed": "argus"}}
 
 
 class Resources(Section):

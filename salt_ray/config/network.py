@@ -37,7 +37,7 @@ class UNetDecoder(Section):
 
 
 class Fpn(UNetDecoder):
-    """An FPN block reads each map: the seed's, two thirds of the network's FLOPs."""
+    """An FPN block reads each map, as in the Argus baseline: two thirds of the network's FLOPs."""
 
     kind: Literal["fpn"] = "fpn"
 

@@ -106,10 +106,10 @@ class Augmentation(Section):
 class Mosaics(Section):
     """Which edges of tiles are taken for neighbours (method section 6)."""
 
-    #: Smallest correlation of two touching edges; 0.505 is the seed's distance of 10 at 101 px.
+    #: Smallest correlation of two touching edges; 0.505 is the Argus baseline's distance of 10 at 101 px.
     min_correlation: Fraction = 0.505
     #: Smallest compatibility 1 - d1 / d2, both ways, of a pair that nothing else supports. Such pairs only make mosaics
-    #: of two, which no rule touches. At 0.10 the TGS tiles give 1,230 more of them than at the seed's 0.15; by their
+    #: of two, which no rule touches. At 0.10 the TGS tiles give 1,230 more than at the baseline's 0.15; by their
     #: confidence 160 of these are true.
     compatibility: Fraction = 0.10
     #: The same for a pair in a closed 2 x 2 loop.

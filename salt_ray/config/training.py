@@ -102,7 +102,7 @@ class OneCycle(Section):
 
 
 class Sgd(Section):
-    """Gradient descent with momentum: the seed's."""
+    """Stochastic gradient descent with momentum, as in the Argus baseline."""
 
     kind: Literal["sgd"] = "sgd"
     momentum: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.9

@@ -30,7 +30,7 @@ class CompilationFailed(Exception):
 def mixed_precision(experiment: Experiment, device: torch.device) -> torch.autocast:
     """bf16 autocast where the experiment asks for it and the device has units for it; elsewhere it does nothing.
 
-    On a CPU with AMX the seed's network predicts 3.8 times and trains 2.5 to 3 times as fast as in fp32.
+    On a CPU with AMX the Argus baseline's network predicts 3.8 times and trains 2.5 to 3 times as fast as in fp32.
     """
     has_units = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
     return torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16" and has_units)
@@ -57,7 +57,7 @@ def compiled(function: Callable[Arguments, Result], graphs: bool = False) -> Cal
 
     Args:
         graphs: replay it as CUDA graphs. Eagerly a host needed 67 ms for the 2,079 launches of a training step of the
-            seed's network, for which an H100 worked 34. The next call overwrites a result.
+            Argus baseline's network, for which an H100 worked 34. The next call overwrites a result.
     """
     return torch.compile(function, dynamic=False, mode="reduce-overhead" if graphs else None)
 

@@ -36,9 +36,8 @@ def encoder_embeddings(
 ) -> np.ndarray:
     """The mean of a trained encoder's deepest map over the tile's centre crop, on a logarithmic scale.
 
-    log1p needs values from 0. Encoders whose stages end in a ReLU (ResNets, the seed's) have no others; where they end
-    in a linear layer (MobileNets, EfficientNets) the deepest map has both signs, and its negative part is cut off
-    before the mean.
+    log1p needs values from 0. Encoders whose stages end in a ReLU (ResNets, that of Argus) have no others. Where stages end in
+    a linear layer (MobileNets, EfficientNets), negative values of the deepest map are set to 0 before the mean.
 
     Args:
         experiment: names the network that the checkpoint holds, and the precision.

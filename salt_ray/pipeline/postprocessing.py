@@ -101,7 +101,7 @@ class Postprocessing:
         self._together: Evidence | None = None
         self._scores: dict[int, HiddenScores] = {}
         self._untried: set[int] = set()  # whose hidden tiles have yet to be scored before the rules are known
-        self._rules: tuple[RuleName, ...] | None = {"seed": tuple(RULES), "none": (), "evidence": None}.get(
+        self._rules: tuple[RuleName, ...] | None = {"argus": tuple(RULES), "none": (), "evidence": None}.get(
             settings.rules, settings.rules
         )
         if self._rules is None:

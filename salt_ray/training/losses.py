@@ -1,7 +1,7 @@
 """Losses per tile, on logits: Lovász hinge and cross-entropy for the mask, cross-entropy for the empty head.
 
-The seed's are the first and the last (method section 4). Masks are bool, or numbers: 1 for salt, 0 for none, and -1
-where nobody labelled the pixel (``metric.UNLABELLED``). What a network says there changes no loss.
+The Argus baseline uses the first and the last (method section 4). Masks are bool, or numbers: 1 for
+salt, 0 for none, -1 for unlabelled pixels (``metric.UNLABELLED``). Logits at unlabelled pixels change no loss.
 
 Letters: N tiles, H rows, W columns, J = H * W pixels of a tile.
 """
@@ -92,7 +92,7 @@ def salt_bce(salt_logit: Tensor, masks: Tensor) -> Tensor:
 
 
 def pixel_bce(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy of every pixel, mean over a tile's labelled ones; no part of the seed's recipe.
+    """Cross-entropy of every pixel, mean over a tile's labelled ones; not in the Argus baseline.
 
     A network without pretrained weights learns from it what salt looks like, where the Lovász hinge alone stays at the
     trivial answer for thousands of steps. An empty mask is as any other: the loss is the mean softplus of the logits.

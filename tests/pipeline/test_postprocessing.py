@@ -36,7 +36,7 @@ from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.tiles import load_survey
 
 DECISION = Decision.of(Prediction(), "empty")
-ALL_RULES = ["--set", "postprocessing.rules=seed"]
+ALL_RULES = ["--set", "postprocessing.rules=argus"]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_each_mosaic_is_processed_as_soon_as_its_tiles_are_predicted(
     missing = np.zeros(len(everything), np.int64)
     for model in models:
         missing[model.tiles] += 1
-    experiment = tiny.replace(postprocessing=Settings(rules="seed"))
+    experiment = tiny.replace(postprocessing=Settings(rules="argus"))
     work = Postprocessing(
         experiment,
         prepared,
@@ -186,7 +186,7 @@ def test_evidence_is_gathered_from_all_mosaics_before_rules_are_applied(
     assert json.loads((tmp_path / "out" / "done.json").read_text()) == {"failed": {}}
 
 
-@pytest.mark.parametrize("rules", ["evidence", "seed"])
+@pytest.mark.parametrize("rules", ["evidence", "argus"])
 def test_tiles_that_are_labelled_in_part_are_neither_evidence_nor_corrected(
     rules: str, prepared: PreparedSurvey, table: MosaicTable, tiny: Experiment, tmp_path: Path
 ) -> None:

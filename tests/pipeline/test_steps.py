@@ -86,7 +86,7 @@ def test_other_rules_and_thresholds_change_what_comes_after_training_and_nothing
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     kept = {path: path.read_bytes() for name in ("trainings", "predictions") for path in (run / name).rglob("*.*")}
-    changes = ["--set", "postprocessing.rules=seed", "--set", "prediction.mask_threshold=0.3"]
+    changes = ["--set", "postprocessing.rules=argus", "--set", "prediction.mask_threshold=0.3"]
     output = " ".join(road.here("pipeline", run, *changes).split())
     assert f"{run / 'postprocessing'} is made again" in output and "rules: evidence there, seed now" in output
     assert "2 of 2 folds are trained already" in output and "2 of 2 models have predicted already" in output

@@ -81,7 +81,7 @@ def test_a_run_of_an_older_version_is_shown_with_its_spread() -> None:
 
 def test_how_rules_were_chosen_is_said() -> None:
     assert "836 labels in 301 mosaics" in method_text(TODAY)
-    assert "named by the experiment" in method_text({"rules": "seed", "alone": {}})
+    assert "named by the experiment" in method_text({"rules": "argus", "alone": {}})
     assert "no evidence" in method_text({"rules": "evidence", "alone": {}})
 
 

@@ -81,7 +81,7 @@ def test_scaling_and_rotation_move_masks_with_their_images() -> None:
 
 
 def test_what_is_not_scaled_or_rotated_is_as_it_was_before_these_existed() -> None:
-    """The seed's samples: runs of former versions go on as they began."""
+    """The Argus baseline's samples: runs of former versions go on as they began."""
     augmenter = Augmenter(Augmentation(), 128)
     augmenter.seed(4)
     images, masks = augmenter.batch(IMAGES, MASKS)

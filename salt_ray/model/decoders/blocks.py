@@ -128,7 +128,7 @@ def interpolate(x: Tensor, size: tuple[int, int]) -> Tensor:
 def interpolate_by_products(x: Tensor, size: tuple[int, int]) -> Tensor:
     """``interpolate`` as a product with one matrix for rows and one for columns.
 
-    Torch's backward pass adds up what each coarse pixel gets by atomic operations: for the seed's four maps and 24
+    Torch's backward pass adds up what each coarse pixel gets by atomic operations: for the four maps of Argus and 24
     tiles of 128 x 128 px 1.74 ms on an H100, products 0.13 (forward 0.84 and 0.18).
     """
     count, channels, height, width = x.shape

@@ -1,4 +1,4 @@
-"""The seed's decoder: an FPN block reads each map (method section 3).
+"""The Argus baseline's decoder: an FPN block reads each map (method section 3).
 
 Sources: feature pyramid (Lin et al., 2017; Kirillov et al., 2019, Panoptic Feature Pyramid Networks).
 """
