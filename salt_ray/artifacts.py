@@ -110,7 +110,7 @@ class RunDirectory:
             option: that says where it is, for messages.
 
         Raises:
-            RunError: another process works on it, or the directory cannot be written.
+            RunError: another process is using it, or the directory cannot be written.
         """
         if isinstance(self.path, ObjectPath):
             with Lease(self.path / ".lease"):
@@ -120,7 +120,7 @@ class RunDirectory:
             # A soft lock would outlive its owner.
             held = FileLock(self.path / ".lock", fallback_to_soft=False).acquire(blocking=False)
         except Timeout as error:
-            raise RunError(f"another process works on {self.path}: wait for it, or change {option}") from error
+            raise RunError(f"another process is using {self.path}: wait for it, or change {option}") from error
         except OSError as error:
             raise RunError(f"cannot write to {self.path} ({error.strerror}): choose another {option}") from error
         with held:
@@ -158,7 +158,7 @@ class RunDirectory:
         except OSError:
             here = None
         if here != identity:
-            raise RunError(f"{socket.gethostname()} does not see {self.path}: {SHARE}")
+            raise RunError(f"{socket.gethostname()} cannot access {self.path}: {SHARE}")
 
 
 class Folder:
@@ -204,7 +204,7 @@ class Folder:
         fixed = [line for line in differences if self._again is not None and _top(line) not in self._again]
         if fixed:
             raise RunError(
-                f"{self.path} was made with other settings ({'; '.join(fixed[:4])}): "
+                f"{self.path} was made with different settings ({'; '.join(fixed[:4])}): "
                 f"use another {self._option}, or delete that folder"
             )
         return differences
@@ -250,7 +250,7 @@ def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
         for i, (a, b) in enumerate(zip(before, now, strict=True)):
             yield from _differences(a, b, f"{where}.{i}")
     elif before != now:
-        yield f"{where}: {_short(before)} there, {_short(now)} now"
+        yield f"{where}: {_short(before)} before, {_short(now)} now"
 
 
 def _short(value: Any) -> str:

@@ -34,8 +34,8 @@ def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experim
     is_local = isinstance(path, Path)
     if path.suffix == ".py" and not is_local:
         raise ExperimentError(
-            f"{path} is Python, and only .json experiments are read from an object store: copy it to this machine, or "
-            "name the experiment.json of a run"
+            f"{path} is Python, but only JSON experiments can be loaded from an object store: copy it to this machine, "
+            "or pass a run's experiment.json"
         )
     if not path.is_file():
         pattern = "*.py" if is_local else "*.json"
@@ -48,15 +48,15 @@ def load_experiment(path: StoragePath, overrides: Iterable[str] = ()) -> Experim
         except ExperimentError as error:
             raise ExperimentError(f"{path}: {error}") from error
         except (ValueError, RecursionError) as error:
-            raise ExperimentError(f"{path} is not JSON ({error}): write it anew or name another file") from error
+            raise ExperimentError(f"{path} is not valid JSON ({error}): fix it or pass another file") from error
     elif path.suffix == ".py":
         build = getattr(_imported(path), "experiment", None)
-        with _own_code(path, "experiment() cannot be called"):
+        with _own_code(path, "experiment() failed"):
             experiment = build() if callable(build) else None
         if not isinstance(experiment, Experiment):
             raise ExperimentError(f"{path} must define experiment() and return a salt_ray.config.Experiment")
     else:
-        raise ExperimentError(f"{path} is neither .py nor .json: name an experiment that is")
+        raise ExperimentError(f"{path} is neither .py nor .json: pass an experiment that is")
     return override(experiment, overrides)
 
 
@@ -71,7 +71,7 @@ def _own_code(path: Path, what: str) -> Iterator[None]:
         raise ExperimentError(f"{path}: {sentences(error)}") from error
     except (Exception, SystemExit) as error:
         raise ExperimentError(
-            f"{path}: {what} ({type(error).__name__}: {error}): mend the file, or name another with --experiment"
+            f"{path}: {what} ({type(error).__name__}: {error}): fix the file, or pass another with --experiment"
         ) from error
 
 
@@ -79,8 +79,8 @@ def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
     """A validated copy with ``field.sub=value`` assignments applied in order.
 
     Members of a list are named by number, by their ``name`` or by ``all``:
-    ``trainings.all.stages.plateau.epochs=3``. Values are JSON; what is not JSON is taken as text. A section of another
-    ``kind`` keeps what is not its default, as far as the new kind has such fields.
+    ``trainings.all.stages.plateau.epochs=3``. Values are JSON; anything else is text. Changing a
+    section's ``kind`` keeps the fields that differ from their default, if the new kind has them too.
 
     Raises:
         ExperimentError: naming field, value and what is allowed.
@@ -125,7 +125,7 @@ def values_at(experiment: Experiment, path: str) -> list[Any]:
     """The values that ``--set path=…`` would replace: one, or more where the path says ``all``.
 
     Raises:
-        ExperimentError: there is no such field.
+        ExperimentError: unknown field.
     """
     found: list[Any] = []
     _visit(experiment.model_dump(), Experiment, path.split("."), path, lambda node, _, step: found.append(node[step]))
@@ -147,10 +147,10 @@ def _visit(node: Any, annotation: Any, steps: list[str], path: str, apply: Calla
             _visit(member, annotation, rest, path, apply)
         return
     if not isinstance(node, dict):
-        raise ExperimentError(f"{path}: {step!r} is set below a plain value")
+        raise ExperimentError(f"{path}: {step!r} cannot be set, because its parent is a plain value")
     section = section_of(annotation, node)
     if section is None or step not in section.model_fields:
-        raise ExperimentError(f"{path}: there is no field {step!r}{near(step, section)}")
+        raise ExperimentError(f"{path}: unknown field {step!r}{near(step, section)}")
     value = node.get(step)
     if rest and value is not None and not isinstance(value, dict | list | tuple):
         raise ExperimentError(f"{path}: {step!r} is a plain value and has no field {rest[0]!r}")

@@ -42,7 +42,7 @@ def provide_home() -> str | None:
     if not given and not (home is not None and _is_file(home / ".ray/auth_token")):
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token(folder / "auth_token"))
     found = "there is no home directory" if home is None else f"the home directory {home} cannot be written"
-    return f"{found}: {folder} is used in its place; set HOME to choose another"
+    return f"{found}: using {folder} instead; set HOME to choose another"
 
 
 def _token(path: Path) -> Path:
@@ -76,7 +76,7 @@ def _private_folder() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise HomeError(f"there is no home directory, and {folder} cannot be made: set HOME to a folder") from error
+        raise HomeError(f"there is no home directory, and {folder} cannot be created: set HOME to a folder") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise HomeError(f"there is no home directory, and {folder} is open to other users: set HOME to a folder")
     return folder

@@ -56,5 +56,5 @@ class Interruption:
 
     def _give_up(self) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, b"interrupted: what it had started does not stop and is left; the same command goes on\n")
+            os.write(2, b"interrupted, but what it started does not stop; run the same command again to resume\n")
         os._exit(self.exit_code)

@@ -118,10 +118,10 @@ class Lease:
         self._path.write_bytes(json.dumps({**self._owner, "renewals": count}).encode())
 
     def _taken_over(self) -> str:
-        return f"another process has taken {self._path.parent} over, and this one ends"
+        return f"another process has taken over {self._path.parent}; this one stops"
 
     def _taken(self) -> RunError:
-        return RunError(f"another process works on {self._path.parent}: wait for it, or change --run-dir")
+        return RunError(f"another process is using {self._path.parent}: wait for it, or change --run-dir")
 
 
 def _machine() -> str:

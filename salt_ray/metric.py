@@ -50,7 +50,7 @@ def tile_scores(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         raise ValueError(f"truth and predicted must both be (N, H, W), not {truth.shape} and {predicted.shape}")
     if partial:
         if not has_label(truth).all():
-            raise ValueError("a tile without a labelled pixel has no score: leave it out")
+            raise ValueError("a tile without a labelled pixel has no score: exclude it")
         truth, predicted = truth > 0, predicted & (truth >= 0)
     both, either = _overlaps(truth, predicted)
     passed = (20 * both[:, None] > _TWENTIETHS * either[:, None]).sum(axis=1)
@@ -82,7 +82,7 @@ def score(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Mean of ``tile_scores``; arguments and errors are its, and ValueError without any tile."""
     scores = tile_scores(truth, predicted)
     if not len(scores):
-        raise ValueError("there is no tile to score: give at least one")
+        raise ValueError("no tiles to score: pass at least one")
     return float(scores.mean())
 
 

@@ -62,8 +62,8 @@ class ObjectPath:
         named = uri.startswith(SCHEME) and BUCKET.fullmatch(bucket)
         if not named or any(part in (".", "..") for part in parts):
             raise StorageError(
-                f"{uri} is no place in an object store: write s3://BUCKET/PREFIX, BUCKET of lower-case letters, "
-                "digits, dots and dashes"
+                f"{uri} is not an object-store address: write s3://BUCKET/PREFIX (BUCKET: lower-case letters, digits, "
+                "dots and dashes)"
             )
         self._key = PurePosixPath(bucket, *parts)
         self._pauses = pauses
@@ -211,7 +211,7 @@ class ObjectPath:
                 if pause is None or not any(word in str(error) for word in PASSING):
                     raise StorageError(
                         f"{self} cannot be read or written ({_reason(error)}): check the bucket's name and region, and "
-                        "the credentials on this machine; then the same command goes on"
+                        "the credentials on this machine; then run the same command again to resume"
                     ) from error
                 time.sleep(pause)
         raise AssertionError

@@ -97,32 +97,34 @@ class RunRecord(BaseModel):
         if self.tile_px is not None and (self.window is None) != (survey.window is None):
             own, other = ("windows", "tiles") if self.window is not None else ("tiles", "windows")
             raise RunError(
-                f"the run was trained on {own}, and {place} holds {other} of sections: predict sections and volumes as "
-                "a whole, or apply a run that was trained on the same"
+                f"the run was trained on {own}, but {place} holds {other}. Predict whole sections and volumes, or "
+                f"apply a run trained on {other}"
             )
         if self.tile_px is not None and survey.tile_px != self.tile_px:
             raise RunError(
-                f"the run was trained on tiles of {self.tile_px} px, those in {place} have {survey.tile_px} px: cut "
+                f"the run was trained on tiles of {self.tile_px} px, but those in {place} are {survey.tile_px} px: cut "
                 "tiles of that size from a section of the same scale"
             )
         lines = []
         if self.window is not None:
             lines += self.window.other_scale(survey.window)
         if self.tile_px is None:
-            lines.append(f"the size of the run's own tiles is not known; those here have {survey.tile_px} px")
+            lines.append(f"the size of the run's own tiles is not known; those here are {survey.tile_px} px")
         if self.samples is None:
             if survey.scaling is not None:
-                lines.append("the run has no range of amplitudes (it is older than those): this survey's own is taken")
+                lines.append(
+                    "the run has no range of amplitudes (it was made by an older version): this survey's own is used"
+                )
         elif not own_range:
             self._check_amplitudes(survey, place)
         return lines
 
     def _check_amplitudes(self, survey: Survey, place: str) -> None:
-        remedy = "bring the amplitudes to the run's, or take this survey's own range with --own-range"
+        remedy = "rescale the amplitudes to the run's range, or use this survey's own with --own-range"
         if (survey.samples == "uint8") != (self.samples == "uint8"):
             raise RunError(
-                f"the run was trained on images of type {self.samples}, those in {place} are {survey.samples}: write "
-                "them as that, or let them be taken as they are with --own-range"
+                f"the run was trained on images of type {self.samples}, but those in {place} are {survey.samples}. "
+                "Convert them, or use them as they are with --own-range"
             )
         if survey.scaling is not None:
             self.check_scaling(survey.scaling, place, remedy)
@@ -139,8 +141,8 @@ class RunRecord(BaseModel):
         """
         if scaling.outside > MOST_OUTSIDE:
             raise RunError(
-                f"{scaling.outside:.0%} of the amplitudes in {place} are beyond the run's range, {scaling.used} (their "
-                f"own is {scaling.own}): {remedy}"
+                f"{scaling.outside:.0%} of the amplitudes in {place} are outside the run's range, {scaling.used} "
+                f"(their own is {scaling.own}): {remedy}"
             )
         if max(scaling.used.width / scaling.own.width, scaling.own.width / scaling.used.width) >= LARGEST_FACTOR:
             raise RunError(
@@ -173,8 +175,8 @@ def check_ignored(run: RunDirectory) -> None:
     record = RunRecord.load(run.record)
     if ignores and record.tile_px is not None and record.ignored is None:
         raise RunError(
-            f"{run.path} was made when tiles with pixels of labels.ignore = {labels['ignore']} were left out; now they "
-            "are used, and only these pixels are ignored: train in another --run-dir (apply takes this run still)"
+            f"{run.path} was made by a version that skipped tiles with pixels of labels.ignore = {labels['ignore']}; "
+            "only these pixels are ignored today. Train in another --run-dir (apply still takes this run)"
         )
 
 

@@ -51,7 +51,7 @@ class Section(BaseModel):
         fields = cls.in_todays_words(fields)
         for name in sorted(cls.removed.keys() & fields.keys()):
             where = f"{cls.__name__.lower()}.{name}"
-            warnings.warn(f"{where} has no effect any more: {cls.removed[name]}", RemovedField, stacklevel=2)
+            warnings.warn(f"{where} no longer has any effect: {cls.removed[name]}", RemovedField, stacklevel=2)
         return {name: value for name, value in fields.items() if name not in cls.removed}
 
     @classmethod
@@ -129,7 +129,7 @@ def _sentence(kind: type[Section], fault: Any) -> str:
         written.append(str(last))
     where = ".".join(written) or kind.__name__.lower()
     if unknown:
-        return f"{where}: there is no such field{near(last, parent)}"
+        return f"{where}: unknown field{near(last, parent)}"
     if fault["type"] == "missing":
         return f"{where} is missing"
     if fault["type"] == "union_tag_not_found":
@@ -141,7 +141,7 @@ def _sentence(kind: type[Section], fault: Any) -> str:
         return message
     message = "input should be a path" if fault["type"] == "path_type" else f"{message[0].lower()}{message[1:]}"
     if fault["type"] == "model_attributes_type" and parent is not None and last in parent.renamed:
-        message = f"it is {parent.renamed[last]} now"
+        message = f"it was renamed to {parent.renamed[last]}"
     value = repr(fault["input"])
     return f"{where} = {value if len(value) <= 60 else value[:57] + '…'}: {message}"
 
@@ -186,7 +186,7 @@ def near(word: str, section: type[Section] | None) -> str:
     if section is None:
         return ""
     if word in section.renamed:
-        return f"; it is {section.renamed[word]} now"
+        return f"; it was renamed to {section.renamed[word]}"
     allowed = list(section.model_fields)
     close = difflib.get_close_matches(word, allowed, n=1)
     return (f"; did you mean {close[0]!r}?" if close else "") + f" (fields: {', '.join(allowed)})"
@@ -198,5 +198,5 @@ def distinct_names(members: tuple[Any, ...]) -> tuple[Any, ...]:
     if not names:
         raise ValueError("at least one is needed")
     if len(set(names)) < len(names):
-        raise ValueError(f"the names {names} must differ from one another")
+        raise ValueError(f"the names {names} must be unique")
     return members

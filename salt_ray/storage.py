@@ -145,7 +145,7 @@ def parse_fields(content: bytes, *needed: str) -> dict[str, Any]:
     """
     fields = json.loads(content)
     if not isinstance(fields, dict):
-        raise ValueError("it holds no fields")
+        raise ValueError("it is not a JSON object")
     missing = [name for name in needed if name not in fields]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
@@ -163,7 +163,7 @@ def readable(path: StoragePath, folder: StoragePath, maker: str = "pipeline") ->
     Raises:
         RunError: it is missing or damaged.
     """
-    remedy = f"restore it, or delete {folder}, and {maker} makes it anew"
+    remedy = f"restore it, or delete {folder} and run {maker} to regenerate it"
     try:
         yield
     except FileNotFoundError as error:
@@ -171,7 +171,7 @@ def readable(path: StoragePath, folder: StoragePath, maker: str = "pipeline") ->
     except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         if "allow_pickle" in reason:  # numpy takes what it does not know for a pickle, and advises to trust it
-            reason = "it is no array"
+            reason = "it is not an array"
         raise RunError(f"{path} is damaged ({reason}): {remedy}") from error
 
 

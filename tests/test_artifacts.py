@@ -53,7 +53,7 @@ def test_a_folder_is_done_only_after_its_marker_and_only_for_its_inputs(tmp_path
     assert folder.done is None
     folder.finish(score=0.5)
     assert Folder(tmp_path / "stage", {"lr": 0.1, "widths": [1, 2]}).done == {"score": 0.5}
-    with pytest.raises(RunError, match=r"lr: 0\.1 there, 0\.2 now"):
+    with pytest.raises(RunError, match=r"lr: 0\.1 before, 0\.2 now"):
         _ = Folder(tmp_path / "stage", {"lr": 0.2, "widths": [1, 2]}).done
     with pytest.raises(RunError, match=r"widths\.1"):
         Folder(tmp_path / "stage", {"lr": 0.1, "widths": [1, 3]}).open()

@@ -73,7 +73,7 @@ def test_a_value_that_differs_is_a_difference(path: str, field: str, inputs: dic
     entry(before, path)[field] = "another"
     write_atomically(tmp_path / "inputs.json", json.dumps(before))
     where = f"{path}.{field}".strip(".").replace(".", r"\.")
-    with pytest.raises(RunError, match=rf"{where}: another there, .* now"):
+    with pytest.raises(RunError, match=rf"{where}: another before, .* now"):
         _ = Folder(tmp_path, inputs).done
 
 
@@ -83,7 +83,7 @@ def test_a_field_that_has_a_value_now_and_did_not_exist_is_a_difference(inputs: 
     changed = json.loads(json.dumps(inputs))
     entry(changed, "predictions.0.model.stages.0")["pixel_bce_weight"] = 0.5
     write_atomically(tmp_path / "inputs.json", json.dumps(before))
-    with pytest.raises(RunError, match=r"pixel_bce_weight: 0\.0 there, 0\.5 now"):
+    with pytest.raises(RunError, match=r"pixel_bce_weight: 0\.0 before, 0\.5 now"):
         _ = Folder(tmp_path, changed).done
 
 
@@ -93,7 +93,7 @@ def test_fields_that_have_gone_are_left_out_and_said(monkeypatch: pytest.MonkeyP
     before = copy.deepcopy(now)
     before["postprocessing"]["luck"] = 3
     assert in_todays_fields(before, now) == now
-    with pytest.warns(RemovedField, match="luck has no effect any more: rules are judged without it"):
+    with pytest.warns(RemovedField, match="luck no longer has any effect: rules are judged without it"):
         assert validated(Postprocessing, before["postprocessing"]) == Postprocessing()
 
 
@@ -104,12 +104,12 @@ def test_what_may_change_is_made_again_and_the_rest_is_refused(tmp_path: Path) -
     (tmp_path / "result").write_text("with flip")
     changed = Folder(tmp_path, {"tiles": 3, "flip": False}, again=frozenset({"flip"}))
     assert changed.done is None
-    assert changed.outdated == ["flip: True there, False now"]
+    assert changed.outdated == ["flip: True before, False now"]
     assert folder.done == {"tiles": 3}  # asking changes nothing
     changed.open()
     assert [path.name for path in tmp_path.iterdir()] == ["inputs.json"]
     assert changed.outdated == []
-    with pytest.raises(RunError, match=r"other settings \(tiles: 3 there, 4 now\)"):
+    with pytest.raises(RunError, match=r"different settings \(tiles: 3 before, 4 now\)"):
         _ = Folder(tmp_path, {"tiles": 4, "flip": True}, again=frozenset({"flip"})).done
 
 
@@ -167,7 +167,7 @@ def test_what_a_file_leaves_out_has_its_default(network: dict, decoder: UNetDeco
 def test_a_field_of_today_and_its_old_name_together_are_refused(tiny: Experiment) -> None:
     fields = tiny.model_dump(mode="json")
     fields["network"]["dropout"] = 0.1
-    with pytest.raises(ExperimentError, match=r"network\.dropout: there is no such field; it is decoder\.dropout now"):
+    with pytest.raises(ExperimentError, match=r"network\.dropout: unknown field; it is decoder\.dropout now"):
         validated(Experiment, in_todays_names(fields, Experiment))
 
 
@@ -186,8 +186,8 @@ def test_a_value_that_differs_under_its_old_name_is_a_difference(inputs: dict, t
     write_atomically(tmp_path / "inputs.json", json.dumps(before))
     with pytest.raises(RunError) as caught:
         _ = Folder(tmp_path, inputs).done
-    assert "network.decoder.kind: scse there, fpn now" in str(caught.value)
-    assert "network.decoder.dropout: 0.5 there, 0.2 now" in str(caught.value)
+    assert "network.decoder.kind: scse before, fpn now" in str(caught.value)
+    assert "network.decoder.dropout: 0.5 before, 0.2 now" in str(caught.value)
 
 
 def test_a_search_of_a_field_that_has_moved_goes_on(tiny: Experiment, tmp_path: Path) -> None:
@@ -240,10 +240,10 @@ def test_random_folds_of_today_stay_random(tiny: Experiment, tmp_path: Path) -> 
     assert load_experiment(tmp_path / "experiment.json") == now
     table = Folder(tmp_path / "folds", folds.with_seed(3).model_dump(mode="json"))
     assert table.differences(table.inputs) == []
-    assert table.differences(folds.with_seed(4).model_dump(mode="json")) == ["seed: 4 there, 3 now"]
+    assert table.differences(folds.with_seed(4).model_dump(mode="json")) == ["seed: 4 before, 3 now"]
     assert table.differences({"kind": "random", "count": 2}) == [
-        "kind: depth there, random now",
-        "seed: None there, 3 now",
+        "kind: depth before, random now",
+        "seed: None before, 3 now",
     ]
 
 
@@ -252,7 +252,7 @@ def test_a_field_may_have_another_name_in_its_section(monkeypatch: pytest.Monkey
     assert in_todays_names({"chosen": "argus"}, Postprocessing) == {"rules": "argus"}
     both = {"chosen": "argus", "rules": "none"}
     assert in_todays_names(both, Postprocessing) == both
-    with pytest.raises(ExperimentError, match="chosen: there is no such field; it is rules now"):
+    with pytest.raises(ExperimentError, match="chosen: unknown field; it was renamed to rules"):
         validated(Postprocessing, both)
 
 

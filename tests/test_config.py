@@ -120,12 +120,12 @@ def test_snapshots_are_the_last_ends_of_whole_cycles() -> None:
     assert list(uneven.snapshot_epochs) == [50, 100, 150, 200, 250, 300]
     with pytest.raises(ExperimentError, match=r"schedule\.snapshots = 7, but epochs = 320 hold 6 whole cycles of 50"):
         uneven.replace(schedule=cosine.replace(snapshots=7))
-    with pytest.raises(ExperimentError, match="needs the ends of cycles: leave early_stopping out"):
+    with pytest.raises(ExperimentError, match="needs the ends of cycles: unset early_stopping"):
         uneven.replace(early_stopping=100)
 
 
 def test_what_an_experiment_names_and_does_not_have_is_refused_with_one_sentence(small: Experiment) -> None:
-    with pytest.raises(ExperimentError, match=r"^prediction\.models is 'snapshots', and no stage keeps any: set sched"):
+    with pytest.raises(ExperimentError, match=r"^prediction\.models is 'snapshots', but no stage saves any: set sched"):
         override(small, ["prediction.models=snapshots"])
     weight = "trainings.0.stages.1.auxiliary_weight=0.5"
     with pytest.raises(ExperimentError, match=r"^auxiliary_weight of \w+ weighs heads that the network lacks: set net"):

@@ -61,7 +61,7 @@ def test_a_second_signal_ends_at_once() -> None:
 def test_an_end_that_hangs_has_an_end() -> None:
     process = started(grace=0.1, unwinding="hangs")
     process.send_signal(signal.SIGTERM)
-    assert "the same command goes on" in process.communicate()[1] and process.returncode == 143
+    assert "run the same command again to resume" in process.communicate()[1] and process.returncode == 143
 
 
 def test_what_was_ignored_stays_ignored() -> None:

@@ -55,7 +55,7 @@ def holder(run: RunDirectory) -> Iterator[subprocess.Popen]:
 
 
 def test_a_second_process_is_refused_until_the_first_one_is_gone(run: RunDirectory, holder: subprocess.Popen) -> None:
-    with pytest.raises(RunError, match="another process works on s3://"), run.lock():
+    with pytest.raises(RunError, match="another process is using s3://"), run.lock():
         pass
     holder.kill()
     holder.wait()

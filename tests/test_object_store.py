@@ -82,7 +82,7 @@ def test_a_folder_with_a_marker(place: StoragePath) -> None:
     folder.open()
     folder.finish(score=0.5)
     assert Folder(place / "stage", {"lr": 0.1}).done == {"score": 0.5}
-    with pytest.raises(RunError, match=r"lr: 0\.1 there, 0\.2 now"):
+    with pytest.raises(RunError, match=r"lr: 0\.1 before, 0\.2 now"):
         Folder(place / "stage", {"lr": 0.2}).open()
     folder.reopen()
     assert folder.done is None

@@ -149,7 +149,7 @@ def test_its_models_can_be_applied(old: Path) -> None:
     experiment = load_experiment(run.experiment)
     prepare_for(TrainedRun(run, experiment), old / "other", Terminal())
     wider = override(experiment, ["network.decoder.dropout=0.5"])
-    with pytest.raises(RunError, match=r"network\.decoder\.dropout: 0\.2 there, 0\.5 now"):
+    with pytest.raises(RunError, match=r"network\.decoder\.dropout: 0\.2 before, 0\.5 now"):
         TrainedRun(run, wider)
 
 
@@ -173,7 +173,7 @@ def test_thresholds_change_predictions_and_nothing_else(old: Path, capfd: pytest
 
 def test_other_trainings_are_still_refused(old: Path) -> None:
     changed = opened(old, "finished", "trainings.all.stages.cosine.lr=0.1")
-    with pytest.raises(RunError, match=r"stages\.1\.lr: 0\.6 there, 0\.1 now"):
+    with pytest.raises(RunError, match=r"stages\.1\.lr: 0\.6 before, 0\.1 now"):
         steps.prepare(changed)
 
 
@@ -192,5 +192,5 @@ def test_an_interrupted_run_ends_as_it_would_have(old: Path) -> None:
 
 
 def test_its_experiment_is_read_and_a_line_names_the_fields_that_have_gone(old: Path) -> None:
-    with pytest.warns(RemovedField, match=r"postprocessing\.repeats has no effect any more: every label"):
+    with pytest.warns(RemovedField, match=r"postprocessing\.repeats no longer has any effect: every label"):
         assert isinstance(load_experiment(old / "finished" / "experiment.json"), Experiment)

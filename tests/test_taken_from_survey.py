@@ -164,7 +164,7 @@ def test_tiles_of_another_size_are_refused_also_by_older_runs(tiny: Experiment, 
 
 def test_older_runs_measure_amplitudes_and_say_so(tiny: Experiment, tmp_path: Path) -> None:
     said = applied(trained(tmp_path / "old", tiny, None), tiny, floats(tmp_path / "data", 9))
-    assert "the run has no range of amplitudes (it is older than those): this survey's own is taken" in said
+    assert "the run has no range of amplitudes (it was made by an older version): this survey's own is used" in said
     assert "amplitudes from -2" in said
 
 

@@ -53,7 +53,7 @@ def main() -> None:
         except (SystemExit, KeyboardInterrupt):
             if interruption.number is None:
                 raise
-            _end("interrupted: the same command goes on", interruption.exit_code)
+            _end("interrupted: run the same command again to resume", interruption.exit_code)
         except (SaltRayError, MemoryError, OSError) as error:
             if debug:
                 raise
@@ -68,7 +68,7 @@ def _sentence(error: SaltRayError | MemoryError | OSError) -> str:
         return out_of_memory("this command", error)
     if isinstance(error, OSError):
         obstacle = incurable(error)
-        return f"{obstacle}, then the same command goes on" if obstacle else refusal(error)
+        return f"{obstacle}, then run the same command again to resume" if obstacle else refusal(error)
     return str(error)
 
 

@@ -147,4 +147,4 @@ def keeping(run: "RunDirectory") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(f"what is done is kept in {run.path}, and the same command goes on") from error
+        raise Interrupted(f"what is done is kept in {run.path}; run the same command again to resume") from error

@@ -88,8 +88,8 @@ def _packed(arguments: Sequence[str], project: Path, say: Callable[[str], None])
     _, data = take_option(arguments, "--data")
     if data and not os.path.isabs(data[-1]) and "://" not in data[-1]:
         raise ClusterError(
-            f"--data {data[-1]}: tiles do not travel with the command; name their folder on the cluster by its whole "
-            "path, or leave the option out where the cluster sets SALT_RAY_DATA"
+            f"--data {data[-1]}: tiles are not uploaded; pass the absolute path of their folder on the cluster, or "
+            "omit the option if the cluster sets SALT_RAY_DATA"
         )
     rest, experiments = take_option(arguments, "--experiment")
     if experiments and "://" not in experiments[-1] and Path(experiments[-1]).suffix:  # else one that is shipped
@@ -99,7 +99,7 @@ def _packed(arguments: Sequence[str], project: Path, say: Callable[[str], None])
     for assignment in take_option(arguments, "--set")[1]:
         field, _, value = assignment.partition("=")
         if os.path.isfile(value) and (os.path.isabs(value) or os.path.normpath(value) not in files):
-            say(f"{value} ({field}) stays on this machine: the cluster needs a file under the same path")
+            say(f"{value} ({field}) is not uploaded: the cluster needs a file under the same path")
     return list(arguments), files
 
 

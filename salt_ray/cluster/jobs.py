@@ -73,8 +73,8 @@ def run_as_job(
         return None
     if "--json" in arguments:
         raise ClusterError(
-            "the command becomes a job of the cluster, and a job's log is no JSON: leave --json out, then ask "
-            "status RUN --json where the run lies"
+            "a command that runs as a job cannot print JSON: omit --json, then run status RUN --json where the run is "
+            "stored"
         )
     given_mode = os.environ.get("RAY_AUTH_MODE")
     if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
@@ -83,7 +83,7 @@ def run_as_job(
         private.use_token_of_this_node()
     if any(SECRET.search(word) for word in arguments):
         raise ClusterError(
-            "keys in a URI would be shown by the dashboard: leave them out, and give them to the cluster"
+            "the dashboard would show the keys in the URI: remove them, and configure them on the cluster"
         )
     arguments, _ = take_option(arguments, "--address")  # Ray tells its jobs where their cluster is, as seen from there
     origin = session.origin(address)
@@ -104,7 +104,8 @@ def run_as_job(
         return job.follow()
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"job {job.id} goes on; follow it again with: {job.follow_command}\nstop it with: {job.stop_command}"
+            f"job {job.id} is still running; follow it again with: {job.follow_command}\nstop it with: "
+            f"{job.stop_command}"
         ) from error
 
 
@@ -140,7 +141,7 @@ class Job:
                     metadata={"command": shlex.join(command.arguments)},
                 )
         except (*LOST, ValueError) as error:
-            raise ClusterError(f"the cluster does not take the job ({session.first_line(error)})") from error
+            raise ClusterError(f"the cluster rejected the job ({session.first_line(error)})") from error
 
     def follow(self) -> int:
         """Print the log from its beginning until the job ends; returns the exit code that tells how it ended."""
@@ -155,9 +156,9 @@ class Job:
                     pauses = iter(RETRY_SECONDS)
                 pause = next(pauses, None)
                 if pause is None:
-                    self._say(f"no way back to the dashboard; the job may go on: {self.follow_command}")
+                    self._say(f"cannot reconnect to the dashboard; the job may still be running: {self.follow_command}")
                     return 1
-                self._say(f"lost the dashboard ({session.first_line(error)}); again in {pause} s")
+                self._say(f"lost the connection to the dashboard ({session.first_line(error)}); retrying in {pause} s")
             else:
                 if details.status.is_terminal():
                     return self._exit_code(details)
@@ -181,7 +182,7 @@ class Job:
         if details.status == JobStatus.SUCCEEDED:
             return 0
         if details.status == JobStatus.STOPPED:
-            self._say(f"job {self.id} was stopped; the same command again continues its run")
+            self._say(f"job {self.id} was stopped; run the same command again to resume")
             return 1
         code = details.driver_exit_code
         if code is None:
@@ -189,7 +190,7 @@ class Job:
             return 1
         code = BY_SIGNAL - code if code < 0 else code
         if code > BY_SIGNAL:  # killed by a signal, or ended in order after one
-            self._say(f"job {self.id} was ended by signal {code - BY_SIGNAL}; the same command again continues its run")
+            self._say(f"job {self.id} was ended by signal {code - BY_SIGNAL}; run the same command again to resume")
             return code
         if code == CANNOT_START:
             self._say(
@@ -216,9 +217,9 @@ def _dashboard(cluster: str, origin: str) -> str:
     if cluster.startswith(("http://", "https://")):
         return cluster.rstrip("/")
     if cluster == "auto":  # Ray would also look for processes, and try an address that is out of date for minutes
-        raise ClusterError("no Ray answers on this machine: name a cluster with --address HOST:PORT")
+        raise ClusterError("no Ray is running on this machine: pass a cluster with --address HOST:PORT")
     if not session.somebody_answers(cluster):  # Ray would try for many minutes
-        raise ClusterError(f"no Ray answers at {cluster}: check {origin}")
+        raise ClusterError(f"cannot connect to Ray at {cluster}: check {origin}")
     try:
         return ray_address_to_api_server_url(cluster)
     except ray.exceptions.AuthenticationError as error:
@@ -246,14 +247,16 @@ def _client(dashboard: str, origin: str) -> JobSubmissionClient:
     except ray.exceptions.AuthenticationError as error:
         raise _refused(dashboard) from error
     except (ConnectionError, ValueError, *LOST) as error:
-        raise _no_dashboard(f"no dashboard at {dashboard} ({session.first_line(error)})", origin) from error
+        raise _no_dashboard(
+            f"cannot connect to a dashboard at {dashboard} ({session.first_line(error)})", origin
+        ) from error
     finally:
         os.environ.update(hidden)
 
 
 def _refused(where: str) -> ClusterError:
     return ClusterError(
-        f"{where} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token "
+        f"{where} requires a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token "
         "(or RAY_AUTH_TOKEN_PATH to its file)"
     )
 

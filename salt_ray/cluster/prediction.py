@@ -222,11 +222,11 @@ class Workers:
             if known is None:
                 self._lost.append((worker, inquiry))
                 continue
-            self._say(f"a prediction worker was lost, and another one takes its tiles: {inquiry.look().reason}")
+            self._say(f"a prediction worker was lost; another one takes over its tiles: {inquiry.look().reason}")
             self._heritage.append(worker.restarts)
             ray.kill(worker.actor)
 
 
 def _given_up(reason: str) -> ClusterError:
     last = reason.strip().splitlines()[-1]
-    return ClusterError(f"a prediction worker failed for good ({last}): the same command goes on with what is left")
+    return ClusterError(f"a prediction worker failed permanently ({last}): run the same command again to resume")

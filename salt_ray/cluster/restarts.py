@@ -76,4 +76,4 @@ class Restarts:
                     return None
                 raise GivenUp(loss.reason)
             self._own.append(inquiry)
-        return f"its worker was lost and goes on from its checkpoint: {loss.reason}"
+        return f"its worker was lost and resumes from its checkpoint: {loss.reason}"

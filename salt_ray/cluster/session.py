@@ -41,7 +41,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     """
     wanted = address or own_cluster() or "local"
     if ":" in wanted and not somebody_answers(wanted):  # Ray would try for many minutes
-        raise ClusterError(f"no Ray answers at {wanted}: check {origin(address)}")
+        raise ClusterError(f"cannot connect to Ray at {wanted}: check {origin(address)}")
     environment = {name: os.environ[name] for name in ENVIRONMENT}
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger(private.AUTH_LOGGER).setLevel(logging.ERROR)
@@ -109,13 +109,13 @@ def _check_folder() -> None:
     folder = Path(private.local_folder())
     remedy = f"set {'RAY_TMPDIR' if variable is None else variable} to a short path of ASCII characters on a local disk"
     if not str(folder).isascii():
-        raise ClusterError(f"a local Ray does not start in {folder} ({variable}): its path is not ASCII; {remedy}")
+        raise ClusterError(f"cannot start a local Ray in {folder} ({variable}): its path is not ASCII; {remedy}")
     try:
         (folder / "ray").mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder / "ray") as file:
             file.write(bytes(LOG_BYTES))
     except OSError as error:
-        raise ClusterError(f"a local Ray does not start in {folder}: {refusal(error)}; {remedy}") from error
+        raise ClusterError(f"cannot start a local Ray in {folder}: {refusal(error)}; {remedy}") from error
 
 
 def _not_started(error: Exception) -> ClusterError:
@@ -123,21 +123,22 @@ def _not_started(error: Exception) -> ClusterError:
     folder = private.local_folder()
     if "AF_UNIX" in str(error):
         return ClusterError(
-            f"a local Ray does not start: the path {folder} is too long for its sockets ({first_line(error)}); "
+            f"cannot start a local Ray: the path {folder} is too long for its sockets ({first_line(error)}); "
             "set RAY_TMPDIR to a short one"
         )
     log = f"{folder}/ray/session_latest/logs"
     if type(error) is Exception:
         return ClusterError(
-            f"a local Ray did not come up within {os.environ[PATIENCE]} s: try again when the machine is less busy, or "
+            f"a local Ray did not start within {os.environ[PATIENCE]} s: try again when the machine is less busy, or "
             f"allow it more time with {PATIENCE}=600; see also {log}/raylet.err"
         )
-    return ClusterError(f"a local Ray does not start ({first_line(error)}): the reason may stand in {log}")
+    return ClusterError(f"cannot start a local Ray ({first_line(error)}): see {log}")
 
 
 def _not_let_in(error: Exception, cluster: str, given: str | None) -> ClusterError:
     return ClusterError(
-        f"no Ray cluster lets us in at {cluster} ({first_line(error)}): check RAY_AUTH_TOKEN and {origin(given)}"
+        f"the Ray cluster at {cluster} refused the connection ({first_line(error)}): check RAY_AUTH_TOKEN and "
+        f"{origin(given)}"
     )
 
 
@@ -201,7 +202,7 @@ def fold_resources(resources: Resources, folds: int | None = None) -> dict[str, 
     if not slots(wanted) and not may_grow(wanted):
         nodes = [{kind: node["Resources"].get(kind, 0) for kind in wanted} for node in ray.nodes() if node["Alive"]]
         raise ClusterError(
-            f"no node has the {wanted} that a fold asks for (nodes have {nodes}): "
+            f"no node has the {wanted} that a fold needs (nodes have {nodes}): "
             "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
         )
     return wanted

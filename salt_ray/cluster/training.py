@@ -177,7 +177,7 @@ class Fits:
                     self._say(f"{task.name}: a process of Ray Train was lost and starts again: {reason}")
                     self.waiting.appendleft(task)
                     continue
-                failure = f"{task.name} failed for good: {reason}; the same command goes on from its checkpoint"
+                failure = f"{task.name} failed permanently: {reason}; run the same command again to resume"
                 result = Outcome(task, None, failure)
             self.outcomes[task.name] = result
 

@@ -223,7 +223,7 @@ class StudyScheduler(_Unsaved, FIFOScheduler):
                 line = self._restarts[number].after(inquiry)
         except GivenUp as error:
             with self._obstacle.met():
-                self._study.fail(number, f"its worker failed for good: {error}")
+                self._study.fail(number, f"its worker failed permanently: {error}")
             tune_controller.stop_trial(trial)
             return True
         if line is None:
@@ -291,7 +291,7 @@ class Follower(_Unsaved, tune.Callback):
         """Tune ends a trial by itself where it cannot begin it again, whatever its limit."""
         number, loss = trial.config["number"], WorkerInquiry.of_trial(trial).look() or CUT_OFF
         with self._obstacle.met():
-            self._study.fail(number, f"its worker failed for good: {loss.reason}")
+            self._study.fail(number, f"its worker failed permanently: {loss.reason}")
         self._end(number)
 
     def _end(self, number: int) -> None:

@@ -51,7 +51,7 @@ def check_nodes_see(run: RunDirectory) -> str:
         raise RunError(
             f"{', '.join(names[:SHOWN])}{more} {'do' if len(names) > 1 else 'does'} not see {run.path}: {SHARE}"
             if not any(isinstance(cause, StorageError) for cause in blind.values())
-            else f"{names[0]} does not see {run.path}: {blind[names[0]]}"
+            else f"{names[0]} cannot access {run.path}: {blind[names[0]]}"
         )
     return identity
 

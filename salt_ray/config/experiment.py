@@ -126,8 +126,8 @@ class Experiment(Section):
     def _full_tiles_are_known(self) -> Self:
         if self.has_pseudo_labels and self.labels.full_tiles is None:
             raise ValueError(
-                "with pseudo_labels, labels.full_tiles must be set, to empty (as in TGS) or salt: otherwise all labels "
-                "would decide it, those too that a fold is judged by"
+                "pseudo_labels need labels.full_tiles=empty (as in TGS) or labels.full_tiles=salt: otherwise "
+                "validation labels would help to decide it"
             )
         return self
 
@@ -136,14 +136,14 @@ class Experiment(Section):
         stages = [stage for training in self.trainings for stage in training.stages]
         if self.prediction.models == "snapshots" and not any(stage.snapshot_epochs for stage in stages):
             raise ValueError(
-                "prediction.models is 'snapshots', and no stage keeps any: set schedule.snapshots of a stage with "
+                "prediction.models is 'snapshots', but no stage saves any: set schedule.snapshots of a stage with "
                 "cosine cycles, or models to 'best'"
             )
         weighed = [stage.name for stage in stages if stage.auxiliary_weight]
         if weighed and not self.network.auxiliary_heads:
             raise ValueError(
-                f"auxiliary_weight of {weighed[0]} weighs heads that the network lacks: set network.auxiliary_heads to "
-                "true, or the weight to 0"
+                f"{weighed[0]} has an auxiliary_weight, but the network has no auxiliary heads: set "
+                "network.auxiliary_heads to true, or the weight to 0"
             )
         return self
 

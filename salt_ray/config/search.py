@@ -65,7 +65,7 @@ class Choice(Searched):
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
-            raise ValueError("a value stands there twice")
+            raise ValueError("a value is listed twice")
         return values
 
 
@@ -104,14 +104,14 @@ class Tune(Section):
     @classmethod
     def _distinct(cls, parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
         if not any(parameter.on for parameter in parameters):
-            raise ValueError("no parameter is on: nothing would be searched")
+            raise ValueError("no parameter is on: there is nothing to search")
         return distinct_names(parameters)
 
     @field_validator("folds")
     @classmethod
     def _each_once(cls, folds: tuple[int, ...] | str) -> tuple[int, ...] | str:
         if len(set(folds)) < len(folds) and folds != "all":
-            raise ValueError("a fold stands there twice")
+            raise ValueError("a fold is listed twice")
         return folds
 
     @model_validator(mode="after")

@@ -41,7 +41,7 @@ def _holdout(value: Any) -> Stored | HoldoutShare:
     except ValueError:
         number = 0.0
     if not 0 < number < 1:
-        raise ValueError(f"after {kind}: comes a share above 0 and below 1, as in {kind}:0.1")
+        raise ValueError(f"{kind}: needs a share above 0 and below 1, as in {kind}:0.1")
     return HoldoutShare(kind, number)
 
 

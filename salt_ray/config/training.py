@@ -172,7 +172,7 @@ class Stage(Section):
     def _warm_in_time(self) -> Self:
         if isinstance(self.schedule, OneCycle) and self.schedule.warmup_epochs >= self.epochs:
             warmup = self.schedule.warmup_epochs
-            raise ValueError(f"schedule.warmup_epochs = {warmup} is not below epochs = {self.epochs}")
+            raise ValueError(f"schedule.warmup_epochs = {warmup} must be below epochs = {self.epochs}")
         return self
 
     @model_validator(mode="after")
@@ -181,11 +181,11 @@ class Stage(Section):
             snapshots, cycles = self.schedule.snapshots, self.epochs // self.schedule.epochs_per_cycle
             if snapshots > cycles:
                 raise ValueError(
-                    f"schedule.snapshots = {snapshots}, but epochs = {self.epochs} hold {cycles} whole cycles of "
+                    f"schedule.snapshots = {snapshots}, but epochs = {self.epochs} have only {cycles} full cycles of "
                     f"{self.schedule.epochs_per_cycle}"
                 )
             if self.early_stopping is not None:
-                raise ValueError(f"schedule.snapshots = {snapshots} needs the ends of cycles: leave early_stopping out")
+                raise ValueError(f"schedule.snapshots = {snapshots} needs the ends of cycles: unset early_stopping")
         return self
 
     @property
@@ -209,7 +209,10 @@ class Training(Section):
     @classmethod
     def _usable(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         if stages and stages[0].bce_weight == 0:
-            raise ValueError(f"bce_weight of {stages[0].name} is 0: an empty head that never learnt would empty tiles")
+            raise ValueError(
+                f"bce_weight of {stages[0].name} is 0: the classification head would not be trained, but decides which "
+                "tiles are empty"
+            )
         return distinct_names(stages)
 
     @field_validator("stages")
@@ -220,14 +223,14 @@ class Training(Section):
         if not learning:
             return stages
         if learning[0] == 0:
-            raise ValueError(f"{stages[0].name} is the first stage: there is no network yet to make pseudo_labels")
+            raise ValueError(f"{stages[0].name} is the first stage: pseudo_labels need a network from an earlier stage")
         before, name = stages[: learning[-1]], stages[learning[-1]].name
         remedies = [f"{stage.name}.begins=last" for stage in stages[1 : len(before) + 1] if stage.begins != "last"]
         remedies += [f"{stage.name}.schedule.kind=cosine" for stage in before if isinstance(stage.schedule, Plateau)]
         remedies += [f"{stage.name}.early_stopping=null" for stage in before if stage.early_stopping is not None]
         if remedies:
             raise ValueError(
-                f"the labels that a fold is judged by would help to choose the network that makes {name}'s "
-                f"pseudo_labels: set {', '.join(remedies)}"
+                f"validation labels would help to choose the network that makes {name}'s pseudo_labels: set "
+                f"{', '.join(remedies)}"
             )
         return stages

@@ -162,24 +162,24 @@ class Predictor:
             RunError: they cannot.
         """
         if not arrays:
-            raise RunError("there are no tiles to predict: give an array (S, S), several of them, or a folder")
+            raise RunError("no tiles to predict: pass an array (S, S), several of them, or a folder")
         for tile, array in zip(ids, arrays, strict=True):
             edge = self._tile_px or arrays[0].shape[-1]
             if array.shape != (edge, edge):
                 size = " x ".join(map(str, array.shape[::-1]))
                 raise RunError(
-                    f"tile {tile} is {size} px, and the run's models judge tiles of {edge} x {edge} px: cut tiles of "
+                    f"tile {tile} is {size} px, but the run's models expect tiles of {edge} x {edge} px: cut tiles of "
                     "that size from a section of the same scale"
                 )
             if array.dtype.kind not in "iuf":
-                raise RunError(f"tile {tile} is an array of type {array.dtype}: give numbers")
+                raise RunError(f"tile {tile} is an array of type {array.dtype}: pass numbers")
             if (array.dtype == np.uint8) != (self._greys is None):
                 wanted = "greys (uint8)" if self._greys is None else f"amplitudes from {self._greys} (no uint8)"
                 raise RunError(f"tile {tile} is of type {array.dtype}, and the run was trained on {wanted}: give those")
             if not np.isfinite(valid(array)).all():
                 raise RunError(
-                    f"tile {tile} holds values that are no finite number: where they stand for no data, mask them "
-                    "(numpy.ma), or train with amplitudes.nodata"
+                    f"tile {tile} holds non-finite values: mask them (numpy.ma) if they mean no data, or train with "
+                    "amplitudes.nodata"
                 )
         return edge
 
@@ -189,7 +189,7 @@ class Predictor:
         outside = 0 if is_constant(array) else self._greys.outside(valid(array).astype(np.float64))
         if outside > MOST_OUTSIDE:
             warnings.warn(
-                f"{outside:.0%} of a tile's amplitudes are beyond the run's range, {self._greys}: they are clipped",
+                f"{outside:.0%} of a tile's amplitudes are outside the run's range, {self._greys}: they are clipped",
                 stacklevel=4,
             )
         return self._greys.greys(array)

@@ -63,8 +63,8 @@ class Encoder(nn.Module):
         )
         if not usable:
             raise ExperimentError(
-                f"network.encoder = {name!r} turns {DRY_RUN_PX} x {DRY_RUN_PX} px into maps of shape {shapes}; needed "
-                f"are {MAPS} maps (1, channels, h, w), each as fine as the next or finer by a power of two"
+                f"network.encoder = {name!r} turns {DRY_RUN_PX} x {DRY_RUN_PX} px into maps of shape {shapes}; "
+                f"expected are {MAPS} maps (1, channels, h, w), each as fine as the next or finer by a power of two"
             )
         self.channels = tuple(shape[1] for shape in shapes)
         self.reductions = tuple(int(reduction) for reduction in reductions)
@@ -100,7 +100,7 @@ def build_encoder(name: str, pretrained: bool | Path, normalise: bool = False, d
     except (OSError, *REPEATED) as error:
         if pretrained is True and isinstance(error, OSError | RuntimeError):
             raise ExperimentError(
-                f"network.pretrained = true: the weights of {name!r} cannot be had from timm ({error}); set "
+                f"network.pretrained = true: the weights of {name!r} are not available from timm ({error}); set "
                 "network.pretrained to false, or to a local file of the encoder's weights"
             ) from error
         if drop_path and "drop_path_rate" in str(error):
@@ -131,13 +131,14 @@ def _check_name(name: str) -> None:
 
 def _unsuited(name: str, error: Exception) -> ExperimentError:
     return ExperimentError(
-        f"network.encoder = {name!r} gives no feature maps ({error}); name a convolutional network with {MAPS} stages"
+        f"network.encoder = {name!r} gives no feature maps ({error}); choose a convolutional network with {MAPS} stages"
     )
 
 
 def _without_blocks(name: str, drop_path: float) -> ExperimentError:
     return ExperimentError(
-        f"network.drop_path = {drop_path}: {name!r} has no residual blocks to skip; set it to 0 or name another encoder"
+        f"network.drop_path = {drop_path}: {name!r} has no residual blocks to skip; set it to 0 or choose another "
+        "encoder"
     )
 
 
@@ -164,7 +165,7 @@ def _statistics(name: str) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation, of each channel, of the images that timm's weights were trained with."""
     known = timm.get_pretrained_cfg(name)
     if known is None:
-        raise ExperimentError(f"network.normalise = true: timm does not know what images {name!r} was trained with")
+        raise ExperimentError(f"network.normalise = true: timm has no input statistics for {name!r}")
     return known.mean, known.std
 
 

@@ -61,7 +61,7 @@ class SaltNet(nn.Module):
         deepest = self.encoder.reductions[-1]
         if tiles.ndim != 4 or tiles.shape[1] != 1 or tiles.shape[2] % deepest or tiles.shape[3] % deepest:
             raise ValueError(
-                f"tiles of shape {tuple(tiles.shape)}: needed is (N, 1, H, W) with H and W multiples of {deepest}; "
+                f"tiles of shape {tuple(tiles.shape)}: expected is (N, 1, H, W) with H and W multiples of {deepest}; "
                 "change geometry.crop_px or pad the tiles"
             )
         features = self.encoder(tiles.expand(-1, 3, -1, -1))
@@ -111,7 +111,7 @@ def try_network(network: config.Network, crop_px: int, *, download: bool) -> Non
                 text = str(error).partition("\n")[0]
                 raise ExperimentError(
                     f"network.encoder = {network.encoder!r} cannot be trained on crops of {crop_px} x {crop_px} px "
-                    f"({text}): name another encoder, or another geometry.crop_px"
+                    f"({text}): choose another encoder, or another geometry.crop_px"
                 ) from error
 
 

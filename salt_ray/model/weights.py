@@ -60,8 +60,8 @@ def packaged_weights(encoder: str) -> Path | None:
     file = Path(found.submodule_search_locations[0]) / package.file
     if weights_digest(file) != package.sha256:
         raise ExperimentError(
-            f"network.pretrained = true: {file} is not the file of weights that it was: install "
-            f"{package.name.replace('_', '-')} again, or let network.pretrained name a file"
+            f"network.pretrained = true: {file} has changed since it was installed: reinstall "
+            f"{package.name.replace('_', '-')}, or set network.pretrained to a file"
         )
     return file
 
@@ -89,6 +89,6 @@ def weights_digest(file: StoragePath) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise ExperimentError(
-            f"the weights {file} cannot be read ({error.strerror or 'there is no such file'}): let "
-            "network.pretrained (a local file) or folds.checkpoint name a file that is there"
+            f"the weights {file} cannot be read ({error.strerror or 'there is no such file'}): set network.pretrained "
+            "(a local file) or folds.checkpoint to an existing file"
         ) from error

@@ -36,8 +36,8 @@ def encoder_embeddings(
 ) -> np.ndarray:
     """The mean of a trained encoder's deepest map over the tile's centre crop, on a logarithmic scale.
 
-    log1p needs values from 0. Encoders whose stages end in a ReLU (ResNets, that of Argus) have no others. Where stages end in
-    a linear layer (MobileNets, EfficientNets), negative values of the deepest map are set to 0 before the mean.
+    log1p needs values of at least 0. Encoders whose stages end in a ReLU (ResNets, Argus) have no others. Those that
+    end in a linear layer (MobileNets, EfficientNets) have negative ones too, which are set to 0 before the mean.
 
     Args:
         experiment: names the network that the checkpoint holds, and the precision.
@@ -56,8 +56,8 @@ def encoder_embeddings(
         network.load_state_dict(read_checkpoint(checkpoint)["network"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"{checkpoint} does not hold the experiment's network ({experiment.network.encoder!r}): let "
-            "folds.checkpoint name one that does"
+            f"{checkpoint} does not hold the experiment's network ({experiment.network.encoder!r}): set "
+            "folds.checkpoint to one that does"
         ) from error
     encoder = network.encoder.to(device, memory_format=torch.channels_last).eval()
     crops = centre_crop(padded, frame)

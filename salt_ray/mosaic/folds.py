@@ -43,19 +43,19 @@ def mosaic_folds(
     by_id = np.argsort(ids)
     ids, coverage, embeddings = np.asarray(ids)[by_id], np.asarray(coverage)[by_id], np.asarray(embeddings)[by_id]
     if not np.isfinite(embeddings).all():
-        raise FoldError("embeddings of tiles are not finite: name another folds.checkpoint, or leave it out")
+        raise FoldError("embeddings of tiles are not finite: set another folds.checkpoint, or unset it")
     groups = labelled_mosaics(ids, table)
     grouped = groups >= 0
     sizes = np.bincount(groups[grouped])
     if len(sizes) < count:
         raise FoldError(
-            f"{len(sizes)} mosaics have two labelled tiles or more, which is too few for {count} mosaic folds: lower "
+            f"only {len(sizes)} mosaics have two labelled tiles or more, too few for {count} mosaic folds; lower "
             "the training's folds.count, loosen mosaics.compatibility, or use folds of kind 'depth' or 'random'"
         )
     # The fold of such a mosaic would train on fewer than half the tiles that equal folds leave to training.
     if 2 * (len(ids) - sizes.max()) * count < len(ids) * (count - 1):
         raise FoldError(
-            f"one mosaic holds {sizes.max()} of the {len(ids)} labelled tiles, too many for one of {count} folds: "
+            f"one mosaic holds {sizes.max()} of the {len(ids)} labelled tiles, too many for one of {count} folds; "
             "raise mosaics.compatibility if it is a false one, or use folds of kind 'depth' or 'random'"
         )
     distances = cosine_distances(embeddings[~grouped], embeddings[grouped])

@@ -43,7 +43,7 @@ class MosaicTable:
 
     def __post_init__(self) -> None:
         if len(np.unique(self.ids)) != len(self.ids):
-            raise MosaicError("a tile stands twice in the mosaics")
+            raise MosaicError("a tile is listed twice")
         largest = np.array([self.mosaics.max(initial=0), self.rows.max(initial=0), self.cols.max(initial=0)])
         smallest = np.array([self.mosaics.min(initial=0), self.rows.min(initial=0), self.cols.min(initial=0)])
         if (smallest < 0).any() or (largest >= max(1, len(self.ids))).any():
@@ -90,5 +90,5 @@ def load_mosaics(path: StoragePath) -> MosaicTable:
         return MosaicTable(*(table[name].to_numpy(str if kind is str else kind) for name, kind in COLUMNS.items()))
     except (MosaicError, KeyError, OSError, ValueError) as error:
         raise MosaicError(
-            f"{path} is not a table of mosaics ({error}): delete {path.parent} to assemble them anew"
+            f"{path} is not a table of mosaics ({error}): delete {path.parent} to regenerate them"
         ) from error

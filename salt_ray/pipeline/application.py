@@ -60,7 +60,7 @@ def apply(
     prepared = prepare_for(trained, data, terminal, skip_bad=skip_bad, own_range=own_range)
     survey, frame = prepared.survey, prepared.frame
     if to.experiment.exists():
-        raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
+        raise RunError(f"{to.path} holds a run that would be overwritten: use another --to")
     flip, tiles = trained.experiment.prediction.flip, np.flatnonzero(~survey.constant)
     tasks = [
         PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})
@@ -101,7 +101,7 @@ def prepare_for(
     survey = load_survey(data, meaning, skip_bad=skip_bad, report=terminal.say)
     if any(folder.inputs["survey"] == survey.key for folder in trained.folders):
         path = trained.directory.path
-        raise RunError(f"{path} was trained on the tiles in {data}: predict and submit are for those")
+        raise RunError(f"{path} was trained on the tiles in {data}: use predict and submit for those")
     for line in trained.record.check_applies(survey, str(data), own_range=own_range):
         terminal.say(line)
     prepared = prepare_survey(survey, trained.experiment.replace(holdout=None), terminal.say)

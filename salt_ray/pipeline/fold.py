@@ -20,7 +20,7 @@ from salt_ray.training.task import FoldTask
 if TYPE_CHECKING:
     import torch
 
-AGAIN = "another try would end the same way"
+AGAIN = "retrying would fail the same way"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def try_fold(
             if isinstance(error, SaltRayError):
                 return Outcome(task, None, reason)
             if isinstance(error, OSError):
-                return Outcome(task, None, f"{task.name}: {reason}, then the same command goes on")
+                return Outcome(task, None, f"{task.name}: {reason}, then run the same command again to resume")
             return Outcome(task, None, f"{task.name}: {reason}; {AGAIN}", traceback.format_exc())
 
 

@@ -148,7 +148,7 @@ class Run:
             return line_blocks(survey.places[tiles], max(2, round(1 / self.experiment.holdout.share)))
         if survey.sections is None:
             raise RunError(
-                "a hold-out of whole sections needs tiles in a folder for each section, train/images/SECTION/ID.png: "
+                "a hold-out of whole sections needs one folder of tiles per section, train/images/SECTION/ID.png: "
                 "use holdout=mosaic:SHARE"
             )
         return survey.sections[tiles]
@@ -239,7 +239,7 @@ class Run:
         """The tiles' places, assembled once per run."""
         survey, settings = self.survey, self.experiment.mosaics
         if survey.window is not None:
-            raise RunError(f"the windows in {self.data} overlap: there are no mosaics to be assembled of them")
+            raise RunError(f"the windows in {self.data} overlap: no mosaics can be assembled")
         folder = Folder(self.directory.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
         path = folder.path / "mosaics.csv"
         if folder.done is None:
@@ -257,7 +257,7 @@ class Run:
         if len(unknown):
             raise RunError(
                 f"{path} holds {len(unknown)} tiles that are not in this survey (first: {shown(str(unknown[0]))}): "
-                f"delete {path.parent} to assemble them anew"
+                f"delete {path.parent} to regenerate them"
             )
         return table
 

@@ -77,8 +77,8 @@ class SlabWork:
         """
         if fingerprint(self.volume) != self.fingerprint:
             raise RunError(
-                f"{self.volume.path} on {socket.gethostname()} is not the file that this prediction began with: put "
-                "that one back, where all machines see it, or predict this one into another --to"
+                f"{self.volume.path} on {socket.gethostname()} has changed since this prediction began: restore it, or "
+                "predict it into another --to"
             )
 
     def workers(self, left: Collection[Slab]) -> int:

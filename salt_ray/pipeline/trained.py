@@ -52,7 +52,7 @@ def load_run(path: str | StoragePath, settings: Iterable[str] = ()) -> TrainedRu
     """
     directory = RunDirectory(storage_path(path))
     if not directory.experiment.exists():
-        raise RunError(f"there is no run in {directory.path}: name one that train or pipeline has made")
+        raise RunError(f"there is no run in {directory.path}: pass one made by train or pipeline")
     return TrainedRun(directory, load_experiment(directory.experiment, settings))
 
 
@@ -83,8 +83,8 @@ class TrainedRun:
         path = self.directory.path
         if seeds := self.directory.seed_numbers():
             first = self.directory.seed(seeds[0]).path
-            return RunError(f"{path} holds a run for each seed: take one of them, {first}")
-        return RunError(f"{fold} is not trained in {path}: finish that run with pipeline")
+            return RunError(f"{path} holds a run for each seed: pass one of them, {first}")
+        return RunError(f"{fold} is not trained in {path}: finish it with pipeline")
 
     def _folder(self, model: FoldModel) -> Folder:
         """The folder of the model's stage, which the experiment has to fit."""
@@ -179,7 +179,7 @@ class TrainedRun:
         edges = truth.shape[-2:]
         truth = truth.reshape(-1, *edges)
         if not has_label(truth).all():
-            raise RunError("a tile without a labelled pixel has no score: leave it out")
+            raise RunError("a tile without a labelled pixel has no score: exclude it")
         scores = tile_scores(truth, prediction.masks.reshape(-1, *edges))
         return table.assign(score=scores)
 

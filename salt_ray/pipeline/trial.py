@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class SearchStopped(SaltRayError):
-    """A search cannot go on now; nothing of it is lost."""
+    """A search cannot continue now; nothing of it is lost."""
 
     def __init__(self, obstacle: str) -> None:
-        super().__init__(f"{obstacle}; then the same command goes on with the search")
+        super().__init__(f"{obstacle}; then run the same command again to resume the search")
 
 
 @dataclass(frozen=True)

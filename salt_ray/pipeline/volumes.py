@@ -208,9 +208,9 @@ def check_place(to: RunDirectory) -> None:
     if not isinstance(to.path, Path):
         raise RunError(f"{to.path} is in an object store, where files of traces cannot be filled: name a folder")
     if to.experiment.exists():
-        raise RunError(f"{to.path} holds a run, whose results would be replaced: use another --to")
+        raise RunError(f"{to.path} holds a run that would be overwritten: use another --to")
     if (to.path / "summary.json").exists() and not (to.path / "inputs.json").exists():
-        raise RunError(f"{to.path} holds other results, which would be replaced: use another --to")
+        raise RunError(f"{to.path} holds other results that would be overwritten: use another --to")
 
 
 def _predict_missing(slabs: list[Slab], work: SlabWork, engine: Engine, terminal: Terminal) -> None:

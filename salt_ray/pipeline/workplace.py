@@ -60,7 +60,7 @@ def workplace(experiment: Experiment, folds: int | None = None) -> Iterator[torc
     wanted = experiment.resources.of_each(has_gpu, cores, folds)
     if wanted["CPU"] > cores or ("GPU" in wanted and not has_gpu):
         raise RunError(
-            f"this machine has not the {wanted} that a fold asks for ({cores} cores, {'a' if has_gpu else 'no'} GPU): "
+            f"this machine lacks the {wanted} that a fold needs ({cores} cores, {'a' if has_gpu else 'no'} GPU): "
             "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
         )
     torch.set_num_threads(int(wanted["CPU"]))

@@ -66,7 +66,7 @@ class Corrections:
         tiles, masks = load_array(folder / "tiles.npy"), load_array(folder / "masks.npy")
         with readable(folder / "masks.npy", folder):
             if tiles.ndim != 1 or masks.ndim != 3 or masks.dtype != bool or len(tiles) != len(masks):
-                raise ValueError("it and tiles.npy do not belong together")
+                raise ValueError("it does not match tiles.npy")
         return cls(tiles, masks)
 
 

@@ -1,6 +1,6 @@
 """How far a run is: what is done, what is begun or running, what comes next, with sizes and times.
 
-Only names, markers and small files are read, so that a run can be looked at while another process works on it.
+Only names, markers and small files are read, so that a run can be looked at while another process is using it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run_status(run: RunDirectory) -> Status:
         inputs = fields_if_there(run.path / "inputs.json", run.path)
         if inputs is not None and "lines_at_once" in inputs:
             return _volume_status(run, inputs)
-        raise RunError(f"there is no run in {run.path}: name another one, or make it with pipeline")
+        raise RunError(f"there is no run in {run.path}: name another one, or create it with pipeline")
     experiment = load_experiment(run.experiment)
     in_use = run.in_use()
     seeds = run.seed_numbers()

@@ -46,11 +46,11 @@ def account(survey: Survey, images: str, masks: str | None, tables: Tables, valu
     lines += values
     full = np.count_nonzero((survey.masks > 0).all(axis=(1, 2)))
     if full:
-        lines.append(f"found: masks that are salt all over: {full:,}")
+        lines.append(f"found: masks that are entirely salt: {full:,}")
     if not survey.labelled:
         lines.append(f"without {TRAIN}: nothing can be trained")
     elif DEPTHS_CSV not in tables and survey.window is None:
-        lines.append(f"without {DEPTHS_CSV}: folds by depth are dealt by id")
+        lines.append(f"without {DEPTHS_CSV}: folds by depth are assigned by id")
     if not survey.unlabelled:
         lines.append(f"without {TEST}: submission.csv has no rows")
     elif SUBMISSION_CSV not in tables:
@@ -73,6 +73,6 @@ def notes(survey: Survey, train: dict[str, Entry], test: dict[str, Entry], table
     ]
     salt_without_data = (survey.masks > 0).any(axis=(1, 2)) & survey.constant[: survey.labelled]
     return unused + [
-        f"{train[i].name} is of one colour, yet its mask holds salt; it is set aside"
+        f"{train[i].name} is constant, yet its mask contains salt; it is set aside"
         for i in survey.ids[: survey.labelled][salt_without_data].tolist()
     ]

@@ -95,7 +95,7 @@ def amplitudes_of(tiles: Sequence[np.ndarray]) -> np.ndarray:
     """
     varied = [valid(tile).ravel() for tile in tiles if not is_constant(tile)]
     if not varied:
-        raise Unsuited("holds tiles of one value only")
+        raise Unsuited("holds only constant tiles")
     return np.concatenate(varied)
 
 
@@ -107,7 +107,7 @@ def common_range(values: np.ndarray) -> GreyRange:
     """
     low, high = _percentiles(values, CLIPPED_PERCENT, 100 - CLIPPED_PERCENT)
     if not 0 < high - low < math.inf:
-        raise Unsuited(f"has {low:.6g} and {high:.6g} as 1st and 99th percentile of its amplitudes: no range of greys")
+        raise Unsuited(f"has {low:.6g} and {high:.6g} as 1st and 99th percentile of its amplitudes: not a usable range")
     return GreyRange(low, high)
 
 

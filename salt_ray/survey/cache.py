@@ -111,7 +111,7 @@ def map_array(path: Path, shape: list[int], dtype: str) -> np.ndarray:
 
     Raises:
         CacheDamage: it holds another array.
-        OSError, ValueError: it is not there, or no array, or cut off.
+        OSError, ValueError: it is missing, not an array, or truncated.
     """
     # Nothing can be mapped of an empty array; np.load raises ValueError where the file is shorter than its header says.
     try:

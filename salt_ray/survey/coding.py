@@ -19,8 +19,8 @@ from salt_ray.survey.problems import Problem, Unsuited
 MOST_VALUES = 64
 _MOST_SHOWN = 6
 _SETTINGS = (
-    "say which value is salt with --set labels.salt=VALUE (all others become background), and which stands for "
-    "unknown, if one does, with --set labels.ignore=VALUE"
+    "set the value of salt with --set labels.salt=VALUE (all others become background), and that of unlabelled "
+    "pixels, if any, with --set labels.ignore=VALUE"
 )
 
 
@@ -104,12 +104,12 @@ def salt_masks(
         salt = others[0] if others else None
     elif salt not in usual and len(usual) > 1:
         what = f"no mask holds labels.salt = {salt}: {_listed(files, usual)}"
-        problems.append(Problem(folder, what, "correct labels.salt, or leave it out (--set labels.salt=null)"))
+        problems.append(Problem(folder, what, "correct labels.salt, or unset it (--set labels.salt=null)"))
         return {}, []
     for i in several:
         own, most = (" and ".join(map(_text, held)) for held in (values[i], usual))
         what = f"is not two-valued (it holds {own}; most masks hold {most})"
-        problems.append(Problem(files[i].place, what, f"{_SETTINGS}; or leave its tile out", drops=(i,)))
+        problems.append(Problem(files[i].place, what, f"{_SETTINGS}; or remove its tile", drops=(i,)))
     labelled = {i: mask for i, mask in masks.items() if i not in several.union(empty)}
     return {i: _labels(mask, salt, meaning.ignore) for i, mask in labelled.items()}, empty
 
@@ -130,7 +130,7 @@ def _holders(values: Mapping[str, list[float]], without: Collection[str] = ()) -
 
 
 def _found(files: Mapping[str, Entry], holders: Mapping[float, list[str]]) -> str:
-    rule = "masks of a survey hold 0 and one other value" if len(holders) > 1 else "no mask holds 0"
+    rule = "all masks of a survey must hold 0 and one other value" if len(holders) > 1 else "no mask holds 0"
     return f"{rule}, but these hold {_listed(files, holders)}"
 
 

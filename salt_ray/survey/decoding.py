@@ -19,8 +19,8 @@ from salt_ray.survey.nodata import masked, valid
 from salt_ray.survey.problems import Problem, SurveyError, Unsuited
 
 _DECODERS = {"PNG": png.decode, "TIFF": tiff.decode, "NPY": npy.decode}
-_AGAIN = "get the file again or leave its tile out"
-_CONVERT = "convert it (images: grey, all PNG, all TIFF or all NPY; masks: 0 and one other value) or leave its tile out"
+_AGAIN = "replace it with an intact file or remove its tile"
+_CONVERT = "convert it (images: grey, all PNG, all TIFF or all NPY; masks: 0 and one other value) or remove its tile"
 _FEWER = "use fewer tiles or a larger machine"
 #: Of a tile's file, which is some ten kilobytes.
 MAX_TILE_BYTES = 64 << 20
@@ -101,7 +101,7 @@ def decode_image(kind: str, name: str, content: bytes, nodata: float | None = No
     """
     pixels = _decode(kind, name, content)
     if pixels.dtype == bool:
-        raise Unsuited("holds true and false in the place of amplitudes")
+        raise Unsuited("holds booleans instead of amplitudes")
     if nodata is None and kind == "TIFF" and pixels.dtype != np.uint8:
         nodata = tiff.declared_nodata(content)
     if nodata is not None:
@@ -139,4 +139,4 @@ def _check_finite(pixels: np.ndarray) -> None:
     values = valid(pixels)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
-        raise Unsuited(f"holds {count:,} values that are no finite number (NaN or infinity)")
+        raise Unsuited(f"holds {count:,} non-finite values (NaN or infinity)")

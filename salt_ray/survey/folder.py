@@ -29,7 +29,7 @@ def read_tiles(folder: Path, nodata: float | None = None) -> dict[str, np.ndarra
     tiles = [path for path in paths if path.suffix in FORMATS]
     if not tiles:
         what = f"holds no tiles (ID{', ID'.join(FORMATS)})"
-        raise SurveyError([Problem(str(folder), what, "name the folder in which the images lie")])
+        raise SurveyError([Problem(str(folder), what, "name the folder that contains the images")])
     (kind, _), *_ = Counter(FORMATS[path.suffix] for path in tiles).most_common(1)
     problems: list[Problem] = []
     files: dict[str, Entry] = {}

@@ -37,19 +37,17 @@ class FoldTable:
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.folds) or len(np.unique(self.ids)) != len(self.ids):
-            raise FoldError("every tile must stand in the fold table exactly once: it is no division into folds")
+            raise FoldError("every tile must be in the fold table exactly once")
         missing = sorted(set(range(self.count)) ^ set(self.folds.tolist()))
         if missing:
-            raise FoldError(
-                f"folds {missing} are empty or unknown with {self.count} folds: it is no division into folds"
-            )
+            raise FoldError(f"folds {missing} are empty or unknown, of {self.count} folds")
         if self.left_out is not None:
             untrained = [k for k in range(self.count) if not ((self.folds != k) & ~self.left_out[:, k]).any()]
             if untrained:
                 raise FoldError(
-                    f"all windows are too near to those that fold {untrained[0]} validates, and nothing is left to "
-                    "train it on: cut smaller windows (volume tiles --window), label lines that are further apart, or "
-                    "take a smaller gap, whose score flatters (--set trainings.all.folds.kind=lines --set "
+                    f"fold {untrained[0]} has no windows left to train on, because all are too near to those that it "
+                    "validates; cut smaller windows (volume tiles --window) or label lines that are further apart. A "
+                    "smaller gap works too, but its score is too high (--set trainings.all.folds.kind=lines --set "
                     "trainings.all.folds.gap=LINES)"
                 )
 
@@ -103,7 +101,7 @@ def load_folds(path: StoragePath, count: int) -> FoldTable:
         return FoldTable(table["id"].to_numpy(str), table["fold"].to_numpy(np.int64), count, left_out)
     except (FoldError, KeyError, OSError, ValueError, pd.errors.ParserError) as error:
         raise FoldError(
-            f"{path} is not a table of {count} folds ({error}): delete {path.parent} to compute it anew"
+            f"{path} is not a table of {count} folds ({error}): delete {path.parent} to regenerate it"
         ) from error
 
 
@@ -142,7 +140,7 @@ def _dealt(ids: np.ndarray, count: int) -> FoldTable:
     """(L,) str: the first tile to the first fold, the next to the next, and so on in turn."""
     if len(ids) < count:
         raise FoldError(
-            f"{len(ids)} labelled tiles cannot make {count} folds: lower the training's folds.count or add tiles"
+            f"cannot split {len(ids)} labelled tiles into {count} folds: lower the training's folds.count or add tiles"
         )
     by_id = np.argsort(ids)
     return FoldTable(ids[by_id].astype(str), np.arange(len(ids))[by_id] % count, count)
@@ -161,8 +159,8 @@ def section_folds(ids: np.ndarray, sections: np.ndarray, count: int) -> FoldTabl
     names, members, sizes = np.unique(sections, return_inverse=True, return_counts=True)
     if len(names) < count:
         raise FoldError(
-            f"{len(names)} sections with labelled tiles cannot make {count} folds: lower the training's folds.count, "
-            "or use folds of another kind"
+            f"cannot split {len(names)} sections with labelled tiles into {count} folds: lower the training's "
+            "folds.count, or use folds of another kind"
         )
     fold_of, tiles = np.empty(len(names), np.int64), np.zeros(count, np.int64)
     for section in np.argsort(-sizes, kind="stable"):
@@ -208,8 +206,8 @@ def line_blocks(places: np.ndarray, count: int) -> np.ndarray:
         if len(units) >= count:
             return np.ravel(unit) * count // len(units)
     raise FoldError(
-        f"windows at {len(units)} places along lines cannot make {count} blocks: lower the training's folds.count, or "
-        "label more lines"
+        f"cannot split windows at {len(units)} places along lines into {count} blocks: lower the training's "
+        "folds.count, or label more lines"
     )
 
 

@@ -25,7 +25,7 @@ from salt_ray.survey.layout import Entry
 from salt_ray.survey.nodata import is_constant, valid
 from salt_ray.survey.problems import Problem, SurveyError, Unsuited
 
-_AS_BYTES = "bring the images to 0 … 255 and write them as uint8"
+_AS_BYTES = "scale the images to 0 … 255 and save them as uint8"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def greys_of(
     if missing:
         values = ", ".join(sorted({f"{tile.fill_value:.6g}" for tile in missing}))
         count = sum(np.count_nonzero(tile.mask) for tile in missing)
-        lines.append(f"found: {count:,} pixels in {len(missing):,} tiles hold no data ({values}): they are middle grey")
+        lines.append(
+            f"found: {count:,} pixels in {len(missing):,} tiles hold no data ({values}): they are shown in mid-grey"
+        )
         keys.append("pixels without data")
     if tiles[0].dtype == np.uint8:
         images = np.stack([np.ma.filled(tile, MIDDLE_GREY) for tile in tiles])
@@ -77,16 +79,16 @@ def greys_of(
         values = amplitudes_of(tiles)
         own = common_range(values)
     except Unsuited as error:
-        remedy = f"name the value that stands for no data (--set amplitudes.nodata=VALUE), or {_AS_BYTES}"
+        remedy = f"set the no-data value (--set amplitudes.nodata=VALUE), or {_AS_BYTES}"
         raise SurveyError([Problem(place, str(error), remedy)]) from error
     lone = apart(values, own)
     if lone is not None:
         lines.append(_told(lone, own, tiles, entries, place))
     used = own if given is None else given
-    clipped = f"the {CLIPPED_PERCENT} % below and the {CLIPPED_PERCENT} % above are clipped"
+    clipped = f"the lowest and highest {CLIPPED_PERCENT} % are clipped"
     outside = used.outside(values)
     if given is not None:
-        clipped = f"that is {giver}'s range, and {outside:.1%} of this survey's amplitudes are beyond it and clipped"
+        clipped = f"that is {giver}'s range, and {outside:.1%} of this survey's amplitudes are outside it and clipped"
     lines.append(f"assumed: amplitudes from {used} become greys from 0 to 255; {clipped}")
     images = np.stack([used.greys(tile) for tile in tiles])
     return Greys(images, constant, Scaling(used, own, outside), lines, " ".join([repr(used), *keys]))
@@ -98,13 +100,13 @@ def _told(lone: Apart, own: GreyRange, tiles: Sequence[np.ndarray], entries: Seq
     Raises:
         SurveyError: the others are left too few greys.
     """
-    what = f"half of the other amplitudes, {lone.half}, are left {lone.greys} of {GREYS} greys"
+    what = f"half of the other amplitudes, {lone.half}, share only {lone.greys} of {GREYS} greys"
     remedy = _AS_BYTES
     if lone.value is not None:
         first = next(at for at, tile in enumerate(tiles) if not is_constant(tile) and (valid(tile) == lone.value).any())
         place = entries[first].place
-        what = f"holds {lone.value:.6g}, which {lone.share:.1%} of the survey's amplitudes are: {what}"
-        remedy = f"if it stands for no data, --set amplitudes.nodata={lone.value:.9g}; otherwise {remedy}"
+        what = f"holds {lone.value:.6g}, {lone.share:.1%} of the survey's amplitudes: {what}"
+        remedy = f"if it means no data, --set amplitudes.nodata={lone.value:.9g}; otherwise {remedy}"
     else:
         what = f"a few amplitudes are far away from the others (the range is {own}): {what}"
         remedy = f"clip them, or {remedy}"

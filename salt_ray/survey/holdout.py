@@ -31,7 +31,7 @@ def held_out(survey: Survey, path: StoragePath | None) -> np.ndarray:
             raise RunError(f"the hold-out {problem}")
     wanted = np.array(list(rows), str)
     if not len(wanted):
-        raise RunError(f"the hold-out {path} names no tile: correct holdout, or leave it out")
+        raise RunError(f"the hold-out {path} lists no tiles: correct holdout, or unset it")
     unknown = np.setdiff1d(wanted, ids)
     if len(unknown):
         first = shown(str(unknown[0]))

@@ -42,7 +42,7 @@ from salt_ray.survey.survey import Survey
 from salt_ray.survey.tables import depths_of, read_tables, unmatched
 from salt_ray.survey.window import Windows
 
-_CUT = "cut it to that size or leave its tile out"
+_CUT = "crop it to that size or remove its tile"
 
 T = TypeVar("T")
 
@@ -91,8 +91,8 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
     labelled, unlabelled = ([i for i in sorted(files) if i not in dropped] for files in (train, test))
     ids = labelled + unlabelled
     if not_labelled and not ids and not problems:
-        what = f"all pixels of all tiles are labels.ignore = {meaning.ignore}: no tile is left"
-        problems.append(Problem(place, what, "leave labels.ignore out, or name another value"))
+        what = f"all pixels of all tiles are labels.ignore = {meaning.ignore}: no labelled tiles remain"
+        problems.append(Problem(place, what, "unset labels.ignore, or choose another value"))
     if not ids or any(problem.drops is None or not skip_bad for problem in problems):
         raise SurveyError(problems)
     files, images = train | test, [train_images[i] for i in labelled] + [test_images[i] for i in unlabelled]
@@ -116,7 +116,7 @@ def read_survey(source: Source, meaning: Meaning = AS_FOUND, *, skip_bad: bool) 
         survey = _as_windows(survey, windows, sections)
     remarks = [f"left out: {problem}" for problem in problems] + notes(survey, train, test, tables)
     if not_labelled:
-        what = f"{len(not_labelled):,} have no pixel that is labelled (labels.ignore={meaning.ignore})"
+        what = f"{len(not_labelled):,} have no labelled pixel (labels.ignore={meaning.ignore})"
         remarks.append(f"labelled tiles left out: {what}")
     partly = ~wholly_labelled(survey.masks)
     if partly.any():
@@ -138,7 +138,9 @@ def _windows(entry: Entry) -> Windows:
     try:
         content = entry.read()
     except (OSError, ValueError) as error:
-        raise SurveyError([Problem(entry.place, f"cannot be read ({error})", "get the file again")]) from error
+        raise SurveyError(
+            [Problem(entry.place, f"cannot be read ({error})", "replace it with an intact file")]
+        ) from error
     return Windows.parse(content, entry.place)
 
 
@@ -151,7 +153,7 @@ def _as_windows(survey: Survey, windows: Windows, sections: dict[str, str]) -> S
     window, edges = windows.window, slice(windows.window.context_px, -windows.window.context_px or None)
     images, masks = (np.ascontiguousarray(part[:, edges, edges]) for part in (survey.images, survey.masks))
     if not (labelled := has_label(masks)).all():
-        what = f"the window {survey.ids[: len(masks)][~labelled][0]} has no labelled pixel but around it"
+        what = f"the window {survey.ids[: len(masks)][~labelled][0]} has labelled pixels only in its context"
         raise SurveyError([Problem(WINDOWS_JSON, what, "remove its image and its mask")])
     places = windows.places(survey.ids.tolist(), sections)
     whole = {"padded_images": survey.images, "padded_masks": survey.masks}
@@ -201,7 +203,9 @@ def _by_id(folder: str, kind: str | None, entries: dict[str, Entry], problems: l
     found: dict[str, Entry] = {}
     for (_, identity, format_), entry in named:
         if not ID.fullmatch(identity):
-            problems.append(Problem(entry.place, "has a name that is no id", f"rename it: {ID_RULE}", drops=()))
+            problems.append(
+                Problem(entry.place, "has a name that is not a valid id", f"rename it: {ID_RULE}", drops=())
+            )
         elif identity in found:
             what = f"has the same id as {found[identity].place}, {identity}"
             drops = (identity,) if format_ == kind else ()
@@ -233,7 +237,7 @@ def _drop_other_types(
         for i, dtype in [(i, array.dtype) for i, array in arrays.items() if array.dtype != usual]:
             del arrays[i]
             what = f"has values of type {dtype}, but the survey's images are {usual}"
-            problems.append(Problem(files[i].place, what, "convert it to that or leave its tile out", drops=(i,)))
+            problems.append(Problem(files[i].place, what, "convert it to that or remove its tile", drops=(i,)))
     return usual
 
 
@@ -242,8 +246,8 @@ def _sections(files: dict[str, Entry], problems: list[Problem]) -> dict[str, str
     sections = {i: section for i, entry in files.items() if (section := tile_name(entry.name).section)}
     if sections:
         for i in sorted(files.keys() - sections.keys()):
-            what = "lies beside the folders of sections"
-            problems.append(Problem(files[i].place, what, "put it into its section's folder", drops=(i,)))
+            what = "is next to section folders"
+            problems.append(Problem(files[i].place, what, "move it into its section's folder", drops=(i,)))
     return sections
 
 

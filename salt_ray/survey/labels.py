@@ -49,7 +49,7 @@ def labels_of(
             labels[i] = mask
         elif i in mask_files and (differs := (mask != (mask_files[i] > 0)) & (mask_files[i] >= 0)).any():
             what = f"differs from {TRAIN_CSV} in {np.count_nonzero(differs)} px"
-            problems.append(Problem(masks[i].place, what, "find out which is right and remove the other", (i,)))
+            problems.append(Problem(masks[i].place, what, "keep the correct one and remove the other", (i,)))
     return labels
 
 
@@ -67,7 +67,7 @@ def _decode_rle(
             masks.append(rle.decode([rows[i]], tile_px, tile_px)[0])
         except ValueError as error:
             what = f"the mask of {i} is malformed ({str(error).removeprefix('text 0').strip(': ')})"
-            problems.append(Problem(TRAIN_CSV, what, "mend the row or leave its tile out", drops=(i,)))
+            problems.append(Problem(TRAIN_CSV, what, "fix the row or remove its tile", drops=(i,)))
             masks.append(None)
     return masks
 
@@ -85,8 +85,8 @@ def full_tiles(masks: np.ndarray) -> FullTiles:
     if len(masks) and with_salt < ENOUGH_WITH_SALT:
         kind = "labelled" if len(whole) == len(masks) else "wholly labelled"
         raise RunError(
-            f"none of {with_salt:,} {kind} tiles with salt is salt all over, and these are too few to tell what a "
-            "prediction is that fills its tile: choose --set labels.full_tiles=salt if the inside of salt is labelled "
-            "as salt, or --set labels.full_tiles=empty if only its borders are labelled, as in TGS"
+            f"cannot tell whether a tile full of salt is labelled: none of the {with_salt:,} {kind} tiles with salt is "
+            "entirely salt. Use --set labels.full_tiles=salt if the inside of salt is labelled, or --set "
+            "labels.full_tiles=empty if only its borders are, as in TGS"
         )
     return "empty"

@@ -18,7 +18,7 @@ WINDOWS_JSON = "windows.json"
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY"}
 SUFFIXES = tuple(FORMATS)
 #: What is said of anything else among the tiles.
-NO_TILE = "is not a file ID.png, ID.tif or ID.npy, nor the folder of a section"
+NO_TILE = "is neither a tile (ID.png, ID.tif, ID.npy) nor a section folder"
 #: What operating systems and file servers leave among files, in lower case; passed over like names with a dot first.
 _LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"}
 #: What an id, or a section's name, may be. It names a file, so it must not be able to leave the folder; arrays of ids

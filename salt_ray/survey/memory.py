@@ -38,7 +38,7 @@ def room(step: str, needed: int = 0) -> Iterator[None]:
     """
     free = free_bytes()
     if needed > free:
-        raise NotEnoughMemory(f"{step} takes about {_mib(needed)} of memory, and {_mib(free)} are free: {_REMEDY}")
+        raise NotEnoughMemory(f"{step} needs about {_mib(needed)} of memory, and only {_mib(free)} are free: {_REMEDY}")
     try:
         yield
     except MemoryError as error:

@@ -31,11 +31,11 @@ def decode(content: bytes) -> np.ndarray:
         Bool, integers or floating-point numbers (H, W), in the machine's byte order.
 
     Raises:
-        ValueError: not an .npy file; cut off; longer than its array.
+        ValueError: not an .npy file; truncated; longer than its array.
         Unsuited: not two-dimensional; other values than numbers; longer than ``MAX_EDGE_PX``.
     """
     if not content.startswith(npy_format.MAGIC_PREFIX):
-        raise ValueError("is cut off" if npy_format.MAGIC_PREFIX.startswith(content) else "is not an NPY file")
+        raise ValueError("is truncated" if npy_format.MAGIC_PREFIX.startswith(content) else "is not an NPY file")
     stream = io.BytesIO(content)
     try:
         version = npy_format.read_magic(stream)
@@ -45,18 +45,18 @@ def decode(content: bytes) -> np.ndarray:
     except Unsuited:
         raise
     except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
-        raise ValueError("is cut off or damaged (its header)") from None
+        raise ValueError("is truncated or damaged (its header)") from None
     if dtype.kind not in _KINDS:
         what = "Python objects" if dtype.hasobject else f"values of type {dtype}"
-        raise Unsuited(f"holds {what} where numbers are read")
+        raise Unsuited(f"holds {what} instead of numbers")
     if len(shape) != 2 or min(shape) < 1:
-        raise Unsuited(f"holds an array of shape {shape}; a tile has rows and columns")
+        raise Unsuited(f"holds an array of shape {shape}; a tile must be two-dimensional")
     height, width = shape
     if max(shape) > MAX_EDGE_PX:
         raise Unsuited(f"is {width} x {height} px; at most {MAX_EDGE_PX} are read")
     held, size = len(content) - stream.tell(), height * width * dtype.itemsize
     if held != size:
         says = f"{held:,} bytes of data, its header says {size:,}"
-        raise ValueError("is cut off" if held < size else f"is damaged ({says})")
+        raise ValueError("is truncated" if held < size else f"is damaged ({says})")
     values = np.load(io.BytesIO(content), allow_pickle=False, max_header_size=_MAX_HEADER_CHARS)
     return values.astype(dtype.newbyteorder("="), copy=False)

@@ -72,13 +72,13 @@ class Frame:
             raise GeometryError(f"tile_px = {self.tile_px}: a tile has at least one pixel")
         if self.crop_px < self.tile_px:
             raise GeometryError(
-                f"geometry.crop_px = {self.crop_px} cuts into the tiles of {self.tile_px} px: set it to a multiple of "
-                f"32 that is at least {self.tile_px}, or leave it out"
+                f"geometry.crop_px = {self.crop_px} is smaller than the tiles of {self.tile_px} px: set it to a "
+                f"multiple of 32 of at least {self.tile_px}, or unset it"
             )
         if self.padded_px < self.crop_px:
             raise GeometryError(
                 f"geometry.padded_px = {self.padded_px} is below the crop of {self.crop_px} px: set it to "
-                f"{self.crop_px} or more, lower geometry.crop_px, or leave both out"
+                f"{self.crop_px} or more, lower geometry.crop_px, or unset both"
             )
 
     @property

@@ -48,7 +48,7 @@ def decode(content: bytes) -> np.ndarray:
         uint8 or uint16 (H, W), by the depth of the file.
 
     Raises:
-        ValueError: not a PNG; cut off; damaged; far more data than its picture needs.
+        ValueError: not a PNG; truncated; damaged; far more data than its picture needs.
         Unsuited: transparent; channels differ; several pictures; to be turned; a chunk that is not known to leave the
             samples as they are; longer than ``MAX_EDGE_PX``.
     """
@@ -73,9 +73,9 @@ def decode(content: bytes) -> np.ndarray:
 def _picture(content: bytes) -> bytes:
     """The chunks of the picture alone, of a file that is whole: header first, every checksum right, end mark there."""
     if content[:8] != _SIGNATURE:
-        raise ValueError("is cut off" if _SIGNATURE.startswith(content) else "is not a PNG file")
+        raise ValueError("is truncated" if _SIGNATURE.startswith(content) else "is not a PNG file")
     if content[12:16] != b"IHDR" and len(content) >= 16:
-        raise ValueError("is damaged (it does not begin with its header)")
+        raise ValueError("is damaged (its header is missing)")
     view = memoryview(content)
     place = 8
     kind = b""
@@ -87,7 +87,7 @@ def _picture(content: bytes) -> bytes:
         kind = content[place + 4 : place + 8]
         end = place + 8 + length
         if end + 4 > len(content):
-            raise ValueError("is cut off")
+            raise ValueError("is truncated")
         if zlib.crc32(view[place + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
             raise ValueError(f"is damaged (checksum of its {kind.decode('ascii', 'replace')} chunk)")
         data += length * (kind == b"IDAT")
@@ -110,7 +110,7 @@ def _check_others(content: bytes, chunks: list[memoryview]) -> None:
         kind = bytes(chunk[4:8])
         if kind not in _DESCRIPTIONS:
             name = kind.decode("ascii", "replace")
-            unknown = f"has the chunk {name}, which is not known to leave its values as they are"
+            unknown = f"has the chunk {name}, which may change pixel values"
             raise Unsuited(_UNSUITED.get(kind, unknown))
     if any(bytes(chunk[4:40]).startswith(_ORIENTED) for chunk in chunks):
         try:
@@ -118,4 +118,4 @@ def _check_others(content: bytes, chunks: list[memoryview]) -> None:
         except (OSError, SyntaxError, ValueError, LookupError, struct.error):
             raise ValueError("is damaged (its EXIF or XMP data)") from None
         if orientation != 1:
-            raise Unsuited("is to be turned or mirrored (its orientation)")
+            raise Unsuited("has an orientation that rotates or mirrors it")

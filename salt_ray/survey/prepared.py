@@ -123,7 +123,7 @@ class PreparedSurvey:
             positions = self.unlabelled[~survey.constant[self.unlabelled]]
             if not len(positions):
                 raise RunError(
-                    "pseudo_labels are for unlabelled tiles, and this survey has none (or only of one colour): "
+                    "pseudo_labels need unlabelled tiles, and this survey has none (or only constant ones): "
                     "add test/images, or set pseudo_labels=null in the stages of the experiment"
                 )
             unlabelled = UnlabelledTiles(survey.ids[positions], np.asarray(self.images[positions]))
@@ -147,7 +147,7 @@ class PreparedSurvey:
         """
         if self.survey.sections is None:
             raise RunError(
-                "folds of kind section need tiles in a folder for each section, train/images/SECTION/ID.png: "
+                "folds of kind section need one folder of tiles per section, train/images/SECTION/ID.png: "
                 "use folds.kind=depth, random or mosaic"
             )
         return section_folds(self.survey.ids[self.trainable], self.survey.sections[self.trainable], count)
@@ -179,7 +179,7 @@ class PreparedSurvey:
         table = load_folds(path, count)
         if not np.array_equal(table.ids, np.sort(self.survey.ids[self.trainable])):
             raise RunError(
-                f"{path} holds other tiles than this survey may train on: "
+                f"{path} lists other tiles than this survey's training tiles: "
                 f"use another --run-dir, or delete {path.parent}"
             )
         return table
@@ -224,7 +224,7 @@ def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], 
         with contextlib.suppress(*unreadable):
             return _mapped(survey, frame, folder)  # another process was first
         if folder.exists():
-            report(f"{folder} is damaged: padding anew")
+            report(f"{folder} is damaged: padding the tiles again")
             discard(folder)
         _pad(survey, frame, folder, report)
         try:

@@ -128,7 +128,7 @@ def _fault(starts: np.ndarray, lengths: np.ndarray, pixels: int) -> str:
     faults = (
         (starts < 1, "a start is below 1 (pixels are numbered from 1)"),
         (lengths < 1, "a length is below 1"),
-        (ends - 1 > pixels, f"a run leaves the mask of {pixels} pixels"),
+        (ends - 1 > pixels, f"a run ends beyond the mask of {pixels} pixels"),
         (starts < np.append(0, starts[:-1]), "runs are not sorted by start"),
         (starts < np.append(0, ends[:-1]), "runs overlap"),
     )

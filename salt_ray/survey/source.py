@@ -81,7 +81,7 @@ class Source:
             if _is_file(path):
                 yield self._add(table, path)
             elif path.is_dir():
-                remedy = "put the file of that name in its place, or remove it"
+                remedy = "replace it with the file of that name, or remove it"
                 self._problems.append(Problem(table, "is a folder, not a file", remedy))
                 yield f"{table} folder"
         parts = {folder.partition("/")[0] for folder in found_folders} | self._files.keys()
@@ -116,18 +116,18 @@ class Source:
     def _nothing(self) -> Problem:
         others = _surveys_near(self.directory) if self.directory.is_dir() else []
         if others:
-            what = f"no survey here, but there seems to be one in {others[0]}"
+            what = f"no survey found, but there seems to be one in {others[0]}"
             what += f" (and {len(others) - 1:,} more)" * (len(others) > 1)
             return Problem(str(self.directory), what, f"name that folder: --data {shlex.quote(str(others[0]))}")
         what = (
-            "no survey here (looked for train/images/ID.png, test/images/ID.png, the same with .tif or .npy, "
+            "no survey found (looked for train/images/ID.png, test/images/ID.png, the same with .tif or .npy, "
             f"train.zip, test.zip, {OUTER_ZIP})"
             if self.directory.exists()
             else "there is no such folder"
         )
         remedy = (
-            f"name the folder of Kaggle's data with --data DIR, make a survey with {PROGRAM} synth DIR, "
-            f"or watch {PROGRAM} demo, which makes its own"
+            f"pass a folder in Kaggle's layout with --data DIR, create a survey with {PROGRAM} synth DIR, or try "
+            f"{PROGRAM} demo"
         )
         return Problem(str(self.directory), what, remedy)
 

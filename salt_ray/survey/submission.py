@@ -32,8 +32,8 @@ def write_submission(path: StoragePath, ids: np.ndarray, masks: np.ndarray, want
     """
     missing, extra = np.setdiff1d(wanted, ids), np.setdiff1d(ids, wanted)
     faults = (
-        (missing, "asked for by sample_submission.csv, but not predicted"),
-        (extra, "predicted, but not asked for"),
+        (missing, "listed in sample_submission.csv but not predicted"),
+        (extra, "predicted but not listed"),
     )
     for tiles, fault in faults:
         if len(tiles):

@@ -70,8 +70,8 @@ def read_table(content: bytes, place: str, column: str = "id") -> tuple[dict[str
                 what = f"line {reader.line_num} has the id {identity!r}"
                 problems.append(Problem(place, what, ID_RULE, drops=()))
             elif identity in rows:
-                what = f"line {reader.line_num} has the id {identity} again"
-                problems.append(Problem(place, what, "leave one of the rows", drops=(identity,)))
+                what = f"line {reader.line_num} repeats the id {identity}"
+                problems.append(Problem(place, what, "remove one of the rows", drops=(identity,)))
             else:
                 rows[identity] = value
     except csv.Error as error:
@@ -116,5 +116,5 @@ def depths_of(
             depths[i] = depth
         elif i in train or i in test:
             what = f"the depth of {i} is {rows[i]!r}, not a number"
-            problems.append(Problem(DEPTHS_CSV, what, "write its depth in feet or leave its tile out", drops=(i,)))
+            problems.append(Problem(DEPTHS_CSV, what, "write its depth in feet or remove its tile", drops=(i,)))
     return depths

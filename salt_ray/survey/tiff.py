@@ -36,13 +36,13 @@ _VALUES: dict[int, tuple[int, tuple[int, ...], str]] = {
     255: (1, (1, 3), "is a thumbnail of another picture"),
     _COMPRESSION: (
         *(_NONE, (_NONE, _PACKBITS, *_PREDICTED)),
-        "is compressed by method {}; none, LZW, deflate and PackBits are read",
+        "is compressed by method {}; supported are none, LZW, deflate and PackBits",
     ),
-    262: (-1, (1,), "is not said to be grey with black at 0 (it may have white at 0, or a palette)"),
+    262: (-1, (1,), "is not greyscale with black at 0 (it may be inverted, or have a palette)"),
     266: (1, (1,), "has the bits of each byte in reverse order (FillOrder {})"),
     277: (1, (1,), "has {} channels"),
     284: (1, (1, 2), "has an unknown PlanarConfiguration ({})"),
-    _PREDICTOR: (1, (1, 2, 3), "is stored as differences of an unknown kind (Predictor {})"),
+    _PREDICTOR: (1, (1, 2, 3), "uses an unknown Predictor ({})"),
 }
 #: Tags of whole numbers that say where the samples are and what they are.
 _LAYOUT = {_WIDTH, _HEIGHT, _BITS, _FORMAT, _STRIPS, _ROWS, _STRIP_BYTES}
@@ -72,7 +72,7 @@ _SCALING = re.compile(r"""<Item\b[^>]*\brole=["'](scale|offset)["'][^>]*>\s*([^<
 _RAW_MODES = {np.uint8: "L", np.uint16: "I;16{}", np.int16: "I;16{}S", np.float32: "F;32{}F"}
 #: What Pillow raises where a file is damaged.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error)
-_BAD_DIRECTORY = "is cut off or damaged (its directory)"
+_BAD_DIRECTORY = "is truncated or damaged (its directory)"
 
 
 def decode(content: bytes) -> np.ndarray:
@@ -85,7 +85,7 @@ def decode(content: bytes) -> np.ndarray:
         uint8, uint16, int16 or float32 (H, W), by the samples of the file.
 
     Raises:
-        ValueError: not a TIFF; cut off; damaged.
+        ValueError: not a TIFF; truncated; damaged.
         Unsuited: several pages or channels; other samples or compression; turned, to be scaled, white at 0; a tag that
             is not known to leave samples as they are; longer than ``MAX_EDGE_PX``.
     """
@@ -107,7 +107,7 @@ def decode(content: bytes) -> np.ndarray:
     except _DAMAGE:
         raise ValueError("is damaged (its picture data cannot be decoded)") from None
     if orientation != 1:
-        raise Unsuited("is to be turned or mirrored (its orientation)")
+        raise Unsuited("has an orientation that rotates or mirrors it")
     return pixels.astype(dtype)  # Pillow keeps int16 as int32, and uint16 in the file's byte order
 
 
@@ -137,12 +137,12 @@ def _directory(content: bytes) -> ImageFileDirectory_v2:
     order = {b"II": "little", b"MM": "big"}.get(content[:2])
     kind = content[2:4] if order == "little" else content[3:1:-1]
     if order is None or kind not in (b"*\0", b"+\0"):
-        raise ValueError("is cut off" if len(content) < 4 and order else "is not a TIFF file")
+        raise ValueError("is truncated" if len(content) < 4 and order else "is not a TIFF file")
     if kind == b"+\0":
         raise Unsuited("is a BigTIFF")
     place = int.from_bytes(content[4:8], order)
     if place + 2 > len(content):
-        raise ValueError("is cut off")
+        raise ValueError("is truncated")
     stream = io.BytesIO(content)
     stream.seek(place)
     try:
@@ -157,10 +157,10 @@ def _directory(content: bytes) -> ImageFileDirectory_v2:
         raise Unsuited("has several pages")
     unknown = set(directory) - _LAYOUT - _DESCRIPTIONS
     if unknown:
-        raise Unsuited(f"has the tag {min(unknown)}, which is not known to leave its values as they are")
+        raise Unsuited(f"has the tag {min(unknown)}, which may change pixel values")
     for role, text in _SCALING.findall(str(directory.get(_GDAL_METADATA, ""))):
         if text not in (("1", "1.0") if role == "scale" else ("0", "0.0")):
-            raise Unsuited(f"has values that are to be scaled first (GDAL: {role} {text}; gdal_translate -unscale)")
+            raise Unsuited(f"has values that must be rescaled first (GDAL: {role} {text}; gdal_translate -unscale)")
     return directory
 
 
@@ -190,11 +190,11 @@ def _check_kind(tags: dict[int, Any]) -> np.dtype:
     dtype = _TYPES.get((tags[_BITS], tags[_FORMAT]))
     if dtype is None:
         kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(tags[_FORMAT], "other")
-        raise Unsuited(f"has {kind} samples of {tags[_BITS]} bits; uint8, uint16, int16 and float32 are read")
+        raise Unsuited(f"has {kind} samples of {tags[_BITS]} bits; supported are uint8, uint16, int16 and float32")
     if tags[_PREDICTOR] != 1 and tags[_COMPRESSION] not in _PREDICTED:  # readers disagree whether to sum
-        raise Unsuited("is stored as differences, but not by LZW or deflate")
+        raise Unsuited("uses a Predictor without LZW or deflate")
     if tags[_PREDICTOR] != 1 and (tags[_PREDICTOR] == 3) != (dtype == np.float32):
-        raise Unsuited("is stored as differences of another type than its samples")
+        raise Unsuited("uses a Predictor for another sample type")
     return np.dtype(dtype)
 
 
@@ -209,13 +209,13 @@ def _check_parts(tags: dict[int, Any], dtype: np.dtype, length: int) -> None:
     if min(across, down) < 1 or max(across, down) > MAX_EDGE_PX:
         raise ValueError(_BAD_DIRECTORY)
     if len(offsets) != -(-width // across) * -(-height // down) or len(counts) not in (0, len(offsets)):
-        raise ValueError("is damaged (its strips do not make up the picture)")
+        raise ValueError("is damaged (its strips do not cover the image)")
     for n, offset in enumerate(offsets):
         rows = down if is_tiled else min(down, height - n * down)
         least = rows * across * dtype.itemsize if tags[_COMPRESSION] == _NONE else 1
         if counts and counts[n] < least:
             raise ValueError(f"is damaged ({counts[n]:,} bytes of picture data for {least:,})")
         if offset < 8:
-            raise ValueError("is damaged (its strips lie in its head)")
+            raise ValueError("is damaged (its strips overlap its header)")
         if offset + max((least, *counts[n : n + 1])) > length:
-            raise ValueError("is cut off")
+            raise ValueError("is truncated")

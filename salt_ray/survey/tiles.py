@@ -65,12 +65,12 @@ def load_survey(
                 other = survey_cache.store(store, read_survey(source, meaning, skip_bad=skip_bad))
                 survey_cache.remember(store, entry, other)
     except OSError as error:
-        what = f"cannot keep the survey's arrays here ({error.strerror or error})"
+        what = f"cannot store the survey's arrays here ({error.strerror or error})"
         remedy = "free some space or set SALT_RAY_CACHE to another folder"
         raise SurveyError([Problem(str(store), what, remedy)]) from error
     survey = _from_cache(store, other, report)
     if survey is None:
-        remedy = "start again, and do not delete the cache meanwhile"
+        remedy = "run again, and do not delete the cache meanwhile"
         raise SurveyError([Problem(str(store / other), "the arrays vanished after they were written", remedy)])
     return survey
 

@@ -77,9 +77,9 @@ class Window(BaseModel):
         for name in ("trace_spacing", "sample_interval"):
             own, its = getattr(self, name), getattr(other, name)
             if own is None or its is None:
-                lines.append(f"whether pixels have the same {name} as in training is not known")
+                lines.append(f"it is not known whether pixels have the same {name} as in training")
             elif abs(its / own - 1) > SAME_SCALE:
-                lines.append(f"pixels have another {name} than in training: {its:g}, not {own:g}")
+                lines.append(f"pixels have a different {name} than in training: {its:g}, not {own:g}")
         return lines
 
     @property
@@ -160,8 +160,10 @@ class Windows(BaseModel):
             name = sections.get(i, "")
             found = _WINDOW.fullmatch(i.removeprefix(f"{name}-"))
             if found is None or name not in self.lines:
-                what = f"the tile {shown(i)} is no window tTRACE-sSAMPLE of a line in this file"
-                raise SurveyError([Problem(WINDOWS_JSON, what, "remove the tile, or cut all again with volume tiles")])
+                what = f"the tile {shown(i)} is not a window tTRACE-sSAMPLE of a line in this file"
+                raise SurveyError(
+                    [Problem(WINDOWS_JSON, what, "remove the tile, or cut the windows again with volume tiles")]
+                )
             line = self.lines[name]
             places[row] = DIRECTIONS.index(line.direction), line.index, int(found[1]), int(found[2])
         return places
@@ -188,20 +190,20 @@ class Windows(BaseModel):
         for name, (given, right) in own.items():
             if given is not None and given != right:
                 raise RunError(
-                    f"{name} is {given}, and for the windows of this survey ({WINDOWS_JSON}) it is {right}: leave it "
-                    f"out (--set {name}=null)"
+                    f"{name} is {given}, but the windows of this survey ({WINDOWS_JSON}) need {right}: "
+                    f"unset it (--set {name}=null)"
                 )
         if isinstance(wanted.holdout, HoldoutShare) and wanted.holdout.kind == "mosaic":
             raise RunError(
-                f"windows overlap, so that no mosaics are assembled to hold some out: use --set "
+                f"windows overlap, so there are no mosaics to hold out: use --set "
                 f"holdout=section:{wanted.holdout.share}, which takes neighbouring lines"
             )
         said = []
         kinds = sorted({training.folds.kind for training in wanted.trainings} - {"lines"})
         if kinds:
             said.append(
-                f"folds are blocks of lines (folds.kind=lines), not {' and '.join(kinds)}: windows overlap, and "
-                "neighbouring lines are near copies, so that models would be judged by what they were trained on"
+                f"folds are blocks of lines (folds.kind=lines), not {' and '.join(kinds)}: windows overlap and "
+                "neighbouring lines are nearly identical, so other folds would leak training data"
             )
         if wanted.postprocessing.rules != "none":
             said.append("mosaic rules are off (postprocessing.rules=none): windows overlap and make no mosaics")

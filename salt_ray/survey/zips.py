@@ -22,24 +22,24 @@ MAX_INNER_ZIP_BYTES = 4 << 30
 MAX_INNER_ZIP_RATIO = 20
 #: A zip's list of members: some 290,000 tiles, ten times TGS. Python takes half a gigabyte for one of this length.
 MAX_DIRECTORY_BYTES = 32 << 20
-ALL_AGAIN = "get the file again"
+ALL_AGAIN = "replace it with an intact file"
 #: What zipfile raises of a zip, or a member, that it cannot read; RuntimeError includes kinds that it does not know.
 ZIP_ERRORS = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, struct.error)
 
-_UNPACK = "unpack the outer zip and name the folder with --data DIR"
+_UNPACK = "unpack the outer zip and pass the folder with --data DIR"
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """The content of one member of a zip."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"is packed by method {info.compress_type} in its zip; only 0 and 8 are read")
+        raise ValueError(f"uses zip compression method {info.compress_type}; only 0 and 8 are supported")
     try:
         with archive.open(info) as stream:
             data = stream.read(info.file_size)  # zipfile inflates hardly more than it is asked for
     except ZIP_ERRORS as error:
         raise ValueError(f"is damaged in its zip ({error})") from None
     if len(data) != info.file_size:
-        raise ValueError("is damaged in its zip (it ends too early)")
+        raise ValueError("is damaged in its zip (truncated)")
     return data
 
 
@@ -69,7 +69,7 @@ def _open(file: BinaryIO) -> zipfile.ZipFile:
     end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         if info.header_offset < end:
-            raise ValueError(f"{info.filename} shares its bytes with another member")
+            raise ValueError(f"{info.filename} overlaps another member")
         end = info.header_offset + 30 + info.compress_size
     return archive
 
@@ -90,8 +90,8 @@ def list_zip(
         steps = [step for step in path.split("/") if step not in ("", ".")]
         entry = Entry("/".join(steps), f"{label}: {info.filename}", info.file_size, partial(_read, archive, info))
         if path.startswith("/") or ".." in steps or path[1:2] == ":":
-            what = "has a name that leads out of the zip"
-            problems.append(Problem(entry.place, what, "do not use this zip; get it again"))
+            what = "has a name that points outside the zip"
+            problems.append(Problem(entry.place, what, "do not use this zip; download it again"))
             continue
         if not steps or info.is_dir() or any(map(is_litter, steps)):
             continue
@@ -103,7 +103,7 @@ def list_zip(
         elif placed := _placed(role, entry.name):
             members.append((*placed, entry))
     if is_encrypted:
-        remedy = "unpack it with its password and name the folder with --data DIR"
+        remedy = "unpack it with its password and pass the folder with --data DIR"
         problems.append(Problem(label, "is encrypted", remedy))
         return
     _add(members, label, found, problems)
@@ -120,7 +120,7 @@ def list_zip(
         try:
             list_zip(inner_role, entry.place, io.BytesIO(entry.read()), memory, found, problems)
         except MemoryError:
-            problems.append(Problem(entry.place, f"does not fit into the memory with {entry.size:,} bytes", _UNPACK))
+            problems.append(Problem(entry.place, f"does not fit in memory ({entry.size:,} bytes)", _UNPACK))
         except ZIP_ERRORS as error:
             problems.append(Problem(entry.place, f"cannot be read as a zip ({error})", ALL_AGAIN))
 
@@ -132,7 +132,7 @@ def _add(members: list[tuple[str, str, Entry]], label: str, found: dict[str, Ent
     strangers = sorted(other for other in tops if not other.startswith(top))
     if strangers:
         what = f"holds several surveys, in {top.strip('/')} and {strangers[0].strip('/')}"
-        problems.append(Problem(label, what, "unpack it and name one of these folders with --data DIR"))
+        problems.append(Problem(label, what, "unpack it and pass one of these folders with --data DIR"))
         return
     listed: set[str] = set()
     for around, name, entry in members:

@@ -69,7 +69,7 @@ class Ownership:
         except FileNotFoundError:
             found = None
         if found != self._token:
-            raise Superseded(f"another worker has taken {self._path.parent} over; this one ends without writing more")
+            raise Superseded(f"another worker has taken over {self._path.parent}; this one stops without writing")
 
     def release(self) -> None:
         """Remove the token: the fold is finished but for its marker.
@@ -135,7 +135,7 @@ class CheckpointFolder:
             try:
                 state = read_checkpoint(path)
             except CheckpointError:
-                report(f"{path} is damaged; going on from the one before it")
+                report(f"{path} is damaged; resuming from the one before it")
                 continue
             # a crash may have come between the two writes
             if state["is_best"] and read_tail(path, SEAL_LENGTH) != read_tail(self.best_path, SEAL_LENGTH):
@@ -257,7 +257,7 @@ def read_checkpoint(path: StoragePath) -> dict[str, Any]:
     content, tag, digest = memoryview(data)[:-SEAL_LENGTH], data[-SEAL_LENGTH:-32], data[-32:]
     if tag != SEAL_TAG or hashlib.sha256(content).digest() != digest:
         raise CheckpointError(
-            f"{path} is damaged (its checksum does not fit): restore it, or delete its folder to train that stage again"
+            f"{path} is damaged (checksum mismatch): restore it, or delete its folder to train that stage again"
         )
     import torch
 
@@ -266,7 +266,7 @@ def read_checkpoint(path: StoragePath) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for a file that is sealed and yet no checkpoint
         if is_out_of_memory(error):  # nothing is wrong with the file, and the one before it would be the wrong one
             raise
-        raise CheckpointError(f"{path} is not a checkpoint of salt-ray ({error})") from error
+        raise CheckpointError(f"{path} is not a salt-ray checkpoint ({error})") from error
     if not isinstance(state, dict) or "is_best" not in state:
-        raise CheckpointError(f"{path} is not a checkpoint of salt-ray (it holds something else)")
+        raise CheckpointError(f"{path} is not a salt-ray checkpoint")
     return state

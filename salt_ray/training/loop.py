@@ -60,7 +60,7 @@ from salt_ray.training.times import kept_times, write_times
 
 MORE_MEMORY = (
     "give a fold more memory (another GPU or machine, or fewer folds on one: raise resources.gpus_per_fold or "
-    "resources.cpus_per_fold), or take a smaller network.encoder or geometry.crop_px and another --run-dir"
+    "resources.cpus_per_fold), or use a smaller network.encoder or geometry.crop_px with another --run-dir"
 )
 
 
@@ -119,7 +119,7 @@ def train_fold(
             try:
                 train_stage(work, index, folder, starting_point_of(task, folders, index))
             except CompilationFailed as error:
-                say(f"torch.compile failed ({error}): going on without it; resources.compile=false spares the attempt")
+                say(f"torch.compile failed ({error}): continuing without it; set resources.compile=false to skip it")
                 work.may_compile = False
             except OutOfMemory as error:
                 if not micro_batch.can_shrink(error.phase, error.batch):
@@ -167,7 +167,9 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
     optimizer = new_optimizer(network, stage, device)
     if begun:
         if folder.differences(begun.get("inputs", {})):
-            raise CheckpointError(f"{folder.path} holds a checkpoint of other settings: restore its own, or delete it")
+            raise CheckpointError(
+                f"{folder.path} holds a checkpoint of a different experiment: restore its own, or delete it"
+            )
         network.load_state_dict(begun.get("trained", begun["network"]))
         optimizer.load_state_dict(begun["optimizer"])
     elif starting_point is not None:

@@ -96,14 +96,14 @@ class MicroBatch:
         """``halve`` after a batch did not fit; the line says in tiles what comes of it."""
         self.halve(str(error), [error.phase])
         same = f", same batch of {error.batch}" if error.phase == "training" else ""
-        return f"{error}; going on with {self.at_once(error.phase, error.batch)} at once{same}"
+        return f"{error}; continuing with {self.at_once(error.phase, error.batch)} at once{same}"
 
     def halve(self, reason: str, phases: Sequence[Phase] = ("training", "validation")) -> str:
         """Remember twice as many parts; returns the line that says so."""
         memory = self._read()
         memory |= {phase: 2 * memory[phase] for phase in phases} | {"why": [*memory["why"], reason]}
         write_atomically(self.path, json.dumps(memory, indent=1))
-        return f"{reason}; going on with batches in {max(memory[phase] for phase in phases)} parts"
+        return f"{reason}; continuing with batches in {max(memory[phase] for phase in phases)} parts"
 
     def remembered(self) -> str | None:
         """A line for a start that finds memory to have been short before; None where it was not."""
@@ -128,5 +128,5 @@ class MicroBatch:
         except FileNotFoundError:
             return {"training": 1, "validation": 1, "why": []}
         except (ValueError, KeyError, TypeError) as error:
-            raise MicroBatchError(f"{self.path} is damaged: delete it, and batches are whole again") from error
+            raise MicroBatchError(f"{self.path} is damaged: delete it to use whole batches again") from error
         return memory

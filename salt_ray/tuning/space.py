@@ -32,7 +32,7 @@ class Space:
     def __init__(self, experiment: Experiment) -> None:
         if experiment.tune is None:
             raise ExperimentError(
-                f"{experiment.name} says not what to search: give it a tune section, as experiments/tune.py does"
+                f"{experiment.name} does not say what to search: add a tune section, as experiments/tune.py does"
             )
         self.experiment = experiment
         self.parameters = [parameter for parameter in experiment.tune.parameters if parameter.on]
@@ -85,7 +85,7 @@ class Space:
         if not inside:
             raise ExperimentError(
                 f"{where}: the experiment's own {parameter.fields[0]} = {value!r} is the first trial's and must be "
-                f"one of {allowed}: change the one or the other"
+                f"one of {allowed}: change one of them"
             )
         return value
 

@@ -50,7 +50,7 @@ def describe_cube(path: Path, reading: Reading) -> Volume:
     """What an .npy cube is; a section (trace, sample) is a cube of one line.
 
     Raises:
-        VolumeError: it is no array of numbers with three axes, or two, in C order, or not whole; its JSON is wrong.
+        VolumeError: it is not an array of numbers with three axes, or two, in C order, or not whole; its JSON is wrong.
     """
     traces, shape = _traces(path)
     geometry = _geometry(path)

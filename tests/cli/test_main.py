@@ -94,8 +94,12 @@ def test_a_signal_ends_any_command_with_one_message(
     monkeypatch.setattr("sys.argv", ["launch.py", command, *words])
     with pytest.raises(SystemExit) as end:
         main()
-    kept = f"what is done is kept in {run}, and " if command == "prepare" else ""
-    assert (end.value.code, *capsys.readouterr()) == (code, "", f"interrupted: {kept}the same command goes on\n")
+    kept = f"what is done is kept in {run}; " if command == "prepare" else ""
+    assert (end.value.code, *capsys.readouterr()) == (
+        code,
+        "",
+        f"interrupted: {kept}run the same command again to resume\n",
+    )
 
 
 def test_benchmarks_are_in_the_projects_folder(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

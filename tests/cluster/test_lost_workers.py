@@ -182,7 +182,7 @@ def test_a_worker_killed_for_memory_gets_smaller_batches_until_they_are_smallest
     fold_losses.after_exception(None, {0: killed})
     assert memory.parts("training", 4) == 2
     assert fold_losses._board.said == [
-        "random-fold-0: killed because its node ran out of memory; going on with batches in 2 parts"
+        "random-fold-0: killed because its node ran out of memory; continuing with batches in 2 parts"
     ]
     fold_losses.after_exception(None, {0: killed})
     with pytest.raises(GivenUp, match="out of memory"):

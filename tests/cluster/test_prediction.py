@@ -101,7 +101,7 @@ def test_what_every_worker_tells_is_said_once(monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_that_fails_too_often_is_the_end(cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two places is bad: the worker there fails, however often another one takes it."""
     scene = Scene(monkeypatch, lambda worker, had: cause if worker != 2 and had else None)
-    with pytest.raises(ClusterError, match=r"failed for good \(its reason\): the same command goes on"):
+    with pytest.raises(ClusterError, match=r"failed permanently \(its reason\): run the same command again to resume"):
         list(scene.answers(1000))
     assert len(scene.lines) == RESTARTS and scene.started == 2 + RESTARTS
 

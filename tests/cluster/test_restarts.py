@@ -27,7 +27,7 @@ def never(reason: str) -> None:
 def test_failures_of_its_own_count_and_nothing_else() -> None:
     restarts = Restarts(2, never)
     for loss in (NODE, CRASH, SUPERSEDED, NODE, MEMORY, NODE, SUPERSEDED):
-        assert restarts.after(Told(loss)) == f"its worker was lost and goes on from its checkpoint: {loss.reason}"
+        assert restarts.after(Told(loss)) == f"its worker was lost and resumes from its checkpoint: {loss.reason}"
     with pytest.raises(GivenUp, match="it crashed"):
         restarts.after(Told(CRASH))
 

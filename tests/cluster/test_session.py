@@ -116,7 +116,8 @@ def test_a_cluster_that_does_not_answer_is_called_by_what_names_it(
 ) -> None:
     if named:
         monkeypatch.setenv("RAY_ADDRESS", named)
-    with pytest.raises(ClusterError, match=f"no Ray answers at 127.0.0.1:1: check {remedy}"), session.connect(given):
+    message = f"cannot connect to Ray at 127.0.0.1:1: check {remedy}"
+    with pytest.raises(ClusterError, match=message), session.connect(given):
         pytest.fail("it started")
 
 

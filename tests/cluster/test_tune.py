@@ -139,7 +139,7 @@ def test_a_search_that_is_refused_stays_as_it_is(search: Road, finished: RunDire
     before = finished.experiment.read_bytes()
     for command, setting in (("tune", "seed=9"), ("tune", "tune.sampler=gp"), ("train", "network.decoder.dropout=0.5")):
         output = search.refused(command, finished.path, "--set", setting)
-        assert "made with other settings" in output and "Traceback" not in output
+        assert "made with different settings" in output and "Traceback" not in output
     assert finished.experiment.read_bytes() == before
 
 
@@ -238,9 +238,9 @@ def test_driver_and_worker_are_killed_and_something_is_in_the_way(
     torn.kill()
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 1 and "Traceback" not in output
-    assert "trial-0000: its worker was lost and goes on from its checkpoint" in output
+    assert "trial-0000: its worker was lost and resumes from its checkpoint" in output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert "trial-0001" in line and str(obstacle) in line and "the same command goes on with the search" in line
+    assert "trial-0001" in line and str(obstacle) in line and "run the same command again to resume the search" in line
     assert [trial.state for trial in load_study(run).get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
 
     obstacle.unlink()

@@ -114,7 +114,7 @@ def test_a_fold_returns_what_another_try_cannot_cure(fold: Callable, error: Exce
 
 def test_a_fault_of_the_program_comes_with_its_traceback(fold: Callable) -> None:
     end = fold(SHAPE)
-    assert end.failure.endswith("another try would end the same way")
+    assert end.failure.endswith("retrying would fail the same way")
     assert end.traceback.startswith("Traceback") and "Expected size 8" in end.traceback
 
 
@@ -179,7 +179,7 @@ def test_a_node_lost_while_a_worker_starts_is_no_end_of_its_fold(
         fitting.lines == ["random-fold-0: a process of Ray Train was lost and starts again: it cannot be reached"] * 2
     )
     fitting = Fitting(task, *[train_failed(died)] * STARTS, patch=monkeypatch)
-    assert "failed for good" in fitting.run().failure and fitting.begun == STARTS
+    assert "failed permanently" in fitting.run().failure and fitting.begun == STARTS
 
 
 def test_a_fold_that_was_given_up_is_not_begun_again(task: FoldTask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,12 +248,12 @@ def test_a_lost_trial_is_put_by_until_it_is_known_whose_fault_it_is(
         assert scheduler.choose_trial_to_run(tune) is other and lost.status == "PAUSED"
     told.loss = Loss("node", "its node died")
     assert scheduler.choose_trial_to_run(tune) is lost and lost.status == "PENDING"
-    assert lines == ["trial-0000: its worker was lost and goes on from its checkpoint: its node died"]
+    assert lines == ["trial-0000: its worker was lost and resumes from its checkpoint: its node died"]
 
     tune.lose(scheduler, lost)
     told.loss, told.settled = Loss("worker", "it crashed"), True
     assert scheduler.choose_trial_to_run(tune) is other and lost.status == "TERMINATED"
-    assert failed == {0: "its worker failed for good: it crashed"}
+    assert failed == {0: "its worker failed permanently: it crashed"}
     assert scheduler.choose_trial_to_run(tune) is other and len(lines) == 1
 
 

@@ -185,7 +185,7 @@ def test_test_truth_may_have_any_format_of_masks(tmp_path: Path, suffix: str) ->
         cv2.imwrite(str(path), mask * np.uint8(1))
     np.testing.assert_array_equal(read_test_truth(tmp_path, np.array(["a"])), mask[None])
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(RunError, match=rf"1 masks of the test truth cannot be read \(first: .*a{suffix} is cut off"):
+    with pytest.raises(RunError, match=rf"1 masks of the test truth cannot be read \(first: .*a{suffix} is truncated"):
         read_test_truth(tmp_path, np.array(["a"]))
 
 

@@ -57,5 +57,5 @@ def test_contradictions_are_refused() -> None:
 def test_another_file_is_refused_with_the_remedy(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mosaics.csv"
     path.write_text(content)
-    with pytest.raises(MosaicError, match=r"delete .* to assemble them anew"):
+    with pytest.raises(MosaicError, match=r"delete .* to regenerate them"):
         load_mosaics(path)

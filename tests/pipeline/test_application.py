@@ -117,18 +117,18 @@ def test_what_cannot_be_applied_is_a_sentence(
     run = undisturbed
     with pytest.raises(RunError, match=r"was trained on the tiles in .*: predict and submit"):
         applied(run, tiny, survey)
-    with pytest.raises(RunError, match=r"other settings \(experiment.network.decoder.dropout: 0.2 there, 0.5 now\)"):
+    with pytest.raises(RunError, match=r"settings \(experiment.network.decoder.dropout: 0.2 before, 0.5 now\)"):
         applied(run, override(tiny, ["network.decoder.dropout=0.5"]), other)
     assert not (run / "new").exists()
-    with pytest.raises(RunError, match="holds a run, whose results would be replaced: use another --to"):
+    with pytest.raises(RunError, match="holds a run that would be overwritten: use another --to"):
         applied(run, tiny, other, to=".")
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.here_alone(*words, code=1)
 
 
 def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish that run with pipeline"):
+    with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish it with pipeline"):
         applied(tmp_path, tiny, other)
     (tmp_path / "seed-7").mkdir()
-    with pytest.raises(RunError, match=r"holds a run for each seed: take one of them, .*seed-7"):
+    with pytest.raises(RunError, match=r"holds a run for each seed: pass one of them, .*seed-7"):
         applied(tmp_path, tiny, other)

@@ -106,14 +106,14 @@ def test_other_settings_or_models_than_they_were_chosen_with_are_refused(survey:
         _ = salt_ray.load_run(timid, [CHOSEN]).decision
     steps.predict(opened(survey, timid, CHOSEN), None)
     assert salt_ray.load_run(timid, [CHOSEN]).decision.mask_threshold <= 0.3
-    with pytest.raises(RunError, match=r"mask_threshold: 0\.4 there, 0\.6 now\): run predict first"):
+    with pytest.raises(RunError, match=r"mask_threshold: 0\.4 before, 0\.6 now\): run predict first"):
         _ = salt_ray.load_run(timid, [CHOSEN, "prediction.mask_threshold=0.6"]).decision
     assert salt_ray.load_run(timid, [GIVEN, "prediction.mask_threshold=0.6"]).decision.mask_threshold == 0.6
     run = RunDirectory(timid)
     (model,) = fold_models(run, opened(survey, timid).experiment.trainings[0], 1, "best")
     marker = run.stage("random", 1, model.stage) / "done.json"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"best_epoch": 77}))
-    with pytest.raises(RunError, match=r"predictions\.1\.trained\.best_epoch: \d there, 77 now"):
+    with pytest.raises(RunError, match=r"predictions\.1\.trained\.best_epoch: \d before, 77 now"):
         _ = salt_ray.load_run(timid, [CHOSEN]).decision
 
 

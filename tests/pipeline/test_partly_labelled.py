@@ -60,7 +60,7 @@ def test_the_whole_road_and_a_run_from_before_is_refused(
     steps.report(run)
     said = " ".join(capfd.readouterr().out.split())
     assert f"are not labelled (labels.ignore={VOID}): they are ignored" in said
-    assert f"labelled tiles left out: 1 have no pixel that is labelled (labels.ignore={VOID})" in said
+    assert f"labelled tiles left out: 1 have no labelled pixel (labels.ignore={VOID})" in said
 
     masks, ids = run.survey.masks, run.survey.ids
     partly = (masks == UNLABELLED).any(axis=(1, 2))

@@ -79,7 +79,7 @@ def test_a_known_mosaic_table_is_used_by_every_command(road: Road, predicted: Pa
     message = road.refused("submit", predicted)
     assert "run postprocess first" in message
     message = road.refused("postprocess", predicted, "--set", "mosaics.compatibility=0.3")
-    assert "compatibility: 0.1 there, 0.3 now" in message
+    assert "compatibility: 0.1 before, 0.3 now" in message
 
 
 @pytest.fixture(scope="module")

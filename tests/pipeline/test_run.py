@@ -83,7 +83,7 @@ def test_seeds_change_random_folds_and_never_the_hold_out(tiny: Experiment, surv
     assert [inputs["seed"] for inputs in recorded] == [7, 8]
     again = opened(tiny, survey, directory, *changes)
     assert again.tables["random"].digest == first.tables["random"].digest
-    with pytest.raises(RunError, match=r"other settings \(seed: 7 there, 9 now\)"):
+    with pytest.raises(RunError, match=r"different settings \(seed: 7 before, 9 now\)"):
         _ = opened(tiny, survey, directory, *changes, "trainings.all.folds.seed=9").tables
 
 
@@ -97,15 +97,15 @@ def test_folds_by_depth_do_not_know_the_seed(tiny: Experiment, survey: Path, tmp
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("holdout=mosaic:0.3", "holdout: mosaic:0.2 there, mosaic:0.3 now"),
-        ("holdout_seed=1", "seed: 0 there, 1 now"),
+        ("holdout=mosaic:0.3", "holdout: mosaic:0.2 before, mosaic:0.3 now"),
+        ("holdout_seed=1", "seed: 0 before, 1 now"),
     ],
 )
 def test_a_hold_out_that_was_drawn_stays(
     tiny: Experiment, survey: Path, directory: Path, change: str, words: str
 ) -> None:
     _ = opened(tiny, survey, directory, "holdout=mosaic:0.2").prepared
-    with pytest.raises(RunError, match=rf"holdout was made with other settings \({words}\): use another --run-dir"):
+    with pytest.raises(RunError, match=rf"holdout was made with different settings \({words}\): use another --run-dir"):
         _ = opened(tiny, survey, directory, "holdout=mosaic:0.2", change).prepared
 
 
@@ -121,7 +121,7 @@ def test_a_hold_out_that_was_edited_is_refused(tiny: Experiment, survey: Path, d
 
 
 def test_whole_sections_are_held_out(tiny: Experiment, survey: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="needs tiles in a folder for each section"):
+    with pytest.raises(RunError, match="needs one folder of tiles per section"):
         _ = opened(tiny, survey, tmp_path / "run", "holdout=section:0.2").prepared
     with pytest.raises(RunError, match="folds of kind lines need windows that volume tiles has cut"):
         _ = opened(tiny, survey, tmp_path / "run", "trainings.all.folds.kind=lines").tables
@@ -168,6 +168,6 @@ def test_a_run_that_began_with_random_goes_on_with_the_experiment_that_says_dept
     assert "folds random: 5 by depth, " in capfd.readouterr().out
     changed = override(experiment, ["trainings.all.folds.kind=random"])
     with pytest.raises(
-        RunError, match=r"folds/random was made with other settings \(kind: depth there, random now; seed"
+        RunError, match=r"folds/random was made with different settings \(kind: depth before, random now; seed"
     ):
         steps.prepare(Run(changed, survey, RunDirectory(tmp_path), Terminal()))

@@ -88,7 +88,7 @@ def test_other_rules_and_thresholds_change_what_comes_after_training_and_nothing
     kept = {path: path.read_bytes() for name in ("trainings", "predictions") for path in (run / name).rglob("*.*")}
     changes = ["--set", "postprocessing.rules=argus", "--set", "prediction.mask_threshold=0.3"]
     output = " ".join(road.here("pipeline", run, *changes).split())
-    assert f"{run / 'postprocessing'} is made again" in output and "rules: evidence there, seed now" in output
+    assert f"{run / 'postprocessing'} is made again" in output and "rules: evidence before, argus now" in output
     assert "2 of 2 folds are trained already" in output and "2 of 2 models have predicted already" in output
     assert "epochs are chosen as the run began: mask threshold 0.4," in output
     assert {path: path.read_bytes() for path in kept} == kept
@@ -115,7 +115,7 @@ def test_a_checkpoint_for_folds_is_known_by_its_content_and_not_by_its_path(
     first.rename(moved)
     assert folds(moved).digest == digest
     shutil.copy(RunDirectory(undisturbed).stage("random", 1, "cosine") / "best.pt", moved)
-    with pytest.raises(RunError, match=r"other settings \(checkpoint: \w+… there, \w+… now\)"):
+    with pytest.raises(RunError, match=r"different settings \(checkpoint: \w+… before, \w+… now\)"):
         folds(moved)
 
 

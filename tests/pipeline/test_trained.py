@@ -139,10 +139,10 @@ def test_models_are_loaded_once(run: TrainedRun, survey_of_others: Survey, monke
     ("tiles", "words"),
     [
         ([], "there are no tiles to predict"),
-        (np.zeros((2, 20, 33), np.uint8), r"tile 0 is 33 x 20 px, and the run's models judge tiles of 33 x 33 px"),
+        (np.zeros((2, 20, 33), np.uint8), r"tile 0 is 33 x 20 px, but the run's models expect tiles of 33 x 33 px"),
         (np.zeros((EDGE, EDGE, 3), np.uint8), "tile 0 is 3 x 33 px"),
         (np.zeros((1, EDGE, EDGE), np.float32), r"of type float32, and the run was trained on greys \(uint8\)"),
-        (np.zeros((1, EDGE, EDGE), bool), "of type bool: give numbers"),
+        (np.zeros((1, EDGE, EDGE), bool), "of type bool: pass numbers"),
     ],
 )
 def test_what_the_models_cannot_judge_is_refused(run: TrainedRun, tiles: object, words: str) -> None:
@@ -172,7 +172,7 @@ def test_amplitudes_become_greys_by_the_runs_range(run: TrainedRun, survey_of_ot
     np.testing.assert_array_equal(
         scaled.predict(tiles).probabilities, plain.predict(survey_of_others.images[:3]).probabilities
     )
-    with pytest.warns(UserWarning, match=r"of a tile's amplitudes are beyond the run's range, -1 to 1\.55"):
+    with pytest.warns(UserWarning, match=r"of a tile's amplitudes are outside the run's range, -1 to 1\.55"):
         scaled.predict(tiles[0] * 4)
     with pytest.raises(RunError, match=r"is of type uint8, and the run was trained on amplitudes from -1 to 1\.55"):
         scaled.predict(survey_of_others.images[0])
@@ -232,7 +232,7 @@ def test_what_is_no_trained_run_is_refused(undisturbed: Path, tmp_path: Path) ->
     with pytest.raises(RunError, match="is not scored: run score"):
         load_run(run).scores()
     (RunDirectory(run).stage("random", 1, "cosine") / "done.json").unlink()
-    with pytest.raises(RunError, match=r"random-fold-1 is not trained in .*: finish that run with pipeline"):
+    with pytest.raises(RunError, match=r"random-fold-1 is not trained in .*: finish it with pipeline"):
         load_run(run)
 
 

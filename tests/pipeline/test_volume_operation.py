@@ -150,7 +150,7 @@ def test_status_of_a_folder_is_said_and_reads_as_json(road: Road, run: Path, who
 def test_damage_is_named(run: Path, data: Path, tmp_path: Path, road: Road) -> None:
     (tmp_path / "inputs.json").write_text('{"lines_at_once": {"inline": 1}}')
     refused = road.here_alone("status", str(tmp_path), code=1)
-    assert "inputs.json is damaged" in refused and "volume predict makes it anew" in refused
+    assert "inputs.json is damaged" in refused and "run volume predict to regenerate it" in refused
 
 
 # Who else is at it ---------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_damage_is_named(run: Path, data: Path, tmp_path: Path, road: Road) -> N
 def test_a_second_process_is_refused(road: Road, run: Path, data: Path, tmp_path: Path) -> None:
     with RunDirectory(tmp_path).lock():
         output = road.here_alone(*words(run, data, tmp_path, "--engine", "local"), code=1)
-    assert f"error: another process works on {tmp_path}: wait for it, or change --to\n" in output
+    assert f"error: another process is using {tmp_path}: wait for it, or change --to\n" in output
     assert not (tmp_path / "inputs.json").exists()
 
 
@@ -207,7 +207,7 @@ def test_a_full_disk_is_one_message_and_the_same_command_goes_on(
             patch.setattr(Copy, "write", full)
         output = road.here_alone(*command, code=1)
     assert output.startswith(f"error: No space left on device ({tmp_path}/") and output.count("\n") == 1
-    assert output.endswith(": make room there, then the same command goes on\n")
+    assert output.endswith(": make room there, then run the same command again to resume\n")
     kept = sorted(tmp_path.rglob("0*.npy"))
     assert len(kept) == (3 if where == "slabs" else INLINES)
     assert not list(tmp_path.rglob("*.tmp")) and not any((tmp_path / name).exists() for name in RESULTS)
@@ -280,7 +280,7 @@ def test_a_signal_ends_it_with_one_message(
         output = process.stdout.read()
         process.wait(SECONDS)
     assert process.returncode == 128 + number
-    assert output == f"interrupted: what is done is kept in {tmp_path}, and the same command goes on\n"
+    assert output == f"interrupted: what is done is kept in {tmp_path}; run the same command again to resume\n"
     assert sorted(path.name for path in (tmp_path / "slabs" / "inline").iterdir()) == ["00000.npy", "00001.npy"]
     assert run_status(RunDirectory(tmp_path)).in_use is False
 

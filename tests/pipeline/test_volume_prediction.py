@@ -180,7 +180,7 @@ def test_a_slab_that_is_damaged_is_named_and_made_again(run: Path, data: Path, w
     slab = tmp_path / "slabs" / "inline" / "00001.npy"
     slab.write_bytes(slab.read_bytes()[:-8])
     with pytest.raises(
-        RunError, match=r"00001\.npy is damaged .*delete .*00001\.npy, and the same command makes it anew"
+        RunError, match=r"00001\.npy is damaged .*delete .*00001\.npy, and run the same command to regenerate it"
     ):
         predicted(run, data, tmp_path)
     assert not any((tmp_path / name).exists() for name in RESULTS)
@@ -214,15 +214,15 @@ def test_another_volume_run_or_setting_is_refused(tiny: Experiment, run: Path, d
     for changed, words in (
         ({"data": other}, "fingerprint: "),
         ({"run": write_run(tmp_path / "run", salt(tiny).replace(seed=8))}, r"models\.0"),
-        ({"step": 8}, "step: 16 there, 8 now"),
+        ({"step": 8}, "step: 16 before, 8 now"),
         ({"folds": (1,)}, "models"),
         ({"inlines": (101, 103)}, "rows"),
         ({"own_range": True}, "amplitudes"),
     ):
-        with pytest.raises(RunError, match=f"was made with other settings .*{words}.*use another --to, or delete"):
+        with pytest.raises(RunError, match=f"was made with different settings .*{words}.*use another --to, or delete"):
             predicted(**({"run": run, "data": data, "to": to} | changed))
     predicted(run, data, to)
-    with pytest.raises(RunError, match="was made with other settings"):
+    with pytest.raises(RunError, match="was made with different settings"):
         predicted(run, other, to)
     (tmp_path / "applied").mkdir()
     (tmp_path / "applied" / "summary.json").write_text("{}")

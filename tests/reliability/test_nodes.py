@@ -186,13 +186,13 @@ def test_a_fold_goes_on_elsewhere_when_its_machine_dies_or_loses_its_network(
     again = moments.at("*/run/*/fold-0/plateau/.epoch-00003.pt.*")
     first.go_on()
     training.until(lambda: again.reached)
-    assert training.said("random-fold-0: its worker was lost and goes on from its checkpoint: another")
+    assert training.said("random-fold-0: its worker was lost and resumes from its checkpoint: another")
 
     killed = time.monotonic()
     elsewhere = moments.at("*/run/*/fold-0/plateau/.epoch-00003.pt.*")
     cluster.remove_node(node_of(cluster, again), allow_graceful=False)
     training.until(
-        lambda: training.said("random-fold-0: its worker was lost and goes on from its checkpoint: its node")
+        lambda: training.said("random-fold-0: its worker was lost and resumes from its checkpoint: its node")
     )
     training.until(lambda: training.said("waiting for a node with 1 CPU: 1 fold without a place"))
     add_node(cluster)
@@ -212,7 +212,7 @@ def test_a_fold_goes_on_elsewhere_when_its_machine_dies_or_loses_its_network(
     last.go_on()
     whole, crashed = training.end()
     assert whole.marker and files_of(fold) == files_of(alone.stage("random", 0, "plateau").parent)
-    assert "failed for good" in crashed.failure and "was killed or crashed" in crashed.failure
+    assert "failed permanently" in crashed.failure and "was killed or crashed" in crashed.failure
 
 
 class Search(threading.Thread):
@@ -267,12 +267,12 @@ def test_a_lost_node_is_no_trials_fault_and_a_crash_is(
     again = moments.at(epochs(0, 2))
     first.go_on()
     search.until(lambda: again.reached)
-    assert search.count("trial-0000: its worker was lost and goes on from its checkpoint: another") == 1
+    assert search.count("trial-0000: its worker was lost and resumes from its checkpoint: another") == 1
     assert search.count("trial-0000 begins") == 2
 
     elsewhere = moments.at(epochs(0, 2))
     cluster.remove_node(node_of(cluster, again), allow_graceful=False)
-    search.until(lambda: search.count("trial-0000: its worker was lost and goes on from its checkpoint: its node"))
+    search.until(lambda: search.count("trial-0000: its worker was lost and resumes from its checkpoint: its node"))
     search.until(lambda: search.count("waiting for a node with 1 CPU: 1 trial without a place"))
     add_node(cluster)
     search.until(lambda: elsewhere.reached)
@@ -282,7 +282,7 @@ def test_a_lost_node_is_no_trials_fault_and_a_crash_is(
     assert not search.is_alive()
     assert [trial.state for trial in search.study.ended] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
     reason = search.study.frozen(1).user_attrs["reason"]
-    assert "its worker failed for good: its process on" in reason
+    assert "its worker failed permanently: its process on" in reason
 
 
 def test_a_machine_that_dies_counts_for_no_prediction_worker(

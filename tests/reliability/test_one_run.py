@@ -147,7 +147,7 @@ def test_a_worker_killed_in_the_write_of_a_checkpoint_goes_on(
 def test_of_two_commands_on_one_run_the_second_is_refused(life: Life) -> None:
     life.at(IN_TRAINING)
     message = life.road.refused("pipeline", life.run)
-    assert f"error: another process works on {life.run}: wait for it, or change --run-dir" in message
+    assert f"error: another process is using {life.run}: wait for it, or change --run-dir" in message
     assert life.process.poll() is None
 
 
@@ -157,8 +157,8 @@ def test_interrupted_it_says_that_the_same_command_goes_on(life: Life) -> None:
     life.process.send_signal(signal.SIGINT)
     code, output = life.end()
     assert code == 130
-    assert f"interrupted: what is done is kept in {life.run}, and the same command goes on" in output
-    assert "random-fold-0: its worker was lost and goes on from its checkpoint" in output
+    assert f"interrupted: what is done is kept in {life.run}; run the same command again to resume" in output
+    assert "random-fold-0: its worker was lost and resumes from its checkpoint" in output
     assert "random-fold-1: its worker" not in output  # the other fold noticed nothing
 
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_one_sentence_and_damages_nothing(life: Life, disk: Disk)
     code, output = life.end()
     disk.remount(LARGE)
     assert code == 1
-    assert "plateau/epoch-00002.pt is damaged; going on from the one before it" in output
+    assert "plateau/epoch-00002.pt is damaged; resuming from the one before it" in output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert "No space left on device" in line and "the same command" in line
     wholes = list((life.run / "trainings").rglob("*.pt"))
@@ -225,7 +225,7 @@ def test_a_flipped_bit_is_noticed_and_killed_in_prediction_it_goes_on(
     life.at("*/predictions/*/chunks/.*.npy.*")
     life.kill_worker()
     output = life.kill()
-    assert "cosine/epoch-00002.pt is damaged; going on from the one before it" in output
+    assert "cosine/epoch-00002.pt is damaged; resuming from the one before it" in output
     assert "1 of 2 folds are trained already" in output
 
 

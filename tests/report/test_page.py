@@ -246,7 +246,7 @@ def test_text_from_outside_stays_text(elsewhere: FinishedRun) -> None:
 def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
     experiment = elsewhere.experiment.replace(postprocessing={"rules": "none"})
     survey = dataclasses.replace(elsewhere.prepared.survey, depths=np.full(len(elsewhere.prepared.survey.ids), np.nan))
-    remarks = ("left out: train/images/a.png: is no PNG; get the file again",)
+    remarks = ("left out: train/images/a.png: is no PNG; replace it with an intact file",)
     survey = dataclasses.replace(survey, remarks=remarks)
     scores = {name: value for name, value in elsewhere.scores.items() if name not in ("test", "test_tiles")}
     text = render(

@@ -130,7 +130,7 @@ def test_looking_changes_nothing_and_reads_as_json(
 
 
 def test_what_is_no_run_is_one_sentence(run: RunDirectory, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"there is no run in .*make it with pipeline"):
+    with pytest.raises(RunError, match=r"there is no run in .*create it with pipeline"):
         run_status(RunDirectory(tmp_path / "nothing"))
 
 

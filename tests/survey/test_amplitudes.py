@@ -78,7 +78,7 @@ def test_greys_keep_the_order_of_amplitudes():
 @pytest.mark.parametrize(
     ("tiles", "says"),
     [
-        ([np.zeros((5, 5)), np.ones((5, 5))], "holds tiles of one value only"),
+        ([np.zeros((5, 5)), np.ones((5, 5))], "holds only constant tiles"),
         ([np.array([[0.0] * 999 + [1.0]])], "no range of greys"),
         ([np.array([[-1.7e308, 1.7e308]])], "no range of greys"),
     ],

@@ -102,7 +102,7 @@ def test_masks_that_are_not_0_and_one_other_value_are_asked_about(kind: str, suf
     assert survey.masks.dtype == (np.int8 if unlabelled.any() else bool)
     np.testing.assert_array_equal(survey.masks, np.where(unlabelled, UNLABELLED, pixels == salt))
     said = [line for line in survey.remarks if "labels.ignore=255" in line]
-    left_out = f"labelled tiles left out: {7 - len(kept)} have no pixel that is labelled (labels.ignore=255)"
+    left_out = f"labelled tiles left out: {7 - len(kept)} have no labelled pixel (labels.ignore=255)"
     # The first row of five tiles is void: 1 of 12.
     ignored = "8.3% of the pixels of 5 tiles are not labelled (labels.ignore=255): they are ignored"
     assert said == [left_out] * (len(kept) < 7) + [ignored] * bool(unlabelled.any())
@@ -137,7 +137,7 @@ def test_a_salt_that_no_mask_holds_is_refused_where_masks_hold_something(tmp_pat
 def test_void_masks_leave_nothing(tmp_path: Path) -> None:
     void = np.full((PX, PX), IGNORE, np.uint8)
     directory = survey_of(tmp_path / "survey", ".png", lambda number, mask: void)
-    with pytest.raises(SurveyError, match=r"all pixels of all tiles are labels\.ignore = 255: no tile is left"):
+    with pytest.raises(SurveyError, match=r"tiles are labels\.ignore = 255: no labelled tiles remain"):
         loaded(directory, Meaning(ignore=IGNORE))
 
 

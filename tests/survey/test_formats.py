@@ -76,7 +76,7 @@ def test_a_survey_of_greys_is_the_same_in_every_format(suffix: str, tmp_path: Pa
         f"found: images as {kind} (uint8); masks in train/masks ({kind}) and train.csv, which agree; depths.csv; "
         "sample_submission.csv"
     )
-    assert survey.account[1:] == ("found: masks that are salt all over: 1",) and not survey.remarks
+    assert survey.account[1:] == ("found: masks that are entirely salt: 1",) and not survey.remarks
 
 
 @pytest.mark.parametrize("mask_suffix", FORMATS)
@@ -134,11 +134,9 @@ def test_equal_amplitudes_give_equal_greys_in_any_format(tmp_path: Path):
 
 def test_amplitudes_without_a_range_are_a_problem(tmp_path: Path):
     survey = written(tmp_path / "own", ".npy", lambda image: np.zeros((PX, PX), np.float32))
-    what = "holds tiles of one value only"
+    what = "holds only constant tiles"
     [problem] = problems(survey)
-    assert problem.startswith(
-        f"{survey}: {what}; name the value that stands for no data (--set amplitudes.nodata=VALUE)"
-    )
+    assert problem.startswith(f"{survey}: {what}; set the no-data value (--set amplitudes.nodata=VALUE)")
     with pytest.raises(SurveyError, match=what):
         loaded(survey, skip_bad=True)
 
@@ -161,7 +159,7 @@ WRONG = {
     ),
     "infinite": (array(f"{TEST}.npy", INFINITE), f"b-1.npy: holds {np.isinf(INFINITE).sum()} values", "b-1"),
     "other type": (array(f"{IMAGE}.npy", FLOATS.astype(np.int16)), "has values of type int16, but the survey's", "a4"),
-    "bool image": (array(f"{IMAGE}.npy", FLOATS > 0), "a4.npy: holds true and false in the place of amplitudes", "a4"),
+    "bool image": (array(f"{IMAGE}.npy", FLOATS > 0), "a4.npy: holds booleans instead of amplitudes", "a4"),
     "other size": (array(f"{TEST}.npy", FLOATS[1:, 1:]), "b-1.npy: is 11 x 11 px, but the survey's tiles are", "b-1"),
     "channels": (array(f"{IMAGE}.npy", np.zeros((PX, PX, 3))), "a4.npy: holds an array of shape (12, 12, 3)", "a4"),
     "mask of three values": (array(f"{MASK}.npy", np.arange(144).reshape(12, 12) % 3), "is not two-valued", "a4"),
@@ -188,7 +186,7 @@ WRONG = {
     ),
     "capitals": (
         lambda d: (d / f"{IMAGES}/c1.NPY").write_bytes(b""),
-        "c1.NPY: is not a file ID.png, ID.tif or ID.npy",
+        "c1.NPY: is neither a tile, ID.tif or ID.npy",
         None,
     ),
 }
@@ -321,9 +319,7 @@ def test_an_image_beside_the_folders_of_sections_is_a_problem(folder: str, tmp_p
     write(directory / folder / "lone.npy", truth()[0]["a0"])
     if folder == IMAGES:
         write(directory / MASKS / "lone.npy", truth()[1]["a0"].astype(np.uint8))
-    assert problems(directory) == [
-        f"{folder}/lone.npy: lies beside the folders of sections; put it into its section's folder"
-    ]
+    assert problems(directory) == [f"{folder}/lone.npy: is next to section folders; move it into its section's folder"]
     lenient = loaded(directory, skip_bad=True)
     assert lenient.ids.tolist() == before and lenient.sections is not None and len(lenient.sections) == len(before)
 
@@ -351,7 +347,7 @@ def test_other_folders_among_sections_are_strays(name: str, tmp_path: Path):
     directory = in_sections(tmp_path / "own")
     write(directory / TESTS / name, truth()[0]["a0"])
     [problem] = problems(directory)
-    assert f"{TESTS}/{name.rpartition('/')[0]}: is not a file ID.png, ID.tif or ID.npy" in problem
+    assert f"{TESTS}/{name.rpartition('/')[0]}: is neither a tile, ID.tif or ID.npy" in problem
 
 
 def test_hidden_files_are_passed_over(tmp_path: Path):

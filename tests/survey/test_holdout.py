@@ -26,7 +26,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Survey:
     [
         ("name\na\n", "column id"),
         ("id\nnobody\n", "1 tiles .* not labelled here .first: nobody"),
-        ("id\n", "names no tile"),
+        ("id\n", "lists no tiles"),
         ("id,fold\n{0},{1},\n", "line 2 has 3 fields, the header 2"),
         ("fold,id\n{0},{1},\n{0},{1},\n", "line 2 has 3 fields, the header 2"),
         ("id;fold\n{0};1\n", "column id"),

@@ -59,9 +59,9 @@ def both(*changes):
 
 
 BAD_TILES = {
-    "cut off": (lambda d: change_bytes(d / IMAGE, lambda b: b[:-30]), "a4.png: is cut off", ["a4"]),
-    "end mark cut off": (lambda d: change_bytes(d / TEST, lambda b: b[:-12]), "b-1.png: is cut off", ["b-1"]),
-    "cut in the signature": (lambda d: change_bytes(d / IMAGE, lambda b: b[:5]), "a4.png: is cut off", ["a4"]),
+    "truncated": (lambda d: change_bytes(d / IMAGE, lambda b: b[:-30]), "a4.png: is truncated", ["a4"]),
+    "end mark missing": (lambda d: change_bytes(d / TEST, lambda b: b[:-12]), "b-1.png: is truncated", ["b-1"]),
+    "cut in the signature": (lambda d: change_bytes(d / IMAGE, lambda b: b[:5]), "a4.png: is truncated", ["a4"]),
     "empty file": (lambda d: change_bytes(d / IMAGE, lambda b: b""), "a4.png: is empty", ["a4"]),
     "one bit flipped": (lambda d: change_bytes(d / IMAGE, flip), "is damaged (checksum of its IDAT", ["a4"]),
     "mask flipped": (lambda d: change_bytes(d / MASK, flip), "masks/a4.png: is damaged", ["a4"]),
@@ -120,24 +120,24 @@ BAD_TILES = {
     "absolute id": (append("depths.csv", "/etc/x,3"), "has the id '/etc/x'", []),
     "file name that is no id": (
         lambda d: shutil.copy(d / TEST, d / "test/images/b 1.png"),
-        "b 1.png: has a name that is no id",
+        "b 1.png: has a name that is not a valid id",
         [],
     ),
-    "stray file": (lambda d: (d / "train/images/notes.txt").write_text(""), "notes.txt: is not a file ID.png", []),
-    "stray folder": (lambda d: (d / "train/images/x.png").mkdir(), "x.png: is not a file ID.png", []),
+    "stray file": (lambda d: (d / "train/images/notes.txt").write_text(""), "notes.txt: is neither a tile", []),
+    "stray folder": (lambda d: (d / "train/images/x.png").mkdir(), "x.png: is neither a tile", []),
 }
 
 
 @pytest.mark.parametrize(
     ("kind", "remedy"),
     [
-        ("cut off", "get the file again"),
-        ("mask flipped", "get the file again"),
+        ("truncated", "replace it with an intact file"),
+        ("mask flipped", "replace it with an intact file"),
         ("16 bits", "convert it"),
         ("transparent", "convert it"),
         ("channels differ", "convert it"),
         ("mask of three values", "--set labels.salt=VALUE"),
-        ("wrong size", "cut it to that size"),
+        ("wrong size", "crop it to that size"),
     ],
 )
 def test_the_remedy_is_one_that_helps(kind: str, remedy: str, survey: Path, cache: Path):

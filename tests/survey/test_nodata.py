@@ -51,7 +51,8 @@ def assert_read(survey: Survey, fill: float) -> None:
     assert len(np.unique(survey.images[:29, 1:])) > 200
     assert survey.scaling is not None and survey.scaling.used.width < 3000
     [line] = [line for line in survey.account if "hold no data" in line]
-    assert line == f"found: {10 * PX + PX * PX} pixels in 11 tiles hold no data ({fill:.6g}): they are middle grey"
+    count = 10 * PX + PX * PX
+    assert line == f"found: {count} pixels in 11 tiles hold no data ({fill:.6g}): they are shown in mid-grey"
 
 
 CASES = [

@@ -90,7 +90,7 @@ def test_a_name_that_leads_out_of_a_zip_is_refused(survey: Path, cache: Path, tm
         with pytest.raises(SurveyError) as raised:
             load_survey(zips, cache=cache, skip_bad=skip_bad)
         [problem] = raised.value.problems
-        assert "leads out of the zip" in problem.what and problem.file.startswith("train.zip: ")
+        assert "points outside the zip" in problem.what and problem.file.startswith("train.zip: ")
 
 
 def test_a_tile_that_is_in_a_zip_twice_is_bad(survey: Path, cache: Path, tmp_path: Path):
@@ -200,7 +200,7 @@ def test_no_survey_is_one_sentence_with_the_remedy(tmp_path: Path, is_there: boo
 def test_a_zip_without_tiles_holds_no_survey(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
         archive.writestr("readme.txt", "x")
-    with pytest.raises(SurveyError, match="no survey here"):
+    with pytest.raises(SurveyError, match="no survey found"):
         load_survey(tmp_path, cache=tmp_path / "cache")
 
 
@@ -379,7 +379,7 @@ def test_an_encrypted_zip_is_one_message(survey: Path, cache: Path, tmp_path: Pa
     with pytest.raises(SurveyError) as raised:
         load_survey(zips, cache=cache, skip_bad=True)
     (line,) = [line for line in str(raised.value).splitlines() if "encrypted" in line]
-    assert line.endswith("train.zip: is encrypted; unpack it with its password and name the folder with --data DIR")
+    assert line.endswith("train.zip: is encrypted; unpack it with its password and pass the folder with --data DIR")
 
 
 def dangle(path: Path) -> None:
@@ -415,7 +415,7 @@ def test_a_folder_beside_a_survey_leads_to_it(tmp_path: Path, named: str, monkey
         load_survey(Path(named), cache=tmp_path / "cache")
     [line] = str(raised.value).splitlines()
     told = line.rpartition("--data ")[2]
-    assert "no survey here, but there seems to be one in" in line and Path(told).samefile("outer/survey")
+    assert "no survey found, but there seems to be one in" in line and Path(told).samefile("outer/survey")
 
 
 def test_a_folder_of_surveys_leads_to_the_first(tmp_path: Path):

@@ -222,10 +222,10 @@ def test_a_directory_that_claims_a_huge_picture_is_refused_before_anything_is_al
     [
         ({WIDTH: 0}, "its directory"),
         ({HEIGHT: 0}, "its directory"),
-        ({OFFSETS: 9999}, "is cut off"),
-        ({OFFSETS: 2**32 - 1}, "is cut off"),
-        ({COUNTS: 2**32 - 1}, "is cut off"),
-        ({COUNTS: 2**32 - 1, COMPRESSION: 8}, "is cut off"),
+        ({OFFSETS: 9999}, "is truncated"),
+        ({OFFSETS: 2**32 - 1}, "is truncated"),
+        ({COUNTS: 2**32 - 1}, "is truncated"),
+        ({COUNTS: 2**32 - 1, COMPRESSION: 8}, "is truncated"),
         ({COUNTS: 62}, "62 bytes of picture data for 63"),
         ({OFFSETS: 0}, "its strips lie in its head"),
         ({COUNTS: 0, COMPRESSION: 5}, "0 bytes of picture data"),
@@ -274,7 +274,7 @@ def test_the_decoder_prints_nothing_of_its_own(dtype: type, compression: int, ca
 @pytest.mark.parametrize("order", "<>")
 def test_a_directory_beyond_the_end_is_a_cut_file(order: str, place: int):
     content = handmade(TAGS, order=order)
-    with pytest.raises(ValueError, match="is cut off"):
+    with pytest.raises(ValueError, match="is truncated"):
         decode(content[:4] + struct.pack(f"{order}I", place) + content[8:])
 
 
@@ -282,9 +282,9 @@ def test_a_directory_beyond_the_end_is_a_cut_file(order: str, place: int):
     ("content", "says"),
     [
         (b"I", "is not a TIFF"),
-        (b"II", "is cut off"),
-        (b"MM\0", "is cut off"),
-        (b"II*\0", "is cut off"),
+        (b"II", "is truncated"),
+        (b"MM\0", "is truncated"),
+        (b"II*\0", "is truncated"),
         (b"no picture", "is not a TIFF"),
         (b"II\0*\0\0\0\0", "is not a TIFF"),
         (b"MM*\0\0\0\0\0", "is not a TIFF"),

@@ -66,7 +66,7 @@ def test_what_does_not_fit_its_own_account_is_refused(tmp_path: Path) -> None:
         path.write_text(Windows.parse(path.read_bytes(), "").model_copy(update=fields).model_dump_json())
 
     changed("lines", lines={})
-    refused("lines", "is no window tTRACE-sSAMPLE of a line in this file")
+    refused("lines", "is not a window tTRACE-sSAMPLE of a line in this file")
     changed("edge", window=WINDOW.model_copy(update={"context_px": 5}))
     refused("edge", "is 40 x 40 px, but the survey's tiles are 42 x 42")
     (made_windows(tmp_path / "damaged") / "windows.json").write_text("{")
@@ -77,7 +77,7 @@ def test_what_does_not_fit_its_own_account_is_refused(tmp_path: Path) -> None:
     pixels = np.full((40, 40), 255, np.uint8)
     pixels[0, 0] = 1
     cv2.imwrite(str(mask), pixels)
-    refused("around", "il0000-t0000-s0000 has no labelled pixel but around it")
+    refused("around", "il0000-t0000-s0000 has labelled pixels only in its context")
 
 
 PLACES = st.lists(

@@ -522,7 +522,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
     mine, theirs = run.stage("random", 0, "cosine"), other.stage("random", 1, "cosine")
     (mine / "done.json").unlink()
     (mine / "epoch-00002.pt").write_bytes((theirs / "epoch-00002.pt").read_bytes())
-    with pytest.raises(CheckpointError, match="other settings"):
+    with pytest.raises(CheckpointError, match="a different experiment"):
         train_fold(task_of(tiny, tiny_folds, 0), tiny_tiles, run, CPU)
 
 
@@ -576,7 +576,7 @@ def test_other_settings_in_the_same_run_are_refused(
     run = RunDirectory(tmp_path)
     train_fold(task_of(tiny, tiny_folds), tiny_tiles, run, CPU)
     changed = override(tiny, ["trainings.0.stages.plateau.lr=0.5"])
-    with pytest.raises(RunError, match=r"stages\.0\.lr: 0\.02 there, 0\.5 now"):
+    with pytest.raises(RunError, match=r"stages\.0\.lr: 0\.02 before, 0\.5 now"):
         train_fold(task_of(changed, tiny_folds), tiny_tiles, run, CPU)
     with pytest.raises(RunError, match="survey"):
         train_fold(task_of(tiny, tiny_folds), dataclasses.replace(tiny_tiles, key="other"), run, CPU)

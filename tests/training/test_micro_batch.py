@@ -53,7 +53,7 @@ def test_what_was_remembered_is_there_for_another_start(tmp_path: Path) -> None:
     assert MicroBatch(tmp_path).remembered() is None
     assert not list(tmp_path.iterdir())
     line = MicroBatch(tmp_path).halve("its worker was killed for memory")
-    assert line == "its worker was killed for memory; going on with batches in 2 parts"
+    assert line == "its worker was killed for memory; continuing with batches in 2 parts"
     micro_batch = MicroBatch(tmp_path)
     assert (micro_batch.at_once("training", 32), micro_batch.at_once("validation", 64)) == (16, 32)
     assert micro_batch.shrink(OutOfMemory("out of memory with 16 tiles at once", "training", 32)) == (

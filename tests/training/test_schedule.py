@@ -64,7 +64,7 @@ def test_one_cycle_rises_in_a_straight_line_and_ends_at_the_lowest() -> None:
     schedule.step(0.0)
     assert [schedule.lr_at(moment) for moment in (0.0, 0.999999)] == pytest.approx([0.005, 0.01], rel=1e-5)
     assert build_schedule(whole, {"epoch": 9}).lr_at(1.0) == pytest.approx(0.0, abs=1e-12)
-    with pytest.raises(ExperimentError, match=r"warmup_epochs = 2\.0 is not below epochs = 2"):
+    with pytest.raises(ExperimentError, match=r"warmup_epochs = 2\.0 must be below epochs = 2"):
         whole.replace(epochs=2)
 
 

@@ -200,9 +200,9 @@ def test_a_search_can_be_made_longer_but_not_be_mixed(searched: Experiment, tmp_
         override(searched, ["network.decoder.dropout=0.3"]),
         searched.replace(tune=None),
     ):
-        with pytest.raises(RunError, match="made with other settings"):
+        with pytest.raises(RunError, match="made with different settings"):
             _ = study_folder(other, RunDirectory(tmp_path), {"survey": "tiles", "weights": None}).done
-    with pytest.raises(RunError, match="survey: tiles there, others now"):
+    with pytest.raises(RunError, match="survey: tiles before, others now"):
         opened(searched, tmp_path, survey="others")
 
 

@@ -1,0 +1,41 @@
+"""What a person reads in help and errors: short sentences, in words that the field uses.
+
+A path, an id, a number, a quotation, a pair of brackets and a list count as one word each.
+"""
+
+from __future__ import annotations
+
+import re
+
+MOST_WORDS = 25
+#: Words that said something else than was meant, or that only this project used.
+BANNED = re.compile(
+    r"\b(anew|by lot|lies|mend|nobody|has not the|cut off|an own|the seed's|all the same|whole road|gone before"
+    r"|goes on|go on|stands twice|stand twice|to be had|be had from|let it be)\b",
+    re.IGNORECASE,
+)
+#: Where a sentence ends. A colon ends none, but for the one behind a file's name, which begins a message.
+_ENDS = re.compile(r"[.;!?](?=\s|$)|\n")
+_ONE_WORD = (
+    re.compile(r"\([^()]*\)"),
+    re.compile(r"'[^']*'|`[^`]*`|\[[^\]]*\]|\{[^}]*\}"),
+    re.compile(r"\d[\d,.]*( x \d+)? ?(px|%|MiB|GB|ms|ft)?(?=[\s,;:.)]|$)"),
+    re.compile(r"\S+(?:, \S+)+(?:,? (?:and|or) \S+)?|--\S+(?: (?:and|or) --\S+)+"),
+)
+
+
+def sentences(text: str) -> list[str]:
+    return [sentence for part in _ENDS.split(text) if (sentence := part.strip())]
+
+
+def words(sentence: str) -> int:
+    """How many words a sentence has."""
+    for kind in _ONE_WORD:
+        sentence = kind.sub("X", sentence)
+    return sum(any(letter.isalnum() for letter in word) for word in sentence.split())
+
+
+def faults(text: str) -> list[str]:
+    """What is wrong with a text as English: sentences that are too long, and banned words."""
+    long = [f"{words(sentence)} words: {sentence}" for sentence in sentences(text) if words(sentence) > MOST_WORDS]
+    return long + [f"banned: {found.group()}: {text}" for found in BANNED.finditer(text)]
