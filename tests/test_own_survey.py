@@ -1,4 +1,4 @@
-"""The whole road on tiles that are not TGS: amplitudes in arrays, a folder for each section, no table."""
+"""Every step on tiles that are not TGS: amplitudes in arrays, one folder per section, no tables."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ for _group in (surveys, steps, results, volumes, benchmarks):
 @app.callback()
 def options(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Before the command: show where an error comes from (its traceback).")
+        bool, typer.Option("--debug", help="Show the traceback of an error; give it before the command.")
     ] = False,
 ) -> None:
     """Read by ``main``; what a command does is the same."""

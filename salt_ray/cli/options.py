@@ -44,39 +44,37 @@ ExperimentFile = Annotated[
 RunDir = Annotated[
     str | None,
     typer.Option(
-        help="Where everything of the run lies: a folder, or s3://BUCKET/PREFIX. Default: runs/EXPERIMENT; the "
-        "environment's SALT_RAY_RUNS takes the place of runs."
+        help="Run directory: a folder, or s3://BUCKET/PREFIX. Default: runs/EXPERIMENT; SALT_RAY_RUNS replaces runs."
     ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; any number of times."),
+    typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; can be repeated."),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="A Ray cluster. Default: the one that this process runs on, or a local one for the command."),
+    typer.Option(
+        help="Address of a Ray cluster. Default: the one this process runs on, or a local one for this command."
+    ),
 ]
 EngineName = Annotated[
     EngineChoice,
-    typer.Option("--engine", help="What does the work: Ray, or this process alone, with the same results."),
+    typer.Option("--engine", help="Run on Ray, or in this process only; the results are the same."),
 ]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave damaged tiles out, saying which, instead of stopping.")
-]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip damaged tiles and list them, instead of stopping.")]
 Probabilities = Annotated[
     bool,
     typer.Option(
         "--probabilities",
-        help="Also write probabilities.zip (16-bit PNG) and tiles.csv (P(salt), and how far the models are apart).",
+        help="Also write probabilities.zip (16-bit PNG) and tiles.csv (P(salt) and model disagreement).",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing, unless something goes wrong.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="For programs: at the end the run's status and results as JSON on standard output; all else goes to "
-        "standard error.",
+        help="Print the run's status and results as JSON on standard output; everything else goes to standard error.",
     ),
 ]
 Tiles = Annotated[int, typer.Option(help="How many tiles the survey has.")]

@@ -29,14 +29,14 @@ commands = typer.Typer()
 @commands.command()
 def apply(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
-    data: Annotated[Path, typer.Option(help="A survey that it has not seen, labelled in part or not at all.")],
-    to: Annotated[str, typer.Option(help="Where the masks go: a folder, or s3://BUCKET/PREFIX.")],
+    data: Annotated[Path, typer.Option(help="Another survey, partly labelled or unlabelled.")],
+    to: Annotated[str, typer.Option(help="Output directory: a folder, or s3://BUCKET/PREFIX.")],
     set_: Set = None,
     engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     skip_bad: SkipBad = False,
     own_range: Annotated[
-        bool, typer.Option("--own-range", help="Measure the range of amplitudes in this survey, not the run's.")
+        bool, typer.Option("--own-range", help="Use this survey's own range of amplitudes, not the run's.")
     ] = False,
     probabilities: Probabilities = False,
     quiet: Quiet = False,
@@ -63,9 +63,7 @@ def apply(
 
 @commands.command()
 def report(
-    place: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Where the run lies; --run-dir says the same.")
-    ] = None,
+    place: Annotated[str | None, typer.Argument(metavar="RUN", help="The run directory; same as --run-dir.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -78,7 +76,7 @@ def report(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write report.html: a scored run on one page, to be read in a browser and sent on."""
+    """Write report.html: a scored run on one page, to read in a browser and share."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.finished import check_finished
 
@@ -109,7 +107,7 @@ def compare(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say which of two runs scores higher, tile by tile, and how sure that is."""
+    """Compare two runs tile by tile: which scores higher, and how certain that is."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.comparison import compare_runs, comparison_table
 
@@ -135,7 +133,7 @@ def status(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Say what of a run is done, running or waiting, with sizes and times; also while it is worked on."""
+    """Show what of a run is done, running or waiting, with sizes and times; works during a run too."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.status import run_status, status_table
 
@@ -151,11 +149,11 @@ def status(
 
 @commands.command()
 def study(
-    run_dir: Annotated[str, typer.Argument(help="Where the search lies: runs/EXPERIMENT.")],
+    run_dir: Annotated[str, typer.Argument(help="Run directory of the search: runs/EXPERIMENT.")],
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a search has found so far, and draw its pictures again."""
+    """Show what a search has found so far, and redraw its figures."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.study import report_study
 

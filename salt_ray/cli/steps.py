@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for PyTor
 commands = typer.Typer()
 
 FoldNumbers = Annotated[
-    list[int] | None, typer.Option("--folds", min=0, help="This fold only, of every training; any number of times.")
+    list[int] | None, typer.Option("--folds", min=0, help="Only this fold of every training; can be repeated.")
 ]
 
 
@@ -24,7 +24,7 @@ def pipeline(
     engine: "Engine",
     *,
     folds: FoldNumbers = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat it over so many seeds: mean and spread.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat over this many seeds; report mean and spread.")] = 1,
 ) -> None:
     """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
     from salt_ray.pipeline import steps
@@ -51,7 +51,7 @@ def train(
     *,
     folds: FoldNumbers = None,
 ) -> None:
-    """Train every fold; the same command again continues what is unfinished and skips what is done."""
+    """Train every fold; run it again to resume, skipping what is done."""
     from salt_ray.pipeline import steps
 
     steps.prepare(run)
@@ -63,9 +63,9 @@ def tune(
     run: "Run",
     engine: "Engine",
     *,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all; default: tune.trials.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Total number of trials; default: tune.trials.")] = None,
 ) -> None:
-    """Search loss weights and learning-rate settings; the same command again goes on, also after a crash."""
+    """Search loss weights and learning-rate settings; run it again to resume, even after a crash."""
     from salt_ray.pipeline.search import search
 
     search(run, engine, trials)
@@ -77,7 +77,7 @@ def predict(
     engine: "Engine",
     *,
     again: Annotated[
-        bool, typer.Option("--again", help="Also where another model of a fold has predicted than is its best.")
+        bool, typer.Option("--again", help="Predict again where a fold's predictions are not from its best model.")
     ] = False,
 ) -> None:
     """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
@@ -90,7 +90,7 @@ def predict(
 
 @run_command(commands)
 def mosaic(run: "Run") -> None:
-    """Assemble the tiles to mosaics; write mosaics/mosaics.csv."""
+    """Assemble the tiles into mosaics; write mosaics/mosaics.csv."""
     from salt_ray.pipeline import steps
 
     steps.assemble(run)
@@ -98,7 +98,7 @@ def mosaic(run: "Run") -> None:
 
 @run_command(commands)
 def postprocess(run: "Run", engine: "Engine") -> None:
-    """Let mosaic neighbours correct the predictions: choose rules on hidden labels, apply them, draw the mosaics."""
+    """Correct predictions from mosaic neighbours: choose rules on hidden labels, apply them, draw the mosaics."""
     from salt_ray.pipeline import steps
 
     steps.postprocess(run, engine)

@@ -17,14 +17,14 @@ commands = typer.Typer()
 
 @commands.command()
 def demo(
-    run_dir: Annotated[str, typer.Option(help="Where everything of the run lies.")] = "runs/demo",
+    run_dir: Annotated[str, typer.Option(help="Run directory.")] = "runs/demo",
     set_: Set = None,
     engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole road on a small synthetic survey with a small encoder; minutes on two cores."""
+    """Run every step on a small synthetic survey with a small encoder; takes minutes on two cores."""
     from salt_ray.storage import cache_folder
     from salt_ray.survey.synthetic import write_survey
 

@@ -36,25 +36,27 @@ class Fill(StrEnum):
 
 
 def reading_of(
-    byte_order: Annotated[ByteOrder | None, typer.Option(help="Of the numbers, whatever headers say.")] = None,
+    byte_order: Annotated[
+        ByteOrder | None, typer.Option(help="Byte order of the numbers, overriding the headers.")
+    ] = None,
     format_: Annotated[
         int | None,
         typer.Option(
-            "--format", metavar="CODE", help="SEG-Y's code of the samples, whatever headers say: 1 IBM, 5 IEEE."
+            "--format", metavar="CODE", help="SEG-Y sample format code, overriding the headers: 1 IBM, 5 IEEE."
         ),
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="How many samples a trace has.")] = None,
-    interval: Annotated[
-        float | None, typer.Option(min=1e-6, help="Between samples: ms, or in the unit of depth.")
-    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples per trace.")] = None,
+    interval: Annotated[float | None, typer.Option(min=1e-6, help="Sample interval: ms, or the unit of depth.")] = None,
     inline_byte: Annotated[
-        int | None, typer.Option(min=1, max=237, help="Where inlines are numbered in trace headers. Default: 189.")
+        int | None, typer.Option(min=1, max=237, help="Byte of the inline number in trace headers. Default: 189.")
     ] = None,
     crossline_byte: Annotated[
         int | None,
-        typer.Option(min=1, max=237, help="Where crosslines are numbered, or a line's traces. Default: 193."),
+        typer.Option(min=1, max=237, help="Byte of the crossline number, or of a line's trace number. Default: 193."),
     ] = None,
-    line: Annotated[bool, typer.Option("--line", help="Each file is a 2D line, whatever its numbers say.")] = False,
+    line: Annotated[
+        bool, typer.Option("--line", help="Treat each file as a 2D line, whatever its headers say.")
+    ] = False,
     fill: Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")] = None,
 ) -> "Reading":
     """What options say about a file."""
@@ -94,7 +96,7 @@ def scan(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
 ) -> None:
-    """Say what files are, from their headers: what is odd, and which options they need (exit code 1 if any does)."""
+    """Describe files from their headers: what is odd, and which options they need (exit code 1 if any)."""
     from salt_ray.volume.scan import scan as scanned
 
     found = []
@@ -127,20 +129,18 @@ def tiles(
     top: Annotated[
         Path | None, typer.Option(help="Or the top of salt, as CSV or text: inline, crossline, z at each pick.")
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="And its base. Default: salt goes on to the last sample.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="The base of salt, likewise. Default: salt continues to the last sample.")
+    ] = None,
     salt: Annotated[
         float | None, typer.Option(help="The value of --labels that is salt. Default: the one not 0.")
     ] = None,
     unlabelled: Annotated[
-        float | None, typer.Option(help="The value of --labels that nobody labelled. Default: -1 and 255.")
+        float | None, typer.Option(help="The value of --labels for unlabelled samples. Default: -1 and 255.")
     ] = None,
-    labels_byte_order: Annotated[
-        ByteOrder | None, typer.Option(help="As --byte-order, which is of the amplitudes.")
-    ] = None,
-    labels_format: Annotated[
-        int | None, typer.Option(metavar="CODE", help="As --format, which is of the amplitudes.")
-    ] = None,
-    labels_samples: Annotated[int | None, typer.Option(min=1, help="As --samples, which is of the amplitudes.")] = None,
+    labels_byte_order: Annotated[ByteOrder | None, typer.Option(help="As --byte-order, but for the labels.")] = None,
+    labels_format: Annotated[int | None, typer.Option(metavar="CODE", help="As --format, but for the labels.")] = None,
+    labels_samples: Annotated[int | None, typer.Option(min=1, help="As --samples, but for the labels.")] = None,
     colour: Annotated[
         list[str] | None,
         typer.Option(metavar="salt=#RRGGBB", help="What a colour of the pictures means: salt or none; several times."),
@@ -153,7 +153,7 @@ def tiles(
     ] = None,
     window: Annotated[int, typer.Option(help="Edge of a window in px, a multiple of 32.")] = 128,
     step: Annotated[
-        int | None, typer.Option(help="From one window to the next, in px. Default: half a window.")
+        int | None, typer.Option(help="Step from one window to the next, in px. Default: half a window.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -181,17 +181,19 @@ def predict(
     reading: "Reading",
     run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
     data: Annotated[Path, typer.Option(help="A line or a volume: SEG-Y or an .npy array; or a section's picture.")],
-    to: Annotated[str, typer.Option(help="Where the results go: a folder.")],
+    to: Annotated[str, typer.Option(help="Output directory.")],
     direction: Annotated[
         DirectionChoice,
         typer.Option(help="Sections along inlines, or the mean of these and those along crosslines."),
     ] = DirectionChoice.INLINE,
-    step: Annotated[int | None, typer.Option(min=1, help="Pixels between windows. Default: half a window.")] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, help="Step from one window to the next, in px. Default: half a window.")
+    ] = None,
     memory: Annotated[
-        float, typer.Option(min=0.001, help="GB that the lines at work may take, in each worker, beside its models.")
+        float, typer.Option(min=0.001, help="Memory limit of each worker's lines, in GB, on top of its models.")
     ] = 2.0,
     folds: Annotated[
-        list[int] | None, typer.Option("--folds", min=0, help="This fold's models only; any number of times.")
+        list[int] | None, typer.Option("--folds", min=0, help="Only this fold's models; can be repeated.")
     ] = None,
     inlines: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="Only these lines, by their numbers.")
@@ -200,10 +202,10 @@ def predict(
         str | None, typer.Option(metavar="FIRST:LAST", help="Only these, or only these traces of a line.")
     ] = None,
     own_range: Annotated[
-        bool, typer.Option("--own-range", help="Measure the range of amplitudes in this volume, not the run's.")
+        bool, typer.Option("--own-range", help="Use this volume's own range of amplitudes, not the run's.")
     ] = False,
     as_is: Annotated[
-        bool, typer.Option("--as-is", help="Predict though trace spacing or sample interval are not the run's.")
+        bool, typer.Option("--as-is", help="Predict even if trace spacing or sample interval differ from the run's.")
     ] = False,
     set_: Set = None,
     engine: EngineName = EngineChoice.RAY,
@@ -294,14 +296,14 @@ DEMO_WINDOW, DEMO_STEP = 64, 48
 
 @volume.command()
 def demo(
-    run_dir: Annotated[str, typer.Option(help="Where everything lies: a folder.")] = "runs/volume_demo",
+    run_dir: Annotated[str, typer.Option(help="Run directory: a folder.")] = "runs/volume_demo",
     set_: Set = None,
     engine: EngineName = EngineChoice.RAY,
     address: Address = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole way on a synthetic volume: train on 5 % of its lines, predict all, score on the others; in minutes."""
+    """Run every step on a synthetic volume: train on 5 % of its lines, predict all, score on the others; in minutes."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.pipeline.volumes import Asked, check_place, predict_file
     from salt_ray.volume.reading import Reading
