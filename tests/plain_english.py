@@ -1,6 +1,6 @@
 """What a person reads in help and errors: short sentences, in words that the field uses.
 
-A path, an id, a number, a quotation, a pair of brackets and a list count as one word each.
+A path, an id, a number, a quotation and a list count as one word each. What is in brackets is a sentence of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ BANNED = re.compile(
 )
 #: Where a sentence ends. A colon ends none, but for the one behind a file's name, which begins a message.
 _ENDS = re.compile(r"[.;!?](?=\s|$)|\n")
+_BRACKETS = re.compile(r"\(([^()]*)\)")
 _ONE_WORD = (
-    re.compile(r"\([^()]*\)"),
     re.compile(r"'[^']*'|`[^`]*`|\[[^\]]*\]|\{[^}]*\}"),
     re.compile(r"\d[\d,.]*( x \d+)? ?(px|%|MiB|GB|ms|ft)?(?=[\s,;:.)]|$)"),
     re.compile(r"\S+(?:, \S+)+(?:,? (?:and|or) \S+)?|--\S+(?: (?:and|or) --\S+)+"),
@@ -25,7 +25,12 @@ _ONE_WORD = (
 
 
 def sentences(text: str) -> list[str]:
-    return [sentence for part in _ENDS.split(text) if (sentence := part.strip())]
+    """The sentences of a text, those in brackets last."""
+    inner: list[str] = []
+    while found := _BRACKETS.search(text):
+        inner.append(found.group(1))
+        text = f"{text[: found.start()]}X{text[found.end() :]}"
+    return [sentence for part in _ENDS.split("\n".join([text, *inner])) if (sentence := part.strip())]
 
 
 def words(sentence: str) -> int:

@@ -167,7 +167,7 @@ def test_what_a_file_leaves_out_has_its_default(network: dict, decoder: UNetDeco
 def test_a_field_of_today_and_its_old_name_together_are_refused(tiny: Experiment) -> None:
     fields = tiny.model_dump(mode="json")
     fields["network"]["dropout"] = 0.1
-    with pytest.raises(ExperimentError, match=r"network\.dropout: unknown field; it is decoder\.dropout now"):
+    with pytest.raises(ExperimentError, match=r"network\.dropout: unknown field; it was renamed to decoder\.dropout"):
         validated(Experiment, in_todays_names(fields, Experiment))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from damage import filled, linked
 from damaged_cases import CASES, Case
+from plain_english import faults
 from whole_run import make_run, make_search, shortened
 
 from salt_ray.cli.main import EXIT_ERROR, main
@@ -107,6 +108,7 @@ def check(case: Case, names: dict[str, str], code: int | None, said: str) -> Non
     assert code == case.code, said
     lines = said.splitlines()
     assert "Traceback" not in said
+    assert faults(said) == []
     if case.code == 2:  # the usage, where help is, and a box of three lines with the sentence
         assert len(lines) <= 5, said
     else:

@@ -40,7 +40,7 @@ def test_where_there_is_none_a_private_folder_takes_its_place(
     place: str | None, own_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(place and Path(place), monkeypatch)
-    assert f"{own_environment} is used in its place" in provide_home()
+    assert f"using {own_environment} instead" in provide_home()
     assert os.environ["HOME"] == str(own_environment) and "SALT_RAY_CACHE" not in os.environ
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     assert own_environment.stat().st_mode & 0o777 == 0o700 and len(token.read_text()) == 64

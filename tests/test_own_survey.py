@@ -86,7 +86,7 @@ def test_prepare_says_what_it_found_and_assumed(own: Path, tiny: Experiment, tmp
         "found: images as NPY (int16); masks in train/masks (NPY)",
         "found: sections: 3: line-12 (",
         "assumed: ids are SECTION-ID, and tiles of two sections are never neighbours",
-        "become greys from 0 to 255; the 1 % below and the 1 % above are clipped",
+        "become greys from 0 to 255; the lowest and highest 1 % are clipped",
         "without depths.csv: folds by depth are assigned by id",
         "without sample_submission.csv: submission.csv lists the tiles in the order of their ids",
         "assumed: networks see crops of 64 px, out of tiles that are padded from 33 to 84 px",
@@ -97,5 +97,5 @@ def test_prepare_says_what_it_found_and_assumed(own: Path, tiny: Experiment, tmp
 def test_folds_of_sections_need_sections(own: Path, survey: Path, tiny: Experiment, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="folds of kind section need one folder of tiles per section"):
         make_run(by_sections(tiny), survey, tmp_path / "run")
-    with pytest.raises(FoldError, match="3 sections with labelled tiles cannot make 4 folds"):
+    with pytest.raises(FoldError, match="cannot split 3 sections with labelled tiles into 4 folds"):
         make_run(by_sections(tiny, 4), own, tmp_path / "run")

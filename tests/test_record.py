@@ -76,9 +76,7 @@ def test_a_run_that_left_out_whole_tiles_is_refused_and_no_other(tmp_path: Path)
         check_ignored(run)
         old.save(run.record)
         if labels and labels.get("ignore"):
-            with pytest.raises(
-                RunError, match=r"was made when .* labels\.ignore = 255 were left out.* another --run-dir"
-            ):
+            with pytest.raises(RunError, match=r"a version that skipped .* labels\.ignore = 255; .* another --run-dir"):
                 check_ignored(run)
         else:
             check_ignored(run)
@@ -107,17 +105,17 @@ def scaled(own: GreyRange, outside: float, used: GreyRange = GreyRange(-1, 1)) -
 BYTES = RunRecord(version="0.2.0", tile_px=64, samples="uint8")
 FLOAT = BYTES.model_copy(update={"samples": "float32", "amplitudes": GreyRange(-1, 1)})
 REFUSED = {
-    "size": (BYTES, survey_like(48, "uint8"), r"trained on tiles of 64 px, those in data have 48 px: cut"),
+    "size": (BYTES, survey_like(48, "uint8"), r"trained on tiles of 64 px, but those in data are 48 px: cut"),
     "greys and amplitudes": (
         BYTES,
         survey_like(scaling=scaled(GreyRange(-1, 1), 0)),
-        r"of type uint8, those in data are float32: .* --own-range",
+        r"of type uint8, but those in data are float32. .* --own-range",
     ),
-    "amplitudes and greys": (FLOAT, survey_like(samples="uint8"), "of type float32, those in data are uint8"),
+    "amplitudes and greys": (FLOAT, survey_like(samples="uint8"), "of type float32, but those in data are uint8"),
     "beyond the range": (
         FLOAT,
         survey_like(scaling=scaled(GreyRange(-1.1, 1.1), 0.06)),
-        r"6% of the amplitudes in data are beyond the run's range, -1 to 1 \(their own is -1.1 to 1.1\): .*own-range",
+        r"6% of the amplitudes in data are outside the run's range, -1 to 1 \(their own is -1.1 to 1.1\): .*own-range",
     ),
     "weaker": (FLOAT, survey_like(scaling=scaled(GreyRange(-0.5, 0.5), 0)), r"range from -0.5 to 0.5, .* -1 to 1"),
     "stronger": (FLOAT, survey_like(scaling=scaled(GreyRange(-2, 2), 0.04)), r"range from -2 to 2"),
@@ -150,7 +148,7 @@ def test_a_survey_of_the_same_kind_is_none_to_speak_of(record: RunRecord, survey
 
 def test_what_an_older_run_does_not_know_is_said() -> None:
     lines = RunRecord().check_applies(survey_like(scaling=scaled(GreyRange(-9, 9), 0.5)), "data")
-    assert len(lines) == 2 and "those here have 64 px" in lines[0] and "this survey's own is taken" in lines[1]
+    assert len(lines) == 2 and "those here are 64 px" in lines[0] and "this survey's own is used" in lines[1]
     assert len(RunRecord().check_applies(survey_like(samples="uint8"), "data")) == 1
 
 

@@ -151,11 +151,11 @@ def test_the_range_of_the_run_is_used(tiny: Experiment, tmp_path: Path) -> None:
 
 
 def test_tiles_of_another_size_are_refused_also_by_older_runs(tiny: Experiment, data: Path, tmp_path: Path) -> None:
-    said = "trained on tiles of 33 px, those in .*data have 12 px"
+    said = "trained on tiles of 33 px, but those in .*data are 12 px"
     with pytest.raises(RunError, match=said):
         applied(trained(tmp_path / "new", tiny, RunRecord(tile_px=33, samples="uint8")), tiny, data)
     old = trained(tmp_path / "old", tiny, None)
-    assert "the size of the run's own tiles is not known; those here have 12 px" in applied(old, tiny, data)
+    assert "the size of the run's own tiles is not known; those here are 12 px" in applied(old, tiny, data)
     best = tiny.trainings[0].stages[0].name
     save_array(chunk_path(old.prediction("random", 1, best), 0), np.zeros(4, record_type(33)))
     with pytest.raises(RunError, match=said):
@@ -169,6 +169,6 @@ def test_older_runs_measure_amplitudes_and_say_so(tiny: Experiment, tmp_path: Pa
 
 
 def test_greys_are_no_amplitudes(tiny: Experiment, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"trained on images of type float32, those in .* are uint8: .*--own-range"):
+    with pytest.raises(RunError, match=r"trained on images of type float32, but those in .* are uint8. .*--own-range"):
         applied(trained(tmp_path / "run", tiny, AMPLITUDES), tiny, data)
     assert applied(trained(tmp_path / "again", tiny, AMPLITUDES), tiny, data, own_range=True)

@@ -195,7 +195,7 @@ def test_a_job_gets_its_command_and_its_code(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("uri", ["s3://AKIA:hunter2@bucket/x", "s3://bucket/x?access_key=AKIA&secret_key=hunter2"])
 def test_keys_are_refused_before_anybody_sees_them(uri: str) -> None:
-    with pytest.raises(ClusterError, match="keys in a URI") as refusal:
+    with pytest.raises(ClusterError, match="the keys in the URI") as refusal:
         run_as_job("h:1", ["train", f"--run-dir={uri}"], pytest.fail)
     assert "hunter2" not in str(refusal.value)
 
@@ -231,7 +231,7 @@ def test_a_signal_ends_the_following_and_not_the_job(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Job, "submit", lambda job, command: None)
     with (
         Interruption() as interruption,
-        pytest.raises(Interrupted, match=r"goes on; .*ray job logs (?s:.)*ray job stop salt-ray-train-"),
+        pytest.raises(Interrupted, match=r"is still running; .*ray job logs (?s:.)*ray job stop salt-ray-train-"),
     ):
         run_as_job("http://d:1", ["train"], print)
     assert interruption.exit_code == 143
@@ -316,8 +316,8 @@ def test_a_connection_that_says_nothing_is_made_anew(
     [
         (JobStatus.STOPPED, None, 1, "was stopped"),
         (JobStatus.FAILED, 3, 3, "exit code 3"),
-        (JobStatus.FAILED, -9, 137, "ended by signal 9; the same command again"),
-        (JobStatus.FAILED, 143, 143, "ended by signal 15; the same command again"),
+        (JobStatus.FAILED, -9, 137, "ended by signal 9; run the same command again"),
+        (JobStatus.FAILED, 143, 143, "ended by signal 15; run the same command again"),
         (JobStatus.FAILED, None, 1, "no such conda"),
         (JobStatus.FAILED, 127, 127, "needs the environment"),
     ],

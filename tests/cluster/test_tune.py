@@ -146,7 +146,7 @@ def test_a_search_that_is_refused_stays_as_it_is(search: Road, finished: RunDire
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--set", "tune=null"], "says not what to search"),
+        (["--set", "tune=null"], "does not say what to search"),
         (["--set", "tune.parameters.patience.high=0"], "low = 0 is not below high = 0"),
         (["--set", "tune.folds=[7]"], "random has no fold 7"),
         (["--set", "network.encoder=resnet19"], "resnet19"),

@@ -160,7 +160,7 @@ def test_weights_that_cannot_be_downloaded_name_the_remedy(monkeypatch, error):
 
 def test_a_file_of_weights_has_a_digest_that_follows_its_content(tmp_path):
     file = tmp_path / "weights.pt"
-    with pytest.raises(ExperimentError, match=r"weights\.pt cannot be read \(No such file.*folds\.checkpoint name"):
+    with pytest.raises(ExperimentError, match=r"weights\.pt cannot be read \(No such file.*folds\.checkpoint to an"):
         weights_digest(file)
     file.write_bytes(b"a")
     first = weights_digest(file)

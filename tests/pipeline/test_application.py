@@ -115,7 +115,7 @@ def test_what_cannot_be_applied_is_a_sentence(
     undisturbed: Path, road: Road, survey: Path, other: Path, tiny: Experiment
 ) -> None:
     run = undisturbed
-    with pytest.raises(RunError, match=r"was trained on the tiles in .*: predict and submit"):
+    with pytest.raises(RunError, match=r"was trained on the tiles in .*: use predict and submit"):
         applied(run, tiny, survey)
     with pytest.raises(RunError, match=r"settings \(experiment.network.decoder.dropout: 0.2 before, 0.5 now\)"):
         applied(run, override(tiny, ["network.decoder.dropout=0.5"]), other)

@@ -142,7 +142,7 @@ def test_whole_sections_are_held_out(tiny: Experiment, survey: Path, tmp_path: P
 def test_commands_that_read_a_run_draw_no_hold_out(tiny: Experiment, survey: Path, tmp_path: Path) -> None:
     run = opened(tiny, survey, tmp_path, "holdout=mosaic:0.2")
     for step in (steps.submit, steps.score, steps.report):
-        with pytest.raises(RunError, match=r"run train first|make it with|there is no run"):
+        with pytest.raises(RunError, match=r"run train first|create it with|there is no run"):
             step(run)
     assert list(tmp_path.iterdir()) == []
 

@@ -138,7 +138,7 @@ def test_models_are_loaded_once(run: TrainedRun, survey_of_others: Survey, monke
 @pytest.mark.parametrize(
     ("tiles", "words"),
     [
-        ([], "there are no tiles to predict"),
+        ([], "no tiles to predict"),
         (np.zeros((2, 20, 33), np.uint8), r"tile 0 is 33 x 20 px, but the run's models expect tiles of 33 x 33 px"),
         (np.zeros((EDGE, EDGE, 3), np.uint8), "tile 0 is 3 x 33 px"),
         (np.zeros((1, EDGE, EDGE), np.float32), r"of type float32, and the run was trained on greys \(uint8\)"),
@@ -178,7 +178,7 @@ def test_amplitudes_become_greys_by_the_runs_range(run: TrainedRun, survey_of_ot
         scaled.predict(survey_of_others.images[0])
     missing = tiles[0].copy()
     missing[3, 4] = np.nan
-    with pytest.raises(RunError, match="no finite number"):
+    with pytest.raises(RunError, match="non-finite values"):
         scaled.predict(missing)
     filled = np.ma.array(missing, mask=np.isnan(missing))
     assert np.isfinite(scaled.predict(filled).probabilities).all()
@@ -214,7 +214,7 @@ def test_known_tiles_are_scored_one_by_one(run: TrainedRun, survey_of_others: Su
         table["score"].tolist() == tile_scores(masks[:, EDGE // 2 :], run.predict(known).masks[:, EDGE // 2 :]).tolist()
     )
     partial[3] = UNLABELLED
-    with pytest.raises(RunError, match="without a labelled pixel has no score: leave it out"):
+    with pytest.raises(RunError, match="without a labelled pixel has no score: exclude it"):
         run.evaluate(known, partial)
 
 

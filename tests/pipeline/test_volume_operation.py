@@ -296,5 +296,5 @@ def test_a_worker_that_is_killed_while_it_predicts_changes_no_byte(
         moment.kill()
         output = process.stdout.read()
         process.wait(SECONDS)
-    assert process.returncode == 0 and "a prediction worker was lost, and another one takes its" in output, output
+    assert process.returncode == 0 and "a prediction worker was lost; another one takes over its" in output, output
     assert same(tmp_path, whole)

@@ -249,7 +249,7 @@ def test_a_volume_that_is_replaced_meanwhile_is_noticed_and_nothing_lost(
 ) -> None:
     path = tmp_path / "a.sgy"
     shutil.copy(data, path)
-    with pytest.raises(RunError, match="is not the file that this prediction began with: put that one back"):
+    with pytest.raises(RunError, match="has changed since this prediction began: restore it"):
         predicted(run, path, tmp_path / "to", engine=Replacing(path))
     assert not (tmp_path / "to" / "mask.sgy").exists()
     shutil.copy(data, path)

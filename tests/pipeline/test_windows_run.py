@@ -110,7 +110,7 @@ def test_lines_are_held_out_with_a_gap(survey: Path, experiment: Experiment, tmp
     assert len(set(lines[held])) == 1 and set(lines[held]) <= set(LABELLED)
     apart = np.abs(lines[run.prepared.trainable][:, None] - lines[held]).min(axis=1)
     assert len(apart) and apart.min() >= WINDOW
-    with pytest.raises(RunError, match="windows overlap, so that no mosaics are assembled"):
+    with pytest.raises(RunError, match="windows overlap, so there are no mosaics to hold out"):
         Run(override(experiment, ["holdout=mosaic:0.1"]), survey, RunDirectory(tmp_path), Terminal(quiet=True))
 
 

@@ -67,9 +67,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         table.split(0, IDS[1:])
     with pytest.raises(FoldError, match="exactly once"):
         FoldTable(np.array(["a", "a"]), np.array([0, 1]), 2)
-    with pytest.raises(FoldError, match="cannot make 5 folds"):
+    with pytest.raises(FoldError, match="labelled tiles into 5 folds"):
         depth_folds(IDS[:4], DEPTHS[:4], 5)
-    with pytest.raises(FoldError, match="cannot make 5 folds"):
+    with pytest.raises(FoldError, match="labelled tiles into 5 folds"):
         random_folds(IDS[:4], 5, 0)
     table.save(tmp_path / "folds.csv")
     with pytest.raises(FoldError, match=r"\[4\]"):
@@ -93,5 +93,5 @@ def test_sections_stay_whole_and_folds_are_about_equally_large() -> None:
 
 
 def test_too_few_sections_are_a_sentence() -> None:
-    with pytest.raises(FoldError, match="2 sections with labelled tiles cannot make 3 folds: lower"):
+    with pytest.raises(FoldError, match="cannot split 2 sections with labelled tiles into 3 folds: lower"):
         section_folds(np.array(["a", "b", "c"]), np.array(["n", "n", "s"]), 3)

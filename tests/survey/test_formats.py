@@ -119,7 +119,7 @@ def test_amplitudes_become_greys_and_it_is_said(suffix: str, dtype: str, tmp_pat
     for i, grey in zip(survey.ids[varied], survey.images[varied], strict=True):
         assert np.abs(grey.astype(int) - images[i]).max() <= 5  # nearly the range that they came from
     [line] = [line for line in survey.account if "amplitudes" in line]
-    assert line.startswith("assumed: amplitudes from ") and line.endswith("1 % below and the 1 % above are clipped")
+    assert line.startswith("assumed: amplitudes from ") and line.endswith("the lowest and highest 1 % are clipped")
     np.testing.assert_array_equal(survey.masks, np.stack([truth()[1][i] for i in LABELLED]))
     assert loaded(tmp_path / "own").account == survey.account  # from the cache
 
@@ -154,7 +154,7 @@ IMAGE, MASK, TEST = f"{IMAGES}/a4", f"{MASKS}/a4", f"{TESTS}/b-1"
 WRONG = {
     "NaN": (
         array(f"{IMAGE}.npy", np.where(FLOATS > 9, 0, np.nan)),
-        "a4.npy: holds 144 values that are no finite",
+        "a4.npy: holds 144 non-finite values",
         "a4",
     ),
     "infinite": (array(f"{TEST}.npy", INFINITE), f"b-1.npy: holds {np.isinf(INFINITE).sum()} values", "b-1"),

@@ -89,13 +89,13 @@ def test_objects_are_refused_and_not_unpickled():
     ids=lambda values: str(values.dtype),
 )
 def test_what_is_no_number_is_refused(values: np.ndarray):
-    with pytest.raises(Unsuited, match="where numbers are read"):
+    with pytest.raises(Unsuited, match="instead of numbers"):
         decode(encoded(values))
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4, 1), (1, 3, 4), (0, 3), (3, 0), (0,)])
 def test_what_has_no_rows_and_columns_is_refused(shape: tuple[int, ...]):
-    with pytest.raises(Unsuited, match="a tile has rows and columns"):
+    with pytest.raises(Unsuited, match="a tile must be two-dimensional"):
         decode(encoded(np.zeros(shape)))
 
 

@@ -229,7 +229,7 @@ def test_the_default_crop_is_the_smallest_multiple_of_32_with_16_px_to_spare(til
 def test_given_sizes_are_kept_or_refused_with_the_remedy():
     assert padding.frame_for(101, Geometry(padded_px=160, crop_px=160)) == Frame(101, 160, 160)
     assert padding.frame_for(101, Geometry(crop_px=160)).padded_px == 180
-    with pytest.raises(ValueError, match=r"geometry\.crop_px = 96 cuts into the tiles of 101 px"):
+    with pytest.raises(ValueError, match=r"geometry\.crop_px = 96 is smaller than the tiles of 101 px"):
         padding.frame_for(101, Geometry(crop_px=96))
     with pytest.raises(ValueError, match=r"geometry\.padded_px = 120 is below the crop of 128 px: set it to 128"):
         padding.frame_for(101, Geometry(padded_px=120))

@@ -193,5 +193,5 @@ def test_pseudo_labels_without_unlabelled_tiles_are_refused(
     positions = np.concatenate([np.arange(survey.labelled), unlabelled])
     parts = {name: getattr(survey, name)[positions] for name in ("ids", "images", "constant", "depths")}
     bare = replace(prepared, survey=replace(survey, **parts), images=prepared.images[positions])
-    with pytest.raises(RunError, match=r"pseudo_labels are for unlabelled tiles, .*: add test/images, or set"):
+    with pytest.raises(RunError, match=r"pseudo_labels need unlabelled tiles, .*: add test/images, or set"):
         bare.training_tiles(learning)

@@ -124,7 +124,7 @@ def test_a_member_that_inflates_beyond_its_stated_size_is_bad(survey: Path, cach
 
 def test_an_unknown_packing_is_named(survey: Path, cache: Path, tmp_path: Path):
     zips = write_zips(survey, tmp_path / "zips", method=zipfile.ZIP_BZIP2)
-    with pytest.raises(SurveyError, match=r"is packed by method 12"):
+    with pytest.raises(SurveyError, match=r"uses zip compression method 12"):
         load_survey(zips, cache=cache)
 
 

@@ -121,7 +121,7 @@ def test_blocks_are_of_neighbouring_lines_or_of_places_along_one() -> None:
     assert line_blocks(lines, 3).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
     one = np.array([[0, 0, trace, sample] for trace in range(0, 96, 16) for sample in (0, 16)])
     assert line_blocks(one, 3).tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    with pytest.raises(FoldError, match="6 places along lines cannot make 7 blocks"):
+    with pytest.raises(FoldError, match="6 places along lines into 7 blocks"):
         line_blocks(one, 7)
     long = np.array([[0, 0, trace, 0] for trace in range(0, 640, 16)])
     table = line_folds(np.array([f"w{i:02d}" for i in range(40)]), long, 2, 32, 32)
@@ -170,7 +170,7 @@ def test_a_table_says_what_is_left_out_and_loads_without(tmp_path: Path) -> None
         (tmp_path / "folds.csv").write_text(f"id,fold,left_out\na,0,{cell}\nb,1,\nc,1,\n")
         with pytest.raises(FoldError, match="is not a table of 2 folds"):
             load_folds(tmp_path / "folds.csv", 2)
-    with pytest.raises(FoldError, match="nothing is left to train it"):
+    with pytest.raises(FoldError, match="has no windows left to train on"):
         line_folds(ids, places // 2, 2, 32, 32)
     plain = FoldTable(ids, np.array([0, 0, 1, 1]), 2)
     assert plain.digest != table.digest and plain.split(0, ids)[0].tolist() == [2, 3]

@@ -162,7 +162,7 @@ def test_where_the_compiler_fails_it_is_said_and_training_goes_on_without(
 
     monkeypatch.setattr(acceleration.torch, "compile", no_compiler)
     train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
-    assert len(lines) == 1 and "torch.compile failed" in lines[0] and "going on without it" in lines[0]
+    assert len(lines) == 1 and "torch.compile failed" in lines[0] and "continuing without it" in lines[0]
     assert files_of(run) == files_of(plain)
 
 
@@ -191,7 +191,7 @@ def test_where_the_compiler_fails_at_the_backward_pass_too(
 
     monkeypatch.setattr(acceleration.torch, "compile", without_backward)
     train_fold(with_(task, "resources.compile=true"), tiny_tiles, run, CPU, say=lines.append)
-    assert len(lines) == 1 and "an unknown operation" in lines[0] and "going on without it" in lines[0]
+    assert len(lines) == 1 and "an unknown operation" in lines[0] and "continuing without it" in lines[0]
     assert files_of(run) == files_of(plain)
 
 

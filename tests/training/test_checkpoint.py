@@ -104,7 +104,7 @@ def test_a_sealed_pickle_with_code_is_refused(tmp_path: Path, zipped: bool) -> N
     content = attack()
     path = tmp_path / "stage" / "epoch-00003.pt"
     path.write_bytes(content + SEAL_TAG + hashlib.sha256(content).digest())
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
+    with pytest.raises(CheckpointError, match="not a salt-ray checkpoint"):
         read_checkpoint(path)
     assert folder.newest(lambda line: None)["epoch"] == 2
     assert not executed.exists()
@@ -115,7 +115,7 @@ def test_sealed_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> Non
     torch.save([torch.ones(3)], tensors)
     for content in (tensors.getvalue(), pickle.dumps({"network": 1}, protocol=2), b"", b"text"):
         (tmp_path / "x.pt").write_bytes(content + SEAL_TAG + hashlib.sha256(content).digest())
-        with pytest.raises(CheckpointError, match="not a checkpoint of salt-ray"):
+        with pytest.raises(CheckpointError, match="not a salt-ray checkpoint"):
             read_checkpoint(tmp_path / "x.pt")
 
 

@@ -105,8 +105,8 @@ def test_ranges_and_lists_are_checked_where_they_stand(tiny: Experiment) -> None
         with pytest.raises(ExperimentError, match=words):
             LR.replace(**changes)
     for changes, words in [
-        ({"parameters": (LR, LR)}, "differ from one another"),
-        ({"parameters": (LR.replace(on=False),)}, "nothing would be searched"),
+        ({"parameters": (LR, LR)}, "must be unique"),
+        ({"parameters": (LR.replace(on=False),)}, "there is nothing to search"),
         ({"folds": (0, 0)}, "twice"),
     ]:
         with pytest.raises(ExperimentError, match=words):
