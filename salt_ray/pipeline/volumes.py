@@ -353,5 +353,5 @@ def _check_pixels(trained: TrainedRun, volume: Volume, say: Callable[[str], None
             what = f"the {name} of {volume.path} is {here:.4g}, that of the run {run:.4g}"
             if not asked.as_is:
                 wrong = ", or say the right one with --interval" if name == "sample interval" else ""
-                raise RunError(f"{what}: bring it to the run's first{wrong}, or predict it all the same with --as-is")
+                raise RunError(f"{what}: bring it to the run's first{wrong}, or predict it anyway with --as-is")
             say(what)

@@ -57,9 +57,9 @@ def learning_curves(training: str, table: pd.DataFrame) -> list[Chart]:
     stages = ", ".join(f"{stage} until epoch {end}" for stage, end in spans.loc[folds[0]]["max"].items())
     kinds = {
         "score": ("score on the fold's validation tiles", "Flat at the end: longer training would bring little."),
-        "loss": ("training loss", "A jump at a line is another stage with other loss weights, not a setback."),
-        "validation_loss": ("validation loss", "Rising while the training loss falls: the network learns by heart."),
-        "lr": ("learning rate", "When the schedule lowered it, and where a stage began anew."),
+        "loss": ("training loss", "A jump at a line is a new stage with other loss weights, not a setback."),
+        "validation_loss": ("validation loss", "Rising while the training loss falls: the network overfits."),
+        "lr": ("learning rate", "When the schedule lowered it, and where a new stage began."),
     }
     charts = []
     for kind, (title, caption) in kinds.items():
@@ -120,7 +120,7 @@ def mosaic_dots(found: Sequence[Group], overall: float) -> Chart:
         f"Score of each of {len(found)} mosaics over the number of its judged tiles; "
         f"the lowest is {lowest.name} with {lowest.score:.3f} on {lowest.tiles} tiles."
     )
-    caption = "A large mosaic far below the line is a section that the models do not know."
+    caption = "A large mosaic far below the line may be a section unlike the training data."
     return finished_chart(axes, "mosaic-dots", alt, caption)
 
 
@@ -148,7 +148,7 @@ def reliability(found: Calibration) -> list[Chart]:
             shares,
             "reliability",
             f"Reliability of P(salt): {alt}.",
-            "Dots on the dashed line: the probability means what it says. Above it: more salt than predicted.",
+            "Dots on the dashed line: the probability is well calibrated. Above it: more salt than predicted.",
         ),
         finished_chart(
             counts,
@@ -178,7 +178,7 @@ def threshold_curve(name: str, thresholds: np.ndarray, scores: np.ndarray, chose
         f"Score over the {name}, from {scores[0]:.3f} at {thresholds[0]:g} to {scores[-1]:.3f} at {thresholds[-1]:g}; "
         f"highest {scores[best]:.4f} at {thresholds[best]:g}; in use {chosen:g} with {score:.4f}."
     )
-    flat = f"The highest point, at {thresholds[best]:g}, lies {difference:.4f} above the one in use."
+    flat = f"The highest point, at {thresholds[best]:g}, is {difference:.4f} above the one in use."
     return finished_chart(axes, name.replace(" ", "-"), alt, f"{name[0].upper()}{name[1:]}. {flat}")
 
 

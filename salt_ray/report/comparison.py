@@ -61,7 +61,7 @@ class Comparison:
         verdict = (
             f"{second} scores {abs(whole.difference):.4f} {'more' if whole.difference > 0 else 'less'} than {first}"
             if whole.certain
-            else f"{second} and {first} cannot be told apart"
+            else f"{second} and {first} do not differ significantly"
         )
         counts = f"{whole.tiles:,} tiles in {whole.clusters:,} groups of neighbours"
         lines = [
@@ -71,7 +71,7 @@ class Comparison:
         ]
         if self.of_recipes:
             lines.append(
-                f"this is about the two recipes: the interval holds how far their runs scatter ({self.runs[0]} and "
+                f"this compares the two recipes: the interval includes the spread of their runs ({self.runs[0]} and "
                 f"{self.runs[1]} seeds)"
             )
         else:

@@ -43,8 +43,8 @@ def most_uncertain(judged: Judged) -> np.ndarray:
     return np.argsort(-judged.doubt, kind="stable")[:UNCERTAIN]
 
 
-def drawn_by_lot(judged: Judged, seed: int) -> np.ndarray:
-    """Places of tiles drawn without a look at them, the same for the same seed."""
+def random_sample(judged: Judged, seed: int) -> np.ndarray:
+    """Positions of randomly drawn tiles, the same for the same seed."""
     random = np.random.default_rng([seed, 7])  # 7: not the stream of anything else
     return random.permutation(len(judged.tiles))[:RANDOM]
 

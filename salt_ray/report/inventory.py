@@ -66,10 +66,10 @@ def counts(survey: Survey, held_out: np.ndarray) -> dict[str, int]:
     return {
         "labelled tiles": labelled,
         "unlabelled tiles": survey.unlabelled,
-        "labelled tiles of one colour, set aside": int(constant[:labelled].sum()),
-        "unlabelled tiles of one colour, predicted empty": int(constant[labelled:].sum()),
+        "constant labelled tiles, set aside": int(constant[:labelled].sum()),
+        "constant unlabelled tiles, predicted empty": int(constant[labelled:].sum()),
         "labelled tiles held out": int(held_out.sum()),
-        **({"labelled tiles of which only a part is labelled": int(partly.sum())} if partly.any() else {}),
+        **({"partly labelled tiles": int(partly.sum())} if partly.any() else {}),
         "empty masks": int(((salt == 0) & ~partly).sum()),
         "masks that are all salt": int(((salt == 1) & ~partly).sum()),
         "masks with salt on less than 1% of the tile": int(((salt > 0) & (salt < 0.01)).sum()),

@@ -87,15 +87,15 @@ def _over_seeds(finished: FinishedRun) -> dict[str, Any] | None:
     with readable(path, path):
         spread = found["scores"]["oof"]
         each, mean, sd = [float(value) for value in spread["each"]], float(spread["mean"]), float(spread["sd"])
-    # Where a seed was run anew since, the file is of other runs.
+    # If a seed has been run again since, the file describes other runs.
     return {"count": len(each), "mean": mean, "sd": sd} if finished.scores["oof"] in each else None
 
 
 def _caveats(finished: FinishedRun) -> list[str]:
     """What flatters the figures, as far as the run itself tells."""
     lines = [
-        "Each fold's model is the checkpoint that scored best on the tiles it is judged by here: out of fold and per "
-        "fold the figures are a little too high."
+        "Each fold's model is the checkpoint that scored best on its own validation tiles. Out-of-fold and per-fold "
+        "scores are therefore slightly too high."
     ]
     if finished.mosaics is not None:
         for training, table in finished.tables.items():
@@ -106,7 +106,7 @@ def _caveats(finished: FinishedRun) -> list[str]:
                     "trained on neighbours of tiles that judge it. Folds of kind mosaic avoid that."
                 )
     if finished.scores["rules"].get("alone"):
-        lines.append("The figures that chose the mosaic rules flatter them: hold-out and test truth do not.")
+        lines.append("The scores that chose the mosaic rules are slightly too high; hold-out and test truth are not.")
     if "holdout" not in finished.scores and "test" not in finished.scores:
         lines.append("There is neither a hold-out nor a known test truth: nothing here is free of these effects.")
     return lines
@@ -147,17 +147,17 @@ def where(finished: FinishedRun) -> Part:
         ),
         "folds": _fold_rows(finished),
         "depth": "The survey has no depths for its tiles.",
-        "sections": "The survey's tiles lie in no folders of sections.",
+        "sections": "The survey's tiles are not in section folders.",
         "mosaics": "The run assembled no mosaics.",
     }  # fmt: skip
     if depth:
-        caption = "Parts of equally many tiles. A slope would mean that shallow and deep sections differ in difficulty."
+        caption = "Parts of equally many tiles. A trend would mean that shallow and deep sections differ in difficulty."
         chart = charts.group_bars("depth", "Score by depth", depth, judged.score, caption)
         part["depth"] = {"rows": depth, "chart": chart}
     if survey.sections is not None:
         part["sections"] = _losing_most(findings.by_section(judged, survey.sections))
     if finished.mosaics is not None:
-        part["mosaics"] = "No labelled tile lies in a mosaic."
+        part["mosaics"] = "No labelled tile is in a mosaic."
         each, sides = findings.by_mosaic(judged, survey.ids, finished.mosaics)
         if each:
             part["mosaics"] = {"sides": sides, "chart": charts.mosaic_dots(each, judged.score)} | _losing_most(each)
@@ -219,12 +219,12 @@ def thresholds(finished: FinishedRun) -> Part:
 def tiles(finished: FinishedRun) -> Part:
     """Pictures of tiles."""
     judged, seed = finished.judged, finished.experiment.seed
-    coin = "Where the models' probabilities are nearest to a coin."
-    by_lot = f"What an ordinary tile looks like; drawn with the experiment's seed, {seed}."
+    coin = "Where the models' probabilities are closest to 0.5."
+    sample = f"What an ordinary tile looks like: a random sample, drawn with the experiment's seed {seed}."
     groups = (
-        ("The worst", gallery.worst(judged), "Lowest score first, of equals those with most wrong pixels."),
+        ("The worst", gallery.worst(judged), "Lowest score first; ties by the number of wrong pixels."),
         ("The most uncertain", gallery.most_uncertain(judged), coin),
-        ("Drawn by lot", gallery.drawn_by_lot(judged, seed), by_lot),
+        ("Random sample", gallery.random_sample(judged, seed), sample),
     )
     return {
         "groups": [
@@ -265,7 +265,7 @@ def rules(finished: FinishedRun) -> Part:
 def search(finished: FinishedRun) -> Part:
     """What a search in the same run directory found."""
     if not (finished.run.study / "study.db").exists():
-        return "No search lies in this run directory (launch.py tune makes one)."
+        return "There is no search in this run directory (launch.py tune makes one)."
     from salt_ray.report.figures import draw_study
     from salt_ray.report.study import compared_settings
     from salt_ray.tuning.results import summarize
@@ -281,9 +281,9 @@ def search(finished: FinishedRun) -> Part:
 
 
 STUDY_CAPTIONS = {
-    "history": "Every trial in its order, and the best so far: a line that no longer rises has found what it could.",
-    "importances": "How much each parameter has to do with being among the best.",
-    "slices": "Where the good values lie, one panel a parameter.",
+    "history": "Every trial in order, and the best so far; a flat line means that the search has converged.",
+    "importances": "How much each parameter contributes to being among the best.",
+    "slices": "Which values are good, one panel per parameter.",
     "curves": "How trials learned, and where pruning ended them.",
 }
 

@@ -272,7 +272,7 @@ def _next(steps: tuple[Step, ...], in_use: bool | None, command: str) -> str:
         return "a process works on it"
     if not unfinished:
         return ""
-    return f"next: {unfinished[0]}; {PROGRAM} {command} goes on"
+    return f"next: {unfinished[0]}; run {PROGRAM} {command} to resume"
 
 
 def _state(done: bool, begun: bool = False) -> State:

@@ -112,7 +112,7 @@ def _remarks(summary: Summary) -> list[str]:
     if summary.gain is not None and summary.gain > 0:
         lines.append(
             f"the best is {summary.gain:+.4f} above the experiment's own settings, on the folds that chose it: "
-            "the best of many is flattered by chance, so train both before you believe it"
+            "the best of many trials is partly luck. Train both before you rely on it"
         )
     elif summary.gain is not None:
         lines.append("no trial was better than the experiment's own settings")

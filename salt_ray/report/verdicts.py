@@ -84,11 +84,12 @@ def method_text(rules: Mapping[str, Any]) -> str:
         return "The rules were named by the experiment (postprocessing.rules), not chosen by evidence."
     if "repeats" in rules:
         return (
-            f"Each rule was tried on {rules['hidden_tiles_per_repeat']:,} labels hidden from it, {rules['repeats']} "
-            "times over, and kept where the score rose by more than its spread: the test of an older version."
+            f"Each rule was tried on {rules['hidden_tiles_per_repeat']:,} labels hidden from it, "
+            f"{rules['repeats']} times over. It was kept where the score rose by more than its spread, "
+            "the test of an older version."
         )
     return (
         f"Each of {rules['hidden_tiles']:,} labels in {rules['hidden_mosaics']:,} mosaics was hidden once. A rule is "
-        "kept where it changed hidden tiles of ten mosaics or more, and chance alone would give such a gain in at most "
+        "kept if it changed hidden tiles in ten or more mosaics, and chance alone would give such a gain in at most "
         "5 % of surveys (p, adjusted for the number of rules)."
     )

@@ -73,7 +73,7 @@ def picked_labels(volume: Volume, top: Path, base: Path | None = None) -> Picked
     tops = _horizon(volume, top, said)
     bases = None if base is None else _horizon(volume, base, said)
     if bases is None:
-        said.append("assumed: salt goes on from its top to the last sample (no --base)")
+        said.append("assumed: salt continues from its top to the last sample (no --base)")
     elif (above := bases < tops).any():
         row, column = np.argwhere(above)[0]
         inline, crossline = (numbers_on(axis) for axis in (volume.geometry.inlines, volume.geometry.crosslines))

@@ -214,7 +214,7 @@ def test_ctrl_c_while_the_code_travels_says_that_nothing_was_submitted(monkeypat
     monkeypatch.setattr(Job, "submit", interrupted)
     with pytest.raises(Interrupted, match=r"was not submitted.*ray job stop salt-ray-train-") as end:
         run_as_job("http://d:1", ["train"], print)
-    assert "goes on" not in str(end.value)
+    assert "still running" not in str(end.value)
 
 
 def test_a_signal_ends_the_following_and_not_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +411,7 @@ def test_the_job_outlives_ctrl_c_and_the_command_that_was_told_stops_it(head: He
             break
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130 and "goes on" in told and "Traceback" not in told
+    assert process.returncode == 130 and "still running" in told and "Traceback" not in told
     stop = told[told.index("ray job stop") :].splitlines()[0]
     id = shlex.split(stop)[3]
     assert head.jobs()[id]["status"] == "RUNNING"

@@ -206,7 +206,7 @@ def test_a_fold_goes_on_elsewhere_when_its_machine_dies_or_loses_its_network(
         training.until(lambda: last.reached)
         recovered("a node's network was cut: to the next epoch, on another one", time.monotonic() - cut)
         elsewhere.go_on()
-    assert any("random-fold-0: its worker was lost and goes on" in line for line in training.lines[losses:])
+    assert any("random-fold-0: its worker was lost and resumes" in line for line in training.lines[losses:])
     assert not training.said("random-fold-1: its worker")
     os.kill(other.pid, signal.SIGKILL)
     last.go_on()

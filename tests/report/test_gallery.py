@@ -38,8 +38,8 @@ def test_the_most_uncertain_have_the_highest_doubt(made_run: FinishedRun) -> Non
 
 def test_lots_depend_on_the_seed_alone(made_run: FinishedRun) -> None:
     judged = made_run.judged
-    drawn = gallery.drawn_by_lot(judged, 7).tolist()
-    assert drawn == gallery.drawn_by_lot(judged, 7).tolist() != gallery.drawn_by_lot(judged, 8).tolist()
+    drawn = gallery.random_sample(judged, 7).tolist()
+    assert drawn == gallery.random_sample(judged, 7).tolist() != gallery.random_sample(judged, 8).tolist()
     assert len(set(drawn)) == gallery.RANDOM and max(drawn) < len(judged.tiles)
 
 

@@ -53,7 +53,7 @@ def test_every_part_is_there_or_says_why_not(text: str, reader: PageReader) -> N
     for name in PARTS:
         left_out = section(text, name).count("Left out: ")
         assert left_out == (name in ("search", "where"))  # there was no search, and the survey has one section
-    assert "No search lies in this run directory" in section(text, "search")
+    assert "There is no search in this run directory" in section(text, "search")
     targets = [element.attributes["href"] for element in reader.all("a")]
     assert targets == ["#content", *(f"#{name}" for name in PARTS)]
 

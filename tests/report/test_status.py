@@ -145,7 +145,7 @@ def test_each_seed_of_a_run_is_a_step(run: RunDirectory, tiny: Experiment) -> No
         ("seed-10", "begun", "prepare"),
         ("seed-11", "begun", ""),
     ]
-    assert status.next.startswith("next: seed-9;") and "--seeds N goes on" in status.next
+    assert status.next.startswith("next: seed-9;") and "--seeds N to resume" in status.next
     write_atomically(run.seeds, json.dumps({"first_seed": 9, "scores": {}}))
     assert run_status(run).as_json()["results"] == {"seeds": {"first_seed": 9, "scores": {}}}
 

@@ -51,7 +51,7 @@ def test_salt_is_between_top_and_base_where_both_are_picked(volume: Volume, tmp_
     labels = picked_labels(volume, *files)
     assert labels.lines() == [inline(3), inline(9)] and not labels.said
     below = picked_labels(volume, files[0])
-    assert below.said == ["assumed: salt goes on from its top to the last sample (no --base)"]
+    assert below.said == ["assumed: salt continues from its top to the last sample (no --base)"]
     for row in (3, 9, 10):
         expected, without = np.full((2, SAMPLES, CROSSLINES), UNLABELLED)
         for column, top in enumerate(tops[row]):
