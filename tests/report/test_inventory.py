@@ -46,7 +46,7 @@ def test_masks_that_are_labelled_in_part_are_counted_as_such_and_differ_only_whe
     masks[1, 0] = masks[2, :, 3] = masks[4, 5] = UNLABELLED
     partial = dataclasses.replace(survey, masks=masks)
     found = counts(partial, np.zeros(6, bool))
-    assert found["labelled tiles of which only a part is labelled"] == 3
+    assert found["partly labelled tiles"] == 3
     assert (found["empty masks"], found["masks that are all salt"]) == (1, 1)  # d; b, c and e may hold more
     assert found["masks of vertical stripes only"] == 0
     table = FoldTable(np.array(["a", "b", "c", "e", "f"]), np.array([0, 0, 0, 1, 1]), 2)
