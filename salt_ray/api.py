@@ -56,7 +56,7 @@ def train(
     Args:
         experiment: for example ``salt_ray.load_experiment("demo")``, changed by ``replace``.
         data: a survey in Kaggle's layout.
-        to: the run directory; the same call again goes on there.
+        to: the run directory; the same call again resumes there.
         folds: of every training only these, beside those of an earlier call; None: all.
         engine: "local": all in this process; "ray": on the cluster that this process runs on, or a local Ray.
         quiet: print nothing.

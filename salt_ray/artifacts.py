@@ -1,4 +1,4 @@
-"""Where everything of a run lies, and folders of results whose marker is written last: its presence proves the rest."""
+"""The layout of a run directory, and folders of results whose marker, written last, proves that they are complete."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class RunDirectory:
             yield
 
     def in_use(self) -> bool | None:
-        """Whether a process holds the run (``lock``); asking disturbs nobody. None where this machine cannot tell."""
+        """Whether a process holds the run (``lock``); asking has no side effects. None: unknown on this machine."""
         if isinstance(self.path, ObjectPath):
             return (self.path / ".lease").exists()  # or its holder is gone, and the next command finds out
         locks = Path("/proc/locks")
@@ -214,7 +214,7 @@ class Folder:
         return list(_differences(in_todays_fields(before, self.inputs), self.inputs))
 
     def open(self) -> None:
-        """Create the folder with its inputs, or go on in one that was made from the same; outdated results go.
+        """Create the folder with its inputs, or resume in one made from the same; outdated results are deleted.
 
         Raises:
             RunError: it was made from others.

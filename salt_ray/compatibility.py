@@ -4,7 +4,7 @@ A folder of results keeps what it was made from (``artifacts.Folder``), and is c
 today. A field that did not exist then has its default; one that has gone since is left out; one that has another name
 or place since is there (``Section.renamed``); a value that has another word today is replaced by that word
 (``Section.reworded``, or here where it depends on other fields). A
-default that would not mean what was done then stands in ``ADDED``.
+default that differs from what was done then is listed in ``ADDED``.
 """
 
 from __future__ import annotations

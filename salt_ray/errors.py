@@ -30,7 +30,7 @@ OF_THE_MACHINE = ("CUDA error", "HIP error", "cuDNN", "CUDNN", "NCCL", "memory",
 
 
 class SaltRayError(Exception):
-    """The base of every error whose message is one clear sentence with its remedy; shown without a traceback."""
+    """Base of all errors with one clear message that names the fix; shown without a traceback."""
 
 
 class RunError(SaltRayError):
@@ -57,7 +57,7 @@ def incurable(error: OSError) -> str | None:
 
 
 def repeats(error: BaseException) -> bool:
-    """Whether the same call would end with this error again, so that another try is no remedy."""
+    """Whether the same call would end with this error again, so that retrying does not help."""
     of_the_machine = isinstance(error, RuntimeError) and any(sign in str(error) for sign in OF_THE_MACHINE)
     return isinstance(error, REPEATED) and not of_the_machine
 

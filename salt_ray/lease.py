@@ -1,6 +1,6 @@
 """A lock in an object store: a lease that its holder renews, so that it ends with its owner.
 
-The store has no locks. A holder writes its name into an object, anew every few seconds. One whose process is gone from
+The store has no locks. A holder writes its name into an object again every few seconds. One whose process is gone from
 this machine holds nothing any more; one on another machine is believed to be gone when nothing was renewed for long.
 """
 
@@ -62,7 +62,7 @@ class Lease:
                 self._path.unlink(missing_ok=True)
 
     def _wait_for_its_end(self) -> None:
-        """Wait until nobody holds the lease.
+        """Wait until the lease is free.
 
         Raises:
             RunError: its holder has just renewed it.

@@ -4,7 +4,7 @@ A tile's score is the mean over the thresholds t = 0.50, 0.55 … 0.95 of [inter
 greater. Where truth and prediction are both empty it is 1, where exactly one of them is empty it is 0. The score is the
 mean over tiles: never a mean of batch means.
 
-Truth is bool, or int8 where nobody labelled some of its pixels: these are ``UNLABELLED``, 1 is salt and 0 is none. In
+Truth is bool, or int8 if some pixels are unlabelled: these are ``UNLABELLED``, 1 is salt and 0 is none. In
 both types salt is where a mask is above 0, and a label where it is at least 0. Intersection and union count labelled
 pixels only.
 
@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-#: In masks of int8: pixels that nobody labelled.
+#: In masks of int8: unlabelled pixels.
 UNLABELLED = -1
 #: The thresholds are (10 + k) / 20 for k = 0 … 9, so that every comparison is one of integers.
 _TWENTIETHS = np.arange(10, 20)

@@ -1,8 +1,8 @@
 """Paths in an object store: what a run needs of ``pathlib.Path``, over a pyarrow filesystem.
 
 An object appears whole when its upload is complete, or not at all: what temporary names and renames give on a disk.
-There are no folders: a path "is a directory" while an object lies below it, and for some time after the last one was
-deleted (pyarrow leaves an empty object behind).
+There are no folders: a path "is a directory" while there is an object below it, and for some time after the last
+one was deleted (pyarrow leaves an empty object behind).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ObjectPath:
         return self
 
     def exists(self) -> bool:
-        """Whether an object lies here, or below."""
+        """Whether there is an object here, or below."""
         return self._found() != "NotFound"
 
     def is_dir(self) -> bool:
@@ -167,15 +167,15 @@ class ObjectPath:
                 raise
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """What lies directly below."""
+        """What is directly below."""
         return iter(self._list(recursive=False))
 
     def glob(self, pattern: str) -> Iterator[ObjectPath]:
-        """What lies directly below and has such a name."""
+        """What is directly below and has such a name."""
         return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def rglob(self, pattern: str) -> Iterator[ObjectPath]:
-        """What lies anywhere below and has such a name."""
+        """What is anywhere below and has such a name."""
         return (path for path in self._list(recursive=True) if fnmatch.fnmatchcase(path.name, pattern))
 
     def remove_tree(self) -> None:
@@ -184,7 +184,7 @@ class ObjectPath:
             self._ask(lambda store, key: store.delete_dir(key))
 
     def _found(self) -> str:
-        """What lies here, by its name in ``pyarrow.fs.FileType``."""
+        """What is here, by its name in ``pyarrow.fs.FileType``."""
         return self._ask(lambda store, key: store.get_file_info(key).type.name)
 
     def _list(self, recursive: bool) -> list[ObjectPath]:

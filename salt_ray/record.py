@@ -32,7 +32,7 @@ class RunRecord(BaseModel):
         amplitudes: the range that became greys from 0 to 255; None too where ``samples`` is 'uint8'.
         full_tiles: what a prediction that fills its tile becomes.
         folds: of every training, those that are trained and predict; None: all.
-        ignored: share of the pixels of labelled tiles that nobody labelled; None without ``labels.ignore``, and in runs
+        ignored: share of unlabelled pixels in labelled tiles; None without ``labels.ignore``, and in runs
             from before such pixels were ignored one by one.
         window: of the windows that its models were trained on; None: on tiles.
     """
@@ -86,7 +86,7 @@ class RunRecord(BaseModel):
 
         Args:
             survey: read with the run's range of amplitudes, or with its own if ``own_range``.
-            place: where it lies, for messages.
+            place: its location, for messages.
 
         Returns:
             What cannot be checked, a line each.

@@ -1,4 +1,4 @@
-"""A part of an experiment as a type: frozen, typed and validated; what is wrong with one is a sentence."""
+"""A part of an experiment as a type: frozen, typed and validated, with clear error messages."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def section_of(annotation: Any, fields: Any) -> type[Section] | None:
 
 
 def near(word: str, section: type[Section] | None) -> str:
-    """The end of a sentence about a field that a section has not: which one was meant, perhaps, and which there are."""
+    """The end of a message about an unknown field: which one was meant, perhaps, and which there are."""
     if section is None:
         return ""
     if word in section.renamed:

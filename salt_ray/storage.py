@@ -1,6 +1,6 @@
 """Files that are whole or absent, on a disk or in an object store.
 
-Nothing here is written in place: a file goes to a temporary name beside its own, is flushed to the disk, and is
+Nothing is written in place: a file goes to a temporary name next to its own, is flushed to the disk, and is
 renamed; in an object store it is uploaded in one step.
 """
 
@@ -26,7 +26,7 @@ from filelock import FileLock
 from salt_ray.errors import RunError
 from salt_ray.object_store import SCHEME, ObjectPath
 
-ABANDONED_SECONDS = 24 * 3600  # nobody takes this long to fill a folder
+ABANDONED_SECONDS = 24 * 3600  # no process takes this long to fill a folder
 #: Names that ``temporary_beside`` gives.
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
@@ -42,7 +42,7 @@ def storage_path(text: str | StoragePath) -> StoragePath:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name beside a path that no other process uses, for what takes its place when it is whole."""
+    """A unique name next to a path, for a file that replaces it when complete."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
@@ -154,10 +154,10 @@ def parse_fields(content: bytes, *needed: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def readable(path: StoragePath, folder: StoragePath, maker: str = "pipeline") -> Iterator[None]:
-    """Make a sentence of what is raised for a file that is missing or damaged.
+    """Turn what is raised for a missing or damaged file into a clear error.
 
     Args:
-        folder: what has to go, with its marker, for the file to be made anew.
+        folder: what to delete, with its marker, to regenerate the file.
         maker: the command that makes it.
 
     Raises:
@@ -225,7 +225,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[None]:
-    """Hold the right to build what will lie at ``path``, after waiting for a process that has it.
+    """Hold the right to build ``path``, after waiting for a process that has it.
 
     It dies with its owner. Who waited looks again: what it wanted to build may be there.
     """
@@ -234,7 +234,7 @@ def only_one(path: Path) -> Iterator[None]:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where caches of one kind lie; the environment variable ``SALT_RAY_CACHE`` moves them all."""
+    """The directory of caches of one kind; the environment variable ``SALT_RAY_CACHE`` moves them all."""
     base = os.environ.get("SALT_RAY_CACHE")
     return (Path(base) if base else platformdirs.user_cache_path("salt-ray")) / kind
 

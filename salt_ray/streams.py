@@ -27,7 +27,7 @@ class _MayLoseItsReader(io.FileIO):
 
 
 def make_output_safe() -> None:
-    """Escape characters that an output's encoding lacks, and go on where nobody reads it any more."""
+    """Escape characters that an output's encoding lacks, and continue when nothing reads it any more."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):

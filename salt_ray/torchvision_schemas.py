@@ -1,7 +1,7 @@
 """Let ``import timm`` work where torchvision's C++ library cannot be loaded.
 
 timm imports torchvision. PyPI's torchvision wheel is linked against CUDA libraries, so next to a CPU-only torch its
-``_C`` library does not load; torchvision goes on without it, but then registers fake kernels for two operators that
+``_C`` library does not load; torchvision continues without it, but then registers fake kernels for two operators that
 only that library would have declared and stops with "operator torchvision::nms does not exist". This project never
 calls those operators: it is enough that their schemas exist before torchvision is imported.
 """

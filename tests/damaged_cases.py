@@ -90,7 +90,7 @@ SURVEY = [
     Case("image is a JPEG", at(IMAGE, raw(b"\xff\xd8\xff\xe0JFIF")), PREPARE, "{a}.png: is not a PNG file", "replace it with an intact file"),
     Case("image twice", at("data/test/images/{a}.png", copied("../../train/images/{a}.png")), PREPARE, "the same id as", "rename"),
     Case("image is a link to nothing", at(IMAGE, dangling), PREPARE, "{a}.png: is a link to ../../.git/annex/objects/none, which is missing", "git annex get"),
-    Case("image named oddly", at("data/train/images/{a} (1).png", copied("../images/{a}.png")), PREPARE, "{a} (1).png: has a name", "rename it"),
+    Case("image named oddly", at("data/train/images/{a} (1).png", copied("../images/{a}.png")), PREPARE, "{a} (1).png: has a name that is not a valid id", "rename it"),
     Case("stray file among tiles", at("data/train/images/notes.txt", text("")), PREPARE, "notes.txt: is neither a tile", "move it out"),
     Case("image unreadable", at(IMAGE, locked), PREPARE, "{a}.png: cannot be read", "replace it with an intact file"),
     Case("test image cut", at(TEST, cut), f"pipeline {FRESH}", "test/images/{t}.png: is truncated", "remove its tile"),
@@ -119,7 +119,7 @@ SURVEY = [
     Case("zip encrypted", zipped("train", encrypted), PREPARE, "train.zip: is encrypted", "unpack it with its password"),
     Case("zip with a flipped bit", zipped("train", flip), PREPARE, "damaged in its zip", "replace it with an intact file"),
     Case("zip leads out", zipped("train", member("../evil.png")), PREPARE, "points outside the zip", "do not use this zip"),
-    Case("zip with a stray", zipped("train", member("images/notes.txt")), PREPARE, "images/notes.txt: is not a file", "take it out"),
+    Case("zip with a stray", zipped("train", member("images/notes.txt")), PREPARE, "images/notes.txt: is neither a tile", "take it out"),
     Case("zip with a broken tile", zipped("train", member("images/new.png", b"x")), PREPARE, "images/new.png: is not a PNG file", "replace it"),
     Case("cache is a file", nothing, f"SALT_RAY_CACHE={{tiny}} {PREPARE}", "tiny.json", "SALT_RAY_CACHE"),
 ]  # fmt: skip
@@ -150,7 +150,7 @@ OWN_FORMATS = [
         ("that claims to be huge", NPY, huge, "{a}.npy: is 999999999 x 999999999 px; at most 4096 are read", "convert it"),
         ("with bytes behind it", NPY, lengthened, "{a}.npy: is damaged (", "replace it with an intact file"),
         ("of a mask of three values", NPY_MASK, array(AMPLITUDES % 3), "masks/{a}.npy: is not two-valued", "--set labels.salt=VALUE"),
-        ("of a mask with NaN", NPY_MASK, array(np.full((33, 33), np.nan)), "masks/{a}.npy: holds 1,089 values", "convert it"),
+        ("of a mask with NaN", NPY_MASK, array(np.full((33, 33), np.nan)), "masks/{a}.npy: holds 1,089 non-finite values", "convert it"),
         ("beside sections", "data/train/images/north/1.npy", array(AMPLITUDES), "{a}.npy: is next to section folders", "move it into its section's folder"),
     )),
     *(Case(f"TIFF {how}", own(at(TIFF, change), ".tif"), PREPARE, f"{{a}}.tif: {names}", remedy)

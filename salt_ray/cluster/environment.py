@@ -10,7 +10,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # workers' prints would appear twice
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's API lists the runs by name
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials are logged as folds are, and remembered by the study
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a search as it ends everything else; it goes on from there
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a search as it ends everything else; it can resume from there
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the study has every reason, and the terminal one line of it
     "TUNE_WARN_THRESHOLD_S": "30",  # it would complain whenever the cores are busy with training
     "RAY_AIR_NEW_OUTPUT": "0",  # the terminal shows our own table

@@ -36,7 +36,7 @@ from salt_ray.errors import Interrupted
 
 BY_SIGNAL = 128  # a shell's exit codes count signals from here on
 RETRY_SECONDS = (1, 2, 4, 8, 15)  # pauses between tries to reach the dashboard again
-QUIET_SECONDS = 300.0  # after so long without a line the log is asked for anew: a dead connection may never say so
+QUIET_SECONDS = 300.0  # after so long without a line the log is requested again: a dead connection may never say so
 SECRET = re.compile(r"://[^/\s]*@|secret_key=")  # the two places for keys in a URI
 LOST = (aiohttp.ClientError, requests.RequestException, RuntimeError, ray.exceptions.RayError)
 
@@ -78,7 +78,7 @@ def run_as_job(
         )
     given_mode = os.environ.get("RAY_AUTH_MODE")
     if not named and os.environ.get("RAY_ADDRESS", "auto") in ("", "auto"):
-        # Ray's own rule: on a cluster's node a token that lies there is used; no other host is sent one unasked.
+        # Ray's own rule: on a cluster's node a token stored there is used; no other host is sent one unasked.
         logging.getLogger(private.AUTH_LOGGER).setLevel(logging.ERROR)
         private.use_token_of_this_node()
     if any(SECRET.search(word) for word in arguments):
@@ -162,7 +162,7 @@ class Job:
             else:
                 if details.status.is_terminal():
                     return self._exit_code(details)
-                pauses, pause = iter(RETRY_SECONDS), 1  # it was quiet for long, or Ray's log server was started anew
+                pauses, pause = iter(RETRY_SECONDS), 1  # it was quiet for long, or Ray's log server was restarted
             time.sleep(pause)
 
     async def _print_log(self) -> None:
@@ -209,7 +209,7 @@ def _dashboard(cluster: str, origin: str) -> str:
         origin: what to check where it does not answer.
 
     Raises:
-        ClusterError: nobody answers, or the cluster does not let us in, or it has no dashboard.
+        ClusterError: no response, or access is denied, or the cluster has no dashboard.
     """
     if cluster.startswith("ray://"):
         head = f"{urlsplit(cluster).hostname}:6379"
@@ -270,7 +270,7 @@ def _no_dashboard(what: str, origin: str) -> ClusterError:
 
 
 def _is_here(cluster: str) -> bool:
-    """Whether this machine is the head node of the cluster ``host:port``, so that a job finds what lies here.
+    """Whether this machine is the head node of the cluster ``host:port``, so that a job finds the files here.
 
     Ray's own file must name it: a tunnel ends on this machine, too. A worker's file names a head on another machine.
     """

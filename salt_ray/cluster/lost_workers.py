@@ -1,4 +1,4 @@
-"""Why a worker was lost: nobody's fault, too much memory, or a failure of its own."""
+"""Why a worker was lost: an outside cause, too much memory, or a failure of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERDICT_SECONDS = 90.0
 # A node that goes down may end its workers first; where it ends without a word it is called dead 15 s later.
 NODE_SECONDS = 20.0
 LOOK_SECONDS = 0.5
-# Ways in which Ray ends an actor of which nobody holds a handle any more. Ray Tune drops that of a trial as soon as the
+# Ways in which Ray ends an actor that no handle refers to any more. Ray Tune drops that of a trial as soon as the
 # trial cannot be reached, and what Ray's head node would have found out about it is then lost.
 DROPPED = (DeathReason.OUT_OF_SCOPE, DeathReason.REF_DELETED, DeathReason.RAY_KILL)
 OUT_OF_MEMORY = Loss("memory", "killed because its node ran out of memory")
@@ -120,7 +120,7 @@ class FoldLosses(UserCallback):
 
 
 def halve(task: FoldTask, run: RunDirectory, reason: str) -> str | None:
-    """Let a fold that was killed for memory go on with smaller batches; the line that says so, None if it cannot."""
+    """Let a fold that was killed for memory continue with smaller batches; the line that says so, None if it cannot."""
     memory = MicroBatch(run.fold(task.training.name, task.fold))
     largest = max(stage.batch_size for stage in task.training.stages)
     return memory.halve(reason) if memory.can_shrink("training", largest) else None

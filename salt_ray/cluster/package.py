@@ -1,6 +1,6 @@
 """The project's code, which travels with a job; Ray unpacks it on every node that works on it.
 
-What travels is listed, by place and kind, and not what stays: data, runs and keys that lie in the project's folder are
+What travels is listed, by place and kind, and not what stays: data, runs and keys in the project's folder are
 never looked at.
 """
 

@@ -141,7 +141,7 @@ class Workers:
         for that place.
 
         Args:
-            places: how many workers the live nodes can hold; asked anew each time, because nodes come and go.
+            places: how many workers the live nodes can hold; asked again each time, because nodes come and go.
 
         Raises:
             ClusterError: a worker failed more often than it is restarted; nodes that are lost do not count.
@@ -165,7 +165,7 @@ class Workers:
             ray.kill(worker.actor)
 
     def _fill(self, places: int) -> None:
-        """Start workers while there are places for them and pieces that nobody has begun."""
+        """Start workers while there are places for them and pieces that are not started."""
         starting = sum(not worker.ready for worker in self._workers)
         while len(self._workers) + len(self._lost) < places and starting < len(self._waiting):
             actor, ready = self._start()

@@ -1,4 +1,4 @@
-"""The parts of Ray that are no public API and are used all the same, each with its reason. There are no others.
+"""The private parts of Ray that are used, each with its reason. There are no others.
 
 ``tests/cluster/test_private.py`` names each of them, and says so where a version of Ray does not have it.
 """
@@ -42,7 +42,7 @@ def is_driver_of_a_job() -> bool:
 
 
 def use_token_of_this_node() -> None:
-    """Use the token that lies on a cluster's node, as ``ray job`` itself does there."""
+    """Use the token stored on a cluster's node, as ``ray job`` itself does there."""
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 

@@ -56,9 +56,9 @@ class Restarts:
         self._own: list[Inquiry] = []
 
     def after(self, inquiry: Inquiry) -> str | None:
-        """How it goes on, for people; None: it is not known yet whether it does, ask again.
+        """How it continues, for people; None: not known yet, ask again.
 
-        That a node has died is known later than that a worker on it has. While restarts are left nobody waits for
+        That a node has died is known later than that a worker on it has. While restarts are left no one waits for
         that; before the last word is said, earlier losses are looked at once more.
 
         Raises:

@@ -2,7 +2,7 @@
 
 What waits is told as a request and not by pending placement groups: those would take the next free place themselves,
 also one that belongs to a fold between two workers. Requests go through the actor with which Ray Train tells of its
-own workers. It adds up what everybody asks for, and forgets what nobody repeats: a driver that dies keeps no machine
+own workers. It adds up what everybody asks for, and forgets what is not repeated: a driver that dies keeps no machine
 running.
 """
 

@@ -1,6 +1,6 @@
 """Numbered tasks as Ray tasks of one core each, several of them in a call where many wait.
 
-They take CPUs only, so that they run beside inference on GPUs.
+They take CPUs only, so that they run alongside inference on GPUs.
 """
 
 from __future__ import annotations

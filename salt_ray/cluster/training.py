@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 # of its patience as a start that failed.
 PATIENCE_SECONDS = 14 * 24 * 3600
 # Starts of a fold's worker that may fail before Ray Train gives up: crashes, and nodes lost at that moment. FoldLosses
-# does not see them, so that nobody is told.
+# does not see them, so that they go unnoticed.
 START_FAILURES = 10
-# How often a fold is given to Ray Train anew, because a process of Ray Train's own was lost.
+# How often a fold is given to Ray Train again, because a process of Ray Train's own was lost.
 STARTS = 10
 LOST = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 
@@ -76,7 +76,7 @@ def train_folds(
     """
     experiment = tasks[0].experiment
     # Once: folds of one run all train on the same kind. By all of them and not by those that are left: with other
-    # threads a run that goes on would end with other bytes.
+    # threads a resumed run would end with other bytes.
     wanted = fold_resources(experiment.resources, len(experiment.all_folds))
     identity = check_nodes_see(run)
     say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
@@ -92,7 +92,7 @@ def train_folds(
     fits = Fits(tasks, start, say)
     with Demand(identity, wanted) as demand:
         while fits.waiting or fits.running:
-            places = slots(wanted)  # asked anew each time: nodes come and go
+            places = slots(wanted)  # asked again each time: nodes come and go
             fits.fill(places)
             for task in fits.waiting:
                 demand.ask(task.name)
@@ -183,7 +183,7 @@ class Fits:
 
 
 def _now_known(cause: BaseException) -> str:
-    """Why a process was lost, without waiting for more: other folds go on meanwhile."""
+    """Why a process was lost, without waiting for more: other folds continue meanwhile."""
     loss = WorkerInquiry.of_error(cause).look()
     return "it cannot be reached" if loss is None else loss.reason
 

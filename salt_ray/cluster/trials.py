@@ -2,7 +2,7 @@
 
 Tune's own snapshots are not used: its search algorithm, its scheduler and its list of trials would have to be caught in
 one moment, and a killed driver lost trials that way. Every start runs a fresh Tune experiment over what ``Study`` says
-is left; a trial goes on from the training loop's own checkpoints in its folder.
+is left; a trial resumes from the training loop's own checkpoints in its folder.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def run_trials(study: Study, work: SearchWork, tiles: TrainingTiles, view: Trial
 
     Raises:
         ClusterError: no node has what one trial takes.
-        SearchStopped: something is in the way that is no trial's fault; what was running can go on.
+        SearchStopped: something is in the way that is no trial's fault; what was running can resume.
     """
     wanted, identity = trial_resources(work.experiment), check_nodes_see(work.run)
     part = WorkersPart(identity, int(wanted["CPU"]), "GPU" in wanted)
@@ -80,7 +80,7 @@ def run_trials(study: Study, work: SearchWork, tiles: TrainingTiles, view: Trial
         {kind.lower(): n for kind, n in wanted.items()},
     )
     remove_tree(work.run.ray / EXPERIMENT)
-    # It misses result files of Tune's own, which nobody reads.
+    # It misses result files of Tune's own, which are never read.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     obstacle = Obstacle()
     limit = work.experiment.tune.max_concurrent or study.left
@@ -133,7 +133,7 @@ class Obstacle(tune.Stopper):
 
 
 class _Unsaved:
-    """Leaves nothing of itself in Tune's snapshots: nobody reads them, and locks and terminals cannot be pickled."""
+    """Leaves nothing of itself in Tune's snapshots: they are never read, and locks and terminals cannot be pickled."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -159,7 +159,7 @@ class StudySearch(_Unsaved, Searcher):
         self._view, self._obstacle = view, obstacle
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        room = max(1, slots(self._wanted))  # asked anew each time: nodes come and go
+        room = max(1, slots(self._wanted))  # asked again each time: nodes come and go
         if self._study.live >= min(room, self._limit):
             return None  # later: what is proposed later knows more
         with self._obstacle.met():
@@ -192,7 +192,7 @@ class StudyScheduler(_Unsaved, FIFOScheduler):
     """Starts trials in order, and tells the study how they go and end; Optuna's pruner decides which end early.
 
     A trial whose worker was lost is begun again, or ended after too many failures of its own. Until that is decided it
-    is put by; the others go on meanwhile.
+    is put by; the others continue meanwhile.
     """
 
     def __init__(self, study: Study, work: SearchWork, view: TrialView, obstacle: Obstacle) -> None:
@@ -302,7 +302,7 @@ class Follower(_Unsaved, tune.Callback):
 class Places(_Unsaved, tune.Callback):
     """Tells people which trials have no place, and the autoscaler how many places there should be.
 
-    Tune itself asks for more trials only while few wait for a place; this goes on while they do.
+    Tune itself asks for more trials only while few wait for a place; this continues while they do.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Experiments: frozen, typed and validated, derived and hashed; an error message says what is wrong.
+"""Experiments: frozen, typed and validated, derived and hashed, with clear error messages.
 
 Defaults are those of the Argus baseline: method sections 2 to 5. Files and overrides: ``experiment_file``.
 """

@@ -91,7 +91,7 @@ class Tune(Section):
     pruner: Literal["asha", "median", "none"] = "asha"
     #: Epochs of the first fold before a trial can be pruned; with asha the first rung.
     grace_epochs: Annotated[StrictInt, Field(ge=1)] = 40
-    #: Each rung of asha lies this much further, and one of so many trials passes it.
+    #: Each rung of asha is this much further, and one of so many trials passes it.
     reduction_factor: Annotated[StrictInt, Field(ge=2)] = 3
     #: Trials that share a GPU, where there is one and ``resources.gpus_per_fold`` says nothing else.
     trials_per_gpu: Annotated[StrictInt, Field(ge=1)] = 2

@@ -53,7 +53,7 @@ class Labels(Section):
 
     #: The value that means salt; every other one but ``ignore`` is background.
     salt: StrictInt | None = None
-    #: The value of pixels that nobody labelled: they are ignored, in training and in every score. Tiles that have no
+    #: The value of unlabelled pixels: they are ignored, in training and in every score. Tiles that have no
     #: other pixels are left out.
     ignore: StrictInt | None = None
     #: What a prediction that is salt all over becomes; None: derived from the trainable labels, or asked for.

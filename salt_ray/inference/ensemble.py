@@ -24,7 +24,7 @@ class ModelPrediction:
 
     Attributes:
         tiles: (n,) int64, increasing: positions in the survey.
-        rows: (n,) int64: where the record of each tile lies.
+        rows: (n,) int64: the row of each tile's record.
         records: records[rows] gives ``salt`` (n,) float32 and ``mask`` (n, S, S) float16: an array, or stored ones.
     """
 
@@ -69,7 +69,7 @@ def judged_tiles(models: Sequence[ModelPrediction], tiles: np.ndarray) -> np.nda
 def mean_blocks(models: Sequence[ModelPrediction], tiles: np.ndarray) -> Iterator[tuple[np.ndarray, Probabilities]]:
     """The mean over all models that predicted a tile, for (n,) positions, in blocks.
 
-    The blocks follow the order in which the tiles were predicted, because they lie in storage in that order.
+    The blocks follow the order in which the tiles were predicted, because they are stored in that order.
 
     Yields:
         (b,) places in ``tiles`` and their probabilities, float32 throughout.

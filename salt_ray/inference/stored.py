@@ -1,4 +1,4 @@
-"""One model's probabilities as they lie in its folder: chunks of records, in the order in which they are predicted.
+"""One model's probabilities as stored in its folder: chunks of records, in the order in which they are predicted.
 
 A chunk is written whole. Tiles of a mosaic are predicted one after the other, so that few chunks hold all of them.
 
@@ -79,7 +79,7 @@ class StoredPrediction:
 
     @classmethod
     def open(cls, folder: Folder, tiles: np.ndarray) -> StoredPrediction:
-        """Begin, or go on in the order of the beginning."""
+        """Begin, or resume in the original order."""
         folder.open()
         path = folder.path / "tiles.npy"
         if not path.exists():
@@ -128,8 +128,8 @@ def as_records(probabilities: Probabilities) -> np.ndarray:
 
 
 def _read_rows(path: StoragePath, rows: np.ndarray, edge: int | None) -> np.ndarray:
-    """Some records of a chunk. Not all of it is read for a few of them: tiles of a mosaic lie side by side."""
-    with readable(path, path.parent.parent):  # the marker lies beside the folder of chunks
+    """Some records of a chunk. Not all of it is read for a few of them: tiles of a mosaic are next to each other."""
+    with readable(path, path.parent.parent):  # the marker is next to the folder of chunks
         if isinstance(path, Path):
             return _records(np.load(path, mmap_mode="r", allow_pickle=False), rows, edge)
         first, last = int(rows.min()), int(rows.max())

@@ -134,7 +134,7 @@ def score_thresholds(
 
     Args:
         tiles: positions in the survey.
-        truth: (n, S, S) bool, or int8 with pixels that nobody labelled, which do not count.
+        truth: (n, S, S) bool, or int8 with unlabelled pixels, which do not count.
     """
     count = len(tiles)
     masks, salt, scores = np.empty((count, len(MASK_THRESHOLDS))), np.empty(count, np.float32), np.empty(count)

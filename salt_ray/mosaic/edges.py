@@ -146,7 +146,7 @@ def _threads(device: str) -> Iterator[ThreadPoolExecutor]:
 def _two_largest(edges: torch.Tensor, facing: torch.Tensor, pool: ThreadPoolExecutor) -> tuple[Best, Best]:
     """Of the products edges @ facing.T without its diagonal, the two largest of each row and of each column.
 
-    The maximum of a group of products is far cheaper than the place of one. A row's two largest products lie in the two
+    The maximum of a group of products is far cheaper than the place of one. A row's two largest products are in the two
     groups with the largest maxima: only these are computed again, and searched.
     """
     n = len(edges)

@@ -1,6 +1,6 @@
 """Pairs of tiles that take each other for their neighbours, and how likely each is more than chance (method section 6).
 
-Most tiles of a survey lack most of their neighbours, and their edges find a nearest edge all the same. How good such
+Most tiles of a survey lack most of their neighbours, but their edges still find a nearest edge. How good such
 chance pairs look is measured in the survey itself: turned end for end, an edge keeps its look and loses its true
 neighbour, so every pair that it finds is chance.
 
@@ -16,7 +16,7 @@ from scipy.optimize import isotonic_regression
 
 from salt_ray.mosaic.edges import Contact, Neighbours, Side
 
-#: The two sides that every pair is seen from once: ``second`` lies at the right of ``first``, or below it.
+#: The two sides that every pair is seen from once: ``second`` is to the right of ``first``, or below it.
 AXES = (Side.RIGHT, Side.BOTTOM)
 
 
@@ -26,7 +26,7 @@ class Pairs:
 
     Attributes:
         first, second: (m,) int64 tiles.
-        sides: (m,) int64, the side of ``first`` at which ``second`` lies: ``Side.RIGHT`` or ``Side.BOTTOM``.
+        sides: (m,) int64, the side of ``first`` at which ``second`` is: ``Side.RIGHT`` or ``Side.BOTTOM``.
         gaps: (m,) float32, d2 - d1 summed over both ways. Of all measures tried it tells chance pairs best: at equally
             many chance pairs it keeps 4 % more pairs of the TGS tiles than the compatibility.
         compatibilities: (m,) float32, 1 - d1 / d2, the smaller of both ways.

@@ -43,7 +43,7 @@ class Patchwork:
             supported: join only if two pairs of edges or more come to touch, each at ``min_correlation`` or better.
 
         Returns:
-            Whether they now lie so (or did already); False, and nothing is changed, where a place is taken, edges
+            Whether they are now placed so (or were already). False, with nothing changed: a place is taken, edges
             disagree or support is missing.
         """
         row, column = beside(self._places[tile], side)

@@ -1,4 +1,4 @@
-"""Where tiles lie in their sections: mosaics as a table, saved as a CSV (method section 6)."""
+"""The positions of tiles in their sections: mosaics as a table, saved as a CSV (method section 6)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MosaicTable:
         confidence: (n,) float64 in 0 … 1: how well the tile's edges support its place.
 
     Raises:
-        MosaicError: a tile stands in it twice, or two tiles share a place.
+        MosaicError: a tile is listed twice, or two tiles share a place.
     """
 
     ids: np.ndarray

@@ -171,5 +171,5 @@ class Engine(Protocol):
             view: is told how far every trial is.
 
         Raises:
-            SearchStopped: something is in the way that is no trial's fault; what was running can go on.
+            SearchStopped: something is in the way that is no trial's fault; what was running can resume.
         """

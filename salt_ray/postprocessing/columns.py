@@ -1,4 +1,4 @@
-"""Rules 2, 3, 4, 5 and 7: salt that goes on up or down a column of tiles (method section 6).
+"""Rules 2, 3, 4, 5 and 7: salt that continues up or down a column of tiles (method section 6).
 
 Salt's sides are labelled as vertical lines and its inside as empty, so a column's labels say much about the tiles
 between them. Missing places of a column are stepped over. Masks are (S, S) bool, S tile edge in px; every rule reads

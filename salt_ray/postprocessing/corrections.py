@@ -50,7 +50,7 @@ class Corrections:
 
     @classmethod
     def join(cls, parts: Iterable[Corrections], tile_px: int) -> Corrections:
-        """Those of many mosaics as one; no tile stands in two parts."""
+        """Those of many mosaics as one; no tile is in two parts."""
         parts = [cls.none(tile_px), *parts]
         tiles = np.concatenate([part.tiles for part in parts])
         order = np.argsort(tiles)

@@ -85,7 +85,7 @@ class PredictedMosaic:
 
 
 def positions(ids: np.ndarray, survey_ids: np.ndarray) -> np.ndarray:
-    """Where tiles stand in the survey, (n,) int64.
+    """The tiles' indices in the survey, (n,) int64.
 
     Raises:
         KeyError: a tile is not in it.
@@ -98,7 +98,7 @@ def positions(ids: np.ndarray, survey_ids: np.ndarray) -> np.ndarray:
 
 
 def view(mosaic: PredictedMosaic, hidden: np.ndarray, models: np.ndarray, decision: Decision) -> SeenMosaic:
-    """The mosaic as if the ``hidden`` tiles had no label: predictions of ``models`` stand in their place.
+    """The mosaic as if the ``hidden`` tiles had no label: predictions of ``models`` replace the labels.
 
     Args:
         hidden: (n,) bool, some of the labelled tiles.

@@ -29,7 +29,7 @@ def is_closed_below(mask: np.ndarray) -> bool:
 def bands(above: np.ndarray, below: np.ndarray, lines: int, width: int) -> np.ndarray:
     """The polygons that join each run above to the one below by straight lines.
 
-    The runs lie on the lines of pixels directly above and below the band. A pixel is salt when its centre lies in a
+    The runs are on the lines of pixels directly above and below the band. A pixel is salt when its centre lies in a
     polygon or on its outline: on every line a polygon is one interval, so this is exact without a rasteriser, and the
     mirror image of runs gives the mirror image of bands.
 

@@ -69,9 +69,7 @@ def check_finished(run: RunDirectory) -> None:
     if run.seeds.exists():
         raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
     if run.study.exists():
-        raise RunError(
-            f"{run.path} holds a search and no scored run: use {PROGRAM} study {quote(str(run.path))}"
-        )
+        raise RunError(f"{run.path} holds a search and no scored run: use {PROGRAM} study {quote(str(run.path))}")
     if not run.experiment.exists():
         raise RunError(f"there is no run in {run.path}: pass one with --run-dir, or create it with pipeline")
     raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")

@@ -41,7 +41,7 @@ class Augmenter:
         self._transform = albumentations.Compose(transforms)
 
     def seed(self, seed: int) -> None:
-        """Start the random numbers anew.
+        """Restart the random numbers.
 
         Compose would give the same seed to every transform, and their first draws would go together.
         """

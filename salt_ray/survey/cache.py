@@ -25,7 +25,7 @@ from salt_ray.survey.amplitudes import GreyRange, Scaling
 from salt_ray.survey.survey import Survey
 from salt_ray.survey.window import Window
 
-#: Raised when the meaning of the arrays changes: older folders are then built anew.
+#: Raised when the meaning of the arrays changes: older folders are then rebuilt.
 FORMAT = 3
 
 
@@ -99,7 +99,7 @@ def store(cache: Path, survey: Survey) -> str:
 
 
 def discard(folder: Path) -> None:
-    """Delete a damaged folder: in one rename, so that nobody finds half of it under its name."""
+    """Delete a damaged folder: in one rename, so that no process finds half of it under its name."""
     aside = temporary_beside(folder)
     with contextlib.suppress(FileNotFoundError):  # another process has just done so
         os.rename(folder, aside)

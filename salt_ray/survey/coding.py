@@ -83,7 +83,7 @@ def salt_masks(
 
     Args:
         files: where each mask comes from.
-        folder: where they all lie, for messages.
+        folder: that contains them all, for messages.
 
     Returns:
         Masks (H, W), bool or, of those with pixels of ``meaning.ignore``, int8, as in ``survey.Survey``; and the ids of

@@ -45,7 +45,7 @@ def decode_files(
         files: of tiles, by id.
         decode: ``decode_image`` or ``decode_mask`` of a format.
         memory: what the arrays may take.
-        place: where the files lie, for messages.
+        place: that contains the files, for messages.
         problems: takes what is wrong with the others.
 
     Raises:
@@ -68,7 +68,7 @@ def decode_files(
             raise SurveyError([Problem(place, f"its pictures take more than {memory}", _FEWER)])
         return array
 
-    # numpy and Pillow warn of what they can read all the same (a header of Python 2, a note of EXIF), once a file; set
+    # numpy and Pillow warn about files that they can still read (Python 2 headers, EXIF notes), once a file; set
     # here and not by each thread, because filters belong to the process.
     with warnings.catch_warnings(action="ignore", category=UserWarning), ThreadPoolExecutor(_cores()) as pool:
         chunks = pool.map(lambda start: [one(i) for i in ids[start : start + _CHUNK]], range(0, len(ids), _CHUNK))

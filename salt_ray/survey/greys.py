@@ -55,7 +55,7 @@ def greys_of(
     Args:
         entries: where each tile comes from.
         given: the range that becomes 0 … 255, of tiles that are not uint8; None: their own.
-        place: where the survey lies, for messages.
+        place: the survey's location, for messages.
         giver: whose range ``given`` is, for messages.
 
     Raises:

@@ -12,7 +12,7 @@ from salt_ray.survey.tiles import Survey
 
 
 def held_out(survey: Survey, path: StoragePath | None) -> np.ndarray:
-    """(L,) bool: which labelled tiles stand in the hold-out CSV (column ``id``).
+    """(L,) bool: which labelled tiles are listed in the hold-out CSV (column ``id``).
 
     Raises:
         RunError: it cannot be read, or names tiles that are not labelled here.
@@ -27,7 +27,7 @@ def held_out(survey: Survey, path: StoragePath | None) -> np.ndarray:
             f"the hold-out {path} cannot be read as a CSV with a column id ({error}): correct holdout"
         ) from error
     for problem in problems:
-        if not problem.drops:  # an id that is named twice is held out all the same
+        if not problem.drops:  # an id that is listed twice is still held out
             raise RunError(f"the hold-out {problem}")
     wanted = np.array(list(rows), str)
     if not len(wanted):

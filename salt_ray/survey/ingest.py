@@ -242,7 +242,7 @@ def _drop_other_types(
 
 
 def _sections(files: dict[str, Entry], problems: list[Problem]) -> dict[str, str]:
-    """The section of each tile, by id; empty where no image lies in a section's folder."""
+    """The section of each tile, by id; empty if no image is in a section's folder."""
     sections = {i: section for i, entry in files.items() if (section := tile_name(entry.name).section)}
     if sections:
         for i in sorted(files.keys() - sections.keys()):

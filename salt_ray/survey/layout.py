@@ -33,7 +33,7 @@ class Entry:
 
     Attributes:
         name: path in Kaggle's layout.
-        place: where it lies, for messages: the name, or the zip and the name in it.
+        place: its location, for messages: the name, or the zip and the name in it.
         size: length in bytes.
         read: returns the bytes, from any thread; raises OSError or ValueError that says what is wrong.
     """
@@ -53,7 +53,7 @@ class TileName(NamedTuple):
     """What the name of a tile's file says.
 
     Attributes:
-        section: the folder that the file lies in, below those of ``FOLDERS``; '' without one.
+        section: the folder that contains the file, below those of ``FOLDERS``; '' without one.
         id: the file's name without its end; in a section SECTION-ID, because an id belongs to one tile of a survey.
         format: a value of ``FORMATS``.
     """

@@ -105,7 +105,7 @@ def free_bytes(root: Path = Path("/")) -> int:
 def _limits(root: Path) -> Iterator[tuple[int, int]]:
     """Each limit on the memory of this process, and what is used of it, in bytes; what no file tells is not used.
 
-    In a container a control group may be named as the host names it, and lie at the top of what the container sees:
+    In a container a control group may have the host's name, and be at the top of what the container sees:
     each group above it counts too.
     """
     page = os.sysconf("SC_PAGE_SIZE")

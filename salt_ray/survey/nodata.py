@@ -1,4 +1,4 @@
-"""Pixels without data: whoever cuts a section into tiles fills what lies beyond it with a number of their own.
+"""Pixels without data: whoever cuts a section into tiles fills the area beyond it with a value of their own.
 
 Such pixels are masked (``numpy.ma``) in an array whose other pixels are amplitudes.
 """

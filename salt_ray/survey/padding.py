@@ -60,7 +60,7 @@ class Frame:
     """Sides in pixels of a tile, of the padded tile and of the crop the network sees; every offset follows.
 
     Raises:
-        GeometryError: unless padded >= crop >= tile >= 1; names the field of the experiment and the remedy.
+        GeometryError: unless padded >= crop >= tile >= 1; names the field of the experiment and the fix.
     """
 
     tile_px: int
@@ -104,7 +104,7 @@ def frame_for(tile_px: int, geometry: Geometry) -> Frame:
     left for the random crop to move in (101 -> 128 and 148, method section 2).
 
     Raises:
-        GeometryError: unless padded >= crop >= tile; names the field and the remedy.
+        GeometryError: unless padded >= crop >= tile; names the field and the fix.
     """
     crop_px = 32 * -(-(tile_px + 16) // 32) if geometry.crop_px is None else geometry.crop_px
     padded_px = crop_px + 20 if geometry.padded_px is None else geometry.padded_px
@@ -341,14 +341,14 @@ def _biharmonic(outside: np.ndarray) -> sparse.csr_array:
 
 
 def _near_edge(frame: Frame) -> np.ndarray:
-    """Where a tile's pixels lie within the stencil's reach of its edge: bool (S, S)."""
+    """The tile's pixels within the stencil's reach of its edge: bool (S, S)."""
     near = np.ones((frame.tile_px, frame.tile_px), dtype=bool)
     near[_REACH_PX:-_REACH_PX, _REACH_PX:-_REACH_PX] = False
     return near
 
 
 def _outside(frame: Frame) -> np.ndarray:
-    """Where the padded tile's pixels lie outside the tile: bool (P, P)."""
+    """The padded tile's pixels outside the tile: bool (P, P)."""
     outside = np.ones((frame.padded_px, frame.padded_px), dtype=bool)
     centre(outside, frame)[:] = False
     return outside

@@ -93,7 +93,7 @@ class PreparedSurvey:
 
     @cached_property
     def partly_labelled(self) -> np.ndarray:
-        """(L,) bool: labelled tiles of which nobody labelled some pixels."""
+        """(L,) bool: labelled tiles with unlabelled pixels."""
         return ~wholly_labelled(self.survey.masks)
 
     @cached_property
@@ -216,7 +216,7 @@ def prepare_survey(
 
 
 def _padded(survey: Survey, frame: Frame, folder: Path, report: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
-    """The padded images and masks in a folder, mapped; it is built where it is absent, and once anew where damaged."""
+    """The padded images and masks in a folder, mapped; built if absent, and rebuilt once if damaged."""
     unreadable = (OSError, ValueError, CacheDamage)
     with contextlib.suppress(*unreadable):
         return _mapped(survey, frame, folder)

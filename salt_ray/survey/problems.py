@@ -1,4 +1,4 @@
-"""What is wrong with a survey: gathered first, raised once, each with its remedy."""
+"""What is wrong with a survey: collected first, raised once, each with its fix."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Problem:
     Attributes:
         file: the file, in Kaggle's layout, or the place in a zip ('train.zip: images/ID.png').
         what: what is wrong with it.
-        remedy: what to do about it.
+        remedy: how to fix it.
         drops: ids that ``skip_bad`` leaves out because of it; () where it is enough to pass over a file or row; None
-            where nothing can be left out to mend it, so that it is raised in any case.
+            where skipping something does not fix it, so that it is always raised.
     """
 
     file: str

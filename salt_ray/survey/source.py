@@ -1,4 +1,4 @@
-"""The files of a survey, whether they lie in folders or in Kaggle's zips: one name, one size, one way to read each."""
+"""The files of a survey, whether they are in folders or in Kaggle's zips: one name, one size, one way to read each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_FOLDERS = 1000
 class Source:
     """The files of the survey in a folder (or in one zip of everything).
 
-    Making one lists the files and opens none. Where a folder and a zip of the same name lie side by side the folder
+    Making one lists the files and opens none. Where there is both a folder and a zip of the same name the folder
     is used. Files that belong to no survey are ignored, except among the tiles.
 
     Attributes:
@@ -66,7 +66,7 @@ class Source:
         return found, problems
 
     def _list(self) -> Iterator[str]:
-        """Fill in what lies where; yields a line for each file, for the fingerprint."""
+        """Index the files; yields a line for each file, for the fingerprint."""
         if self.directory.is_file():
             self._zips = [(OUTER_ZIP, str(self.directory))]
             yield f"{self.directory.name} {_state(self.directory.stat())}"
@@ -89,7 +89,7 @@ class Source:
             path = self.directory / role
             if role.removesuffix(".zip") not in parts and _is_file(path):
                 if role == OUTER_ZIP and (found_folders or self._zips):
-                    continue  # it was unpacked already, in part: what lies beside it counts
+                    continue  # it was unpacked already, in part: the files next to it count
                 self._zips.append((role, str(path)))
                 yield f"{role} {_state(_status(path))}"
 

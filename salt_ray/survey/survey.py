@@ -20,7 +20,7 @@ class Survey:
     Attributes:
         ids: str (N,).
         images: uint8 (N, S, S), grey; of amplitudes of another type what ``amplitudes.GreyRange`` makes of them.
-        masks: bool (L, S, S), True where salt is; where nobody labelled some pixels int8: 1 for salt, 0 for none, -1
+        masks: bool (L, S, S), True for salt; with unlabelled pixels int8: 1 for salt, 0 for none, -1
             for these (``metric.UNLABELLED``). Of each tile some pixel is labelled.
         depths: float32 (N,), feet; NaN only where the survey has no depths.csv.
         constant: bool (N,): tiles of one colour. They hold no data: never trained on, predicted empty.
@@ -33,7 +33,7 @@ class Survey:
         scaling: how amplitudes became greys; None where they were greys of 8 bits (samples 'uint8').
         sections: str (N,), the section that each tile was cut from; None where the survey has no folders of sections.
         window: what all tiles have in common where they are windows, which overlap; with it come
-        places: int32 (N, 4), where each lies (``window.Windows.places``),
+        places: int32 (N, 4), the position of each (``window.Windows.places``),
         padded_images: uint8 (N, P, P), and
         padded_masks: (L, P, P), of the type of masks: the windows with the data around them.
     """

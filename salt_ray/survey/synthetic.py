@@ -47,7 +47,7 @@ class SectionPlan:
     dead_at_bottom: bool
 
     def is_dead(self, row: int, col: int) -> bool:
-        """Whether a cell lies wholly in the corner without data (always at the left: the survey's edge)."""
+        """Whether a cell is entirely in the corner without data (always at the left: the survey's edge)."""
         row_from_corner = self.rows - 1 - row if self.dead_at_bottom else row
         return row_from_corner < self.dead_rows and col < self.dead_cols
 
@@ -198,7 +198,7 @@ def stretch(amplitude: np.ndarray) -> np.ndarray:
 
 
 def label_tile(label: np.ndarray) -> np.ndarray:
-    """TGS's quirk: bool (T, T) as drawn on the section, but empty where the tile lies wholly inside the salt."""
+    """TGS's quirk: bool (T, T) as drawn on the section, but empty where the tile is entirely inside salt."""
     return np.zeros_like(label) if label.all() else label
 
 
@@ -323,7 +323,7 @@ def layer_age(rng: np.random.Generator, label: np.ndarray, tile_px: int) -> np.n
     age = z + np.float32(rng.uniform(-0.12, 0.12)) * x
     fold = smooth_field(rng, 1, width, 1.5 * tile_px)
     age += 0.15 * tile_px * fold * (0.4 + z / height)  # older layers had more time to fold
-    if rng.random() < 0.5:  # an erosion surface: what lies below was tilted before
+    if rng.random() < 0.5:  # an erosion surface: the layers below were tilted before
         surface = rng.uniform(0.3, 0.7) * height + 0.1 * tile_px * smooth_field(rng, 1, width, tile_px)
         age += np.where(z > surface, 3 * tile_px + np.float32(rng.choice([-1, 1]) * rng.uniform(0.08, 0.25)) * x, 0)
     for _ in range(int(rng.integers(2, 6))):

@@ -107,7 +107,7 @@ def depths_of(
     if rows is None:
         return {}
     strays = unmatched(DEPTHS_CSV, rows, train | test)
-    # Kaggle's depths.csv has both sets; with only one of them there, it lists tiles that nobody misses.
+    # Kaggle's depths.csv has both sets; with only one of them there, it lists tiles that are not needed.
     problems += strays if train and test else [problem for problem in strays if problem.drops]
     depths = {}
     for i in rows:

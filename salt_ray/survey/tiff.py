@@ -125,7 +125,7 @@ def declared_nodata(content: bytes) -> float | None:
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """libtiff would print a line of its own about damaged data, amid ours; Pillow raises all the same."""
+    """libtiff would print a line of its own about damaged data, amid ours; Pillow still raises."""
     with contextlib.suppress(AttributeError, OSError):  # some builds of Pillow do not let anybody ask for that
         set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
         set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p

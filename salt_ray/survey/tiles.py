@@ -31,7 +31,7 @@ def load_survey(
 ) -> Survey:
     """Load the survey in a folder, or in Kaggle's zips there.
 
-    Tiles may have any size and format, but all the same, and lie in a folder for each section; the test tiles and every
+    Tiles may have any size and format, but all the same, and be in a folder for each section; the test tiles and every
     CSV may be absent, and masks may come from train.csv alone.
 
     Args:

@@ -89,7 +89,7 @@ class Window(BaseModel):
 
 
 class Line(BaseModel):
-    """Where a line lies: its direction, its number, and how many lines of the grid come before it.
+    """The position of a line: its direction, its number, and how many lines of the grid come before it.
 
     A 2D line is the first inline of a grid that has no other; the next ones follow ``APART`` lines from it.
     """
@@ -145,7 +145,7 @@ class Windows(BaseModel):
         return replace(said, salt=SALT, ignore=NOT_LABELLED, nodata=np.nan, greys=said.greys or self.amplitudes)
 
     def places(self, ids: Sequence[str], sections: dict[str, str]) -> np.ndarray:
-        """Where windows lie, int32 (N, 4): direction (of ``DIRECTIONS``), line, first trace, first sample; all of them
+        """The positions of windows, int32 (N, 4): direction (of ``DIRECTIONS``), line, first trace, first sample, all
         counted from 0 on the grid of the volume.
 
         Args:

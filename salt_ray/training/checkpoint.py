@@ -41,7 +41,7 @@ class Superseded(SaltRayError):
 class Ownership:
     """The right to write into a fold's folder: a random token in its file ``owner``, which the next worker replaces.
 
-    When the network to a node is cut, Ray begins its fold anew elsewhere, while the old worker may train on and see the
+    When the network to a node is cut, Ray restarts its fold elsewhere, while the old worker may train on and see the
     same folder. It finds the other token before its next write, and ends. A worker takes the fold over once, at its
     beginning: never again between stages or epochs, where one that was cut off could take it back.
 
@@ -55,7 +55,7 @@ class Ownership:
         self._token: str | None = None
 
     def hold(self) -> None:
-        """Take the fold over at the first call; later make sure that nobody else has.
+        """Take the fold over at the first call; later make sure that no other worker has.
 
         Raises:
             Superseded: somebody has.
@@ -84,10 +84,10 @@ class Ownership:
 class CheckpointFolder:
     """The checkpoints of one stage of one fold: ``epoch-00012.pt`` (the newest two), ``best.pt`` and snapshots.
 
-    A snapshot, ``snapshot-00050.pt``, holds the network alone: nothing goes on from it.
+    A snapshot, ``snapshot-00050.pt``, holds the network only: training cannot resume from it.
 
     Args:
-        ownership: the right to write them; None where nobody else can want to.
+        ownership: the right to write them; None if no other worker can.
     """
 
     def __init__(self, directory: StoragePath, ownership: Ownership | None = None) -> None:
@@ -108,7 +108,7 @@ class CheckpointFolder:
         """Write a finished epoch's state, then the same as the best one if it is; older epochs are removed last.
 
         Args:
-            snapshot: also keep its network; written first, so that who goes on from the epoch has it.
+            snapshot: also keep its network; written first, so that a resumed stage has it.
 
         Raises:
             Superseded: another worker has taken the fold over.
@@ -170,7 +170,7 @@ class CheckpointFolder:
 
 
 class Saver:
-    """Saves the checkpoints of a stage while the block lasts; on a GPU in a thread, while training goes on.
+    """Saves the checkpoints of a stage while the block lasts; on a GPU in a thread, while training continues.
 
     There a state is copied to the host first, and one is written at a time: who saves the next one waits for the one
     before. On a CPU writing would take from training what it gives, and is done at once.

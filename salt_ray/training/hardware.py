@@ -50,7 +50,7 @@ def trained_on(fold_folder: StoragePath) -> list[str]:
 
 
 def remember_device(fold_folder: StoragePath, device: torch.device) -> None:
-    """Note that the fold goes on here; a damaged note, on which nothing depends, is begun anew."""
+    """Note that the fold resumes here; a damaged note, on which nothing depends, is replaced."""
     names, name = [], device_name(device)
     with contextlib.suppress(RunError):
         names = trained_on(fold_folder)

@@ -1,12 +1,12 @@
 """One fold, trained through its stages: the loop written out once, in order, without callbacks (method section 4).
 
 The same ``train_fold`` runs in a debugger, under Ray Train and under Ray Tune. It resumes by itself: what is finished
-is skipped, what was interrupted goes on from its newest checkpoint and ends with the same bytes (on a CPU with the same
+is skipped, what was interrupted resumes from its newest checkpoint and ends with the same bytes (on a CPU with the same
 number of threads). Every epoch draws its random numbers from seeds made of (experiment seed, training, fold, stage,
 epoch), so the epoch number in a checkpoint is the whole state of all random generators.
 
 Where memory is short, the epoch is begun again with smaller parts of the same batches: a failed step leaves gradients
-and running statistics behind that nobody can take back, and a new start would begin the epoch again too.
+and running statistics behind that cannot be undone, and a new start would begin the epoch again too.
 
 A stage may learn from unlabelled tiles too (``training.pseudo_labels``): they stand behind the labelled ones.
 
@@ -89,7 +89,7 @@ def train_fold(
     """Train one fold through all its stages, or finish what was begun.
 
     Args:
-        report: called after every epoch, and once more with the last one when an interrupted stage goes on.
+        report: called after every epoch, and once more with the last one when an interrupted stage resumes.
         say: called with a line for people when something unusual happens.
 
     Returns:

@@ -46,7 +46,7 @@ def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
         raise ValueError(f"logits and masks must both be (N, H, W), not {tuple(logits.shape)} and {tuple(masks.shape)}")
     salt, unlabelled = (masks > 0).flatten(1).float(), _unlabelled(masks)
     errors = 1 + logits.flatten(1).float() * (1 - 2 * salt)
-    if unlabelled is not None:  # sorted behind all others, where they change nobody's weight, and of no weight
+    if unlabelled is not None:  # sorted behind all others, where they change no other weight, and with weight 0
         errors = errors.masked_fill(unlabelled.flatten(1), -math.inf)
     with torch.no_grad():  # the weights are constants: only the order of the errors and the mask decide them
         order = _largest_first(errors)
@@ -157,7 +157,7 @@ def _lovasz(stage: Stage) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _unlabelled(masks: Tensor) -> Tensor | None:
-    """Bool (N, H, W), True where nobody labelled the pixel; None of bool masks, which are labelled throughout."""
+    """Bool (N, H, W), True for unlabelled pixels; None for bool masks, which are labelled throughout."""
     return None if masks.dtype == torch.bool else masks < 0
 
 

@@ -24,7 +24,7 @@ from salt_ray.survey.augment import Augmenter
 from salt_ray.survey.padding import centre, centre_crop
 from salt_ray.survey.prepared import TrainingTiles
 
-#: Of a GPU's whole memory, which other folds may share: what is free changes, and a fold must go on as it began.
+#: Of a GPU's whole memory, which other folds may share: what is free changes, and a fold must continue as it began.
 DEVICE_SHARE = 0.25
 
 
@@ -49,7 +49,7 @@ class Samples(ABC):
 
     @abstractmethod
     def seed(self, seed: int) -> None:
-        """Start the random numbers anew; the same seed gives the same batches, in the same order of calls."""
+        """Restart the random numbers; the same seed gives the same batches, in the same order of calls."""
 
     @abstractmethod
     def random(self, positions: np.ndarray) -> Batch:

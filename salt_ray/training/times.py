@@ -39,7 +39,7 @@ def read_times(folder: StoragePath) -> pd.DataFrame:
 
 
 def kept_times(folder: StoragePath, epochs: int) -> list[dict[str, Any]]:
-    """The rows of a stage that goes on after so many epochs; a damaged file, on which nothing depends, goes."""
+    """The rows of a stage that resumes after so many epochs; a damaged file, on which nothing depends, is deleted."""
     with contextlib.suppress(RunError):
         times = read_times(folder)
         return times[times["epoch"] <= epochs].to_dict("records")

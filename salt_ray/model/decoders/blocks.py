@@ -133,7 +133,7 @@ def interpolate_by_products(x: Tensor, size: tuple[int, int]) -> Tensor:
     """
     count, channels, height, width = x.shape
     rows, columns = (_interpolation(*edges, x) for edges in zip((height, width), size, strict=True))
-    x = x.permute(0, 2, 3, 1)  # as it lies in memory with channels last
+    x = x.permute(0, 2, 3, 1)  # the layout in memory with channels last
     x = torch.bmm(rows.expand(count, -1, -1), x.reshape(count, height, width * channels))
     x = torch.bmm(columns.expand(count * size[0], -1, -1), x.reshape(count * size[0], width, channels))
     return x.reshape(count, *size, channels).permute(0, 3, 1, 2)
