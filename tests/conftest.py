@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     refused = sum(("input", "refused") in report.user_properties for report in terminalreporter.getreports("passed"))
     if refused:
-        terminalreporter.write_line(f"{refused} damaged inputs were each refused with a sentence")
+        terminalreporter.write_line(f"{refused} damaged inputs were each refused with an error message")
 
 
 @pytest.fixture(scope="session", autouse=True)

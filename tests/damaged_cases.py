@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one line a case)
-"""What a person may get wrong: files, tables, options, experiments and runs, each with the command that finds it."""
+"""What a user may get wrong: files, tables, options, experiments and runs, each with the command that finds it."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ OPTIONS = [
     Case("run directory is no bucket", nothing, "prepare --data {data} --experiment {tiny} --run-dir s3://", "s3://", "write s3://BUCKET/PREFIX"),
     Case("run directory is a bad bucket", nothing, "prepare --data {data} --experiment {tiny} --run-dir s3://No_Bucket/x", "No_Bucket", "write s3://BUCKET/PREFIX"),
     Case("address is a word", nothing, f"train {FRESH} --address nonsense", "cannot connect to Ray at nonsense", "use --address local"),
-    Case("address of nobody", nothing, f"train {FRESH} --address 127.0.0.1:1", "127.0.0.1:1", "--address"),
+    Case("address without a server", nothing, f"train {FRESH} --address 127.0.0.1:1", "127.0.0.1:1", "--address"),
     Case("address of no dashboard", nothing, f"tune {FRESH} --address http://127.0.0.1:1", "cannot connect to a dashboard at http://127.0.0.1:1", "ray start --head"),
     Case("address without a port", nothing, f"predict {FRESH} --address http://127.0.0.1:x", "127.0.0.1:x", "ray start"),
     Case("--trials 0", nothing, f"tune {FRESH} --trials 0", "'--trials'", "--help", 2),

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what a person gives: one sentence that names it, the remedy, and nothing on the disk changed.
+"""Whatever is wrong with an input: one error that names it and the fix in plain words, and nothing on the disk changed.
 
 Every case goes through ``launch.main``, some once more through a process of their own. Ray is never started.
 """
@@ -109,7 +109,7 @@ def check(case: Case, names: dict[str, str], code: int | None, said: str) -> Non
     lines = said.splitlines()
     assert "Traceback" not in said
     assert faults(said) == []
-    if case.code == 2:  # the usage, where help is, and a box of three lines with the sentence
+    if case.code == 2:  # the usage, where help is, and a box of three lines with the message
         assert len(lines) <= 5, said
     else:
         assert said.startswith("error: ") and said.endswith("\n")

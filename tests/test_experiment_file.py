@@ -1,4 +1,4 @@
-"""Experiments from files and overrides: every file builds, JSON round trips, and every mistake is one sentence."""
+"""Experiments from files and overrides: every file builds, JSON round trips, and every mistake is one clear error."""
 
 from pathlib import Path
 

@@ -111,7 +111,7 @@ class Failed:
 
 
 class Tasks(Protocol):
-    """Numbered tasks, done while the caller goes on."""
+    """Numbered tasks, done while the caller continues."""
 
     def add(self, number: int) -> None:
         """One more to be done."""

@@ -67,7 +67,7 @@ class Postprocessing:
         missing: (N,) int64: how many models have yet to predict each tile of the survey.
         decisions: how predictions become masks.
         folder: where the results go; whole once it has its marker.
-        run: where the models' predictions and the folder lie.
+        run: contains the models' predictions and the folder.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Postprocessing:
         return functools.partial(correct_mosaic, tiles, models, self._rules, self._decisions.final, picture)
 
     def _collect(self, wait: bool) -> None:
-        """Take in what has been answered, and go on from there."""
+        """Take in what has been answered, and continue from there."""
         for number, answer in self._tasks.answers(wait):
             if isinstance(answer, Failed):
                 self._failures[number] = answer.reason

@@ -49,7 +49,7 @@ class PredictionTask:
         """
         depends = {
             "model": stage.inputs,
-            "trained": stage.done,  # a model that was trained anew has other weights
+            "trained": stage.done,  # a model that was trained again has other weights
             "flip": flip,
             "chunk": CHUNK,
             **also,

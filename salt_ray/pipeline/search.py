@@ -17,7 +17,7 @@ from salt_ray.tuning.trial import folds_of
 
 
 def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
-    """Search what the experiment's ``tune`` section names, or go on with it; write ``best.json`` and pictures.
+    """Search what the experiment's ``tune`` section names, or resume it; write ``best.json`` and pictures.
 
     Args:
         trials: how many in all, instead of ``tune.trials``.

@@ -15,7 +15,7 @@ from salt_ray.storage import write_atomically
 def run_seeds(run: Run, engine: Engine, count: int, folds: Collection[int] | None = None) -> dict[str, Spread]:
     """``pipeline`` with the experiment's seed and those after it; writes ``seeds.json``.
 
-    Each lies in a run directory of its own, ``RUN/seed-K``; the same command again goes on where it was.
+    Each has its own run directory, ``RUN/seed-K``; the same command again resumes.
 
     Args:
         count: how many seeds, two or more.

@@ -33,7 +33,7 @@ _SAMPLE_BYTES = 1 + 4 + 4
 _LINE_BYTES = 40
 #: For a pixel of the windows that are cut at a time, and for a byte that is read.
 _WINDOW_BYTES, _READ_BYTES = 16, 10
-#: A direction has so many slabs at least, if it has the lines: enough for a few machines, and for a command to go on.
+#: A direction has so many slabs at least, if it has the lines: enough for a few machines, and for a command to resume.
 _SLABS = 16
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a search: how it went, what mattered, where the good values lie, and how the trials learned.
+"""Pictures of a search: how it went, what mattered, which values are good, and how the trials learned.
 
 Imported late: matplotlib takes half a second. Optuna's own plots show neither pruned, failed and running trials nor the
 experiment's own settings, colour by trial number, and go through ``pyplot`` and its global settings.
@@ -181,7 +181,7 @@ def _with_legend(figure: Figure) -> Figure:
 
 
 def _scale(axes: Axes, name: str, trials: Sequence[FrozenTrial]) -> Callable[[FrozenTrial], float]:
-    """Set the horizontal axis up for a parameter; returns where on it a trial lies."""
+    """Set the horizontal axis up for a parameter; returns a trial's position on it."""
     distributions = [trial.distributions[name] for trial in trials]
     if isinstance(distributions[0], CategoricalDistribution):
         choices = list(dict.fromkeys(choice for one in distributions for choice in one.choices))

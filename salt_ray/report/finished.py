@@ -82,7 +82,7 @@ class FinishedRun:
     Attributes:
         models: predictions by (training, fold).
         tables: fold tables by training.
-        mosaics: where tiles lie; None where the run needed no mosaics.
+        mosaics: the positions of tiles; None where the run needed no mosaics.
         scores: the content of ``scores.json``.
         project: the folder of the project's code.
         decisions: how its predictions become masks.

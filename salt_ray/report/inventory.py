@@ -24,7 +24,7 @@ class Duplicates:
     Attributes:
         groups: the ids of each set of identical tiles, the largest set first.
         other_labels: how many sets have more than one mask.
-        divided: how many sets lie in several folds of some training: a model was then judged by a tile that it knew.
+        divided: how many sets are in several folds of some training: a model was then judged by a tile that it knew.
         with_unlabelled: how many unlabelled tiles are identical to a labelled one.
     """
 

@@ -27,7 +27,7 @@ class Judged:
 
     Attributes:
         tiles: (n,) int64, positions in the survey.
-        neighbours: (n,) int64: equal where tiles lie in one mosaic, or windows on one line; errors of means count
+        neighbours: (n,) int64: equal for tiles of one mosaic, or windows on one line; errors of means count
             these, not tiles.
         truth: (n, S, S), the labels: bool, or int8 where not all pixels have one (``survey.Survey``).
         masks: (n, S, S) bool, the predictions at the run's thresholds.
@@ -97,7 +97,7 @@ def judge(
             decided = decisions.replace(mask_threshold=float(threshold)).masks(own, *probabilities)
             mask_sums[place] += tile_scores(known, decided).sum()
     empty = tile_scores(truth, np.zeros(truth.shape, bool))
-    # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided anew.
+    # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided again.
     salt_curve = np.array([np.where(salt > np.float32(t), ungated, empty).mean() for t in SALT_THRESHOLDS])
     scores = tile_scores(truth, masks)
     neighbours = tiles if mosaics is None else whole_mosaics(prepared.survey.ids[tiles], mosaics)

@@ -135,7 +135,7 @@ def learning(finished: FinishedRun) -> Part:
 
 
 def where(finished: FinishedRun) -> Part:
-    """The score by what a tile holds, how deep it lies, which fold judges it, and where in a section it lies."""
+    """The score by what a tile holds, its depth, the fold that judges it, and its place in a section."""
     judged, survey = finished.judged, finished.prepared.survey
     coverage, depth = findings.by_coverage(judged), findings.by_depth(judged, survey.depths)
     part: dict[str, Any] = {

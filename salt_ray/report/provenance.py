@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def commit(project: Path) -> str | None:
-    """The commit that is checked out where the project's code lies; None where that is no git checkout."""
+    """The commit that is checked out in the folder of the project's code; None where that is no git checkout."""
     git = project / ".git"
     try:
         head = (git / "HEAD").read_text().strip()

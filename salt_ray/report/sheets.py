@@ -18,7 +18,7 @@ from salt_ray.storage import StoragePath, write_atomically
 
 MOSAICS, TILES = 12, 16  # as many as one looks through
 COLUMNS = 4  # of mosaics.png, at most
-# Inches: the longest edge of a mosaic, the edge of a tile of changes.png, what lies between, a line of text.
+# Inches: the longest edge of a mosaic, the edge of a tile of changes.png, the gap between them, a line of text.
 MOSAIC, TILE, GAP, LINE = 4, 200 / DPI, 0.13, 0.22
 MAX_ENLARGEMENT = 3  # of a small mosaic
 QUICK = 1  # the compression: with 6 the sheets take twice as long and are a tenth smaller

@@ -22,7 +22,7 @@ class EpochLog:
     """Writes the curves of one fold below ``directory``; nothing of a result depends on them.
 
     Every stage is a run of its own in TensorBoard (``DIRECTORY/STAGE``) with tags such as ``STAGE/score``, so that the
-    same stage of all folds and trials lies in one chart. An epoch that is written again after a restart replaces the
+    same stage of all folds and trials is in one chart. An epoch that is written again after a restart replaces the
     earlier one and all after it.
     """
 

@@ -60,7 +60,7 @@ class TrialView:
             self._close(trial)
 
     def begin(self, number: int, values: Mapping[str, Any]) -> None:
-        """A trial begins, or goes on."""
+        """A trial starts, or resumes."""
         self.rows[number] = TrialRow(number, values, started=time.monotonic())
         self._at_once = max(self._at_once, sum(row.state == "running" for row in self.rows.values()))
         self._changed(self, f"{trial_name(number)} begins: {_words(values)}")

@@ -90,6 +90,6 @@ def method_text(rules: Mapping[str, Any]) -> str:
         )
     return (
         f"Each of {rules['hidden_tiles']:,} labels in {rules['hidden_mosaics']:,} mosaics was hidden once. A rule is "
-        "kept if it changed hidden tiles in ten or more mosaics, and chance alone would give such a gain in at most "
-        "5 % of surveys (p, adjusted for the number of rules)."
+        "kept if it changed hidden tiles in ten or more mosaics and its gain would be chance in at most 5 % of surveys "
+        "(p, adjusted for the number of rules)."
     )

@@ -33,7 +33,7 @@ def evenly_spread(numbers: np.ndarray) -> list[int]:
 
 
 def most_doubtful(numbers: np.ndarray, spread: np.ndarray) -> list[int]:
-    """Up to ``DOUBTFUL`` of some lines with the largest mean spread, none beside another: neighbours look alike."""
+    """Up to ``DOUBTFUL`` of some lines with the largest mean spread, no two of them neighbours, which look alike."""
     found: list[int] = []
     apart = len(numbers) // 10
     for place in np.argsort(-spread, kind="stable").tolist():

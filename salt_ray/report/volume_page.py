@@ -1,6 +1,6 @@
 """``report.html`` of a folder of ``volume predict``: where the salt is, where not to trust it, and how it was made.
 
-Like the page of a run (``salt_ray.report.page``) it opens offline and asks nobody for anything.
+Like the page of a run (``salt_ray.report.page``) it opens offline and loads nothing.
 """
 
 from __future__ import annotations

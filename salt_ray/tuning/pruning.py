@@ -1,7 +1,7 @@
 """Which trials end early: by epochs in the first fold, then fold by fold.
 
 Every decision is a function of the scores in the study's storage. Ray Tune's schedulers keep their rungs in memory, and
-Optuna's successive halving writes a rung down before it answers: a search that is killed there would go on otherwise
+Optuna's successive halving writes a rung down before it answers: a search that is killed there would continue otherwise
 than one that is not.
 """
 
@@ -19,13 +19,13 @@ FOLD_OTHERS = 3  # trials that must have ended as many folds: few get so far, an
 
 
 class RungPruner(BasePruner):
-    """Asynchronous successive halving (ASHA, Li et al. 2018): at each rung only the best that came so far go on.
+    """Asynchronous successive halving (ASHA, Li et al. 2018): at each rung only the best so far continue.
 
     A trial that stopped early, and so never stood on a rung, competes there with the score that it ended with.
 
     Args:
         first: the step of the first rung.
-        factor: each rung lies this much further, and one of so many trials passes it; the best always does.
+        factor: each rung is this much further, and one of so many trials passes it; the best always does.
     """
 
     def __init__(self, first: int, factor: int) -> None:

@@ -25,7 +25,7 @@ from salt_ray.tuning.trial import STATES
 #: The best share of the trials, whose values are compared with those of all. Where one of four parameters mattered, a
 #: quarter put it first in 97 % of 40 made searches of 20 trials, Optuna's own tenth (two trials) in 72 %.
 TOP_SHARE = 0.25
-#: With fewer complete trials the first place is little better than drawn by lot; with 10 it was right in 75 %.
+#: With fewer complete trials the first place is little better than random; with 10 it was right in 75 %.
 IMPORTANCE_TRIALS = 10
 
 
@@ -84,7 +84,7 @@ class Confirmation:
     best: float
 
     def save(self, run: RunDirectory) -> None:
-        """Write it beside the search."""
+        """Write it next to the search."""
         write_atomically(run.study / "confirmation.json", json.dumps(asdict(self), indent=1))
 
     @classmethod

@@ -15,7 +15,7 @@ from salt_ray.experiment_file import assign, values_at
 from salt_ray.section import ExperimentError
 
 BASELINE = 0  # the number of the trial with the experiment's own values
-#: What may differ when a search goes on: it can be made longer, or wider.
+#: What may differ when a search resumes: it can be made longer, or wider.
 CHANGEABLE = {"trials", "confirm", "trials_per_gpu", "max_concurrent", "kept_checkpoints"}
 
 
@@ -127,7 +127,7 @@ def study_folder(experiment: Experiment, run: RunDirectory, inputs: dict[str, An
     """The folder of an experiment's search.
 
     Args:
-        inputs: what trials depend on beside the experiment: tiles, folds, first weights.
+        inputs: what trials depend on besides the experiment: tiles, folds, first weights.
     """
     chosen = {"seed", "geometry", "augmentation", "network", "precision", "trainings"}
     tune = experiment.tune and experiment.tune.model_dump(mode="json", exclude=CHANGEABLE)

@@ -1,8 +1,8 @@
 """A search that survives its driver: Optuna's storage is the only state, and every trial begins and ends in it.
 
-Trials lie in ``study.db`` (SQLite: whole after any crash, and optuna-dashboard opens it). What a killed driver leaves
-running is continued under its own number and with its own sample. Samplers are made anew for every trial from seeds of
-(experiment seed, trial number), so that what they draw depends on the storage alone.
+Trials are stored in ``study.db`` (SQLite: whole after any crash, and optuna-dashboard opens it). What a killed driver
+leaves running is continued under its own number and with its own sample. Samplers are created again for every trial
+from seeds of (experiment seed, trial number), so that what they draw depends on the storage alone.
 """
 
 from __future__ import annotations
@@ -202,11 +202,11 @@ class StudyStorage(RDBStorage):
     stays as long as the storage does.
 
     Attributes:
-        path: where the study lies.
+        path: the file of the study.
         here: the file to work on.
 
     Raises:
-        RunError: the file cannot be read, or is empty though trials lie beside it; or the object store cannot be
+        RunError: the file cannot be read, or is empty next to existing trials; or the object store cannot be
             reached.
         OSError: the working copy cannot be written.
     """
@@ -247,7 +247,7 @@ class StudyStorage(RDBStorage):
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns what SQLite cannot do into a RunError with the remedy."""
+        """Turns SQLite's failures into a RunError that names the fix."""
         try:
             yield
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:

@@ -92,7 +92,7 @@ def run_trial(
 
     Args:
         tasks: one a fold, of the trial's effective experiment.
-        run: where the trial lies.
+        run: the trial's run directory.
         report: called after every epoch and at the end of every fold.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What cannot be reported is one sentence with its remedy, in the function and on the command line."""
+"""What cannot be reported is one clear error with its fix, in the function and on the command line."""
 
 from __future__ import annotations
 
