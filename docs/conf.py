@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 from salt_ray import __version__, config
 from salt_ray.section import Section
@@ -16,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 HOME = "docs/index"
 # A section of the home page, its lines "- [TITLE](PAGE.md): ..." are what the navigation shows.
 SECTION = re.compile(r"^## ([^\n]+)\n(.+?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SETTINGS = re.compile(r"^- `salt_ray\.config\.(\w+)`$", re.MULTILINE)
+BOUNDS = re.compile(r"Annotated\[(\w+), Field\((.+?)\)\]")
 ENTRY = re.compile(r"^- \[(.+?)\]\((.+?)\.md\)", re.MULTILINE)
 
 project, author, copyright = "salt-ray", "the authors of salt-ray", "the authors of salt-ray, MIT licence"
@@ -57,9 +61,7 @@ html_theme_options = {
 def setup(app: Sphinx) -> None:
     app.connect("source-read", add_commands)
     app.connect("source-read", add_navigation)
-    app.connect("autodoc-skip-member", skip_machinery)
-    app.connect("autodoc-process-signature", without_fields)
-    app.connect("autodoc-process-docstring", add_default, priority=400)  # before napoleon
+    app.connect("source-read", add_settings)
 
 
 def add_commands(app: Sphinx, name: str, source: list[str]) -> None:
@@ -78,24 +80,22 @@ def add_navigation(app: Sphinx, name: str, source: list[str]) -> None:
             source[0] += f"\n:::{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n:::\n"
 
 
-def skip_machinery(app: Sphinx, kind: str, name: str, member: object, skip: bool, options: object) -> bool | None:
-    """Of a settings class the page shows fields; pydantic's own names and what reads old files are not for readers."""
-    return True if name.startswith("model_") or name in ("removed", "renamed") else None
+def add_settings(app: Sphinx, name: str, source: list[str]) -> None:
+    """Each class of settings that the page lists becomes a table of its fields."""
+    if name == "docs/reference/settings":
+        source[0] = SETTINGS.sub(lambda found: settings_table(getattr(config, found[1])), source[0])
 
 
-def without_fields(app: Sphinx, kind: str, name: str, member: object, *signature: object) -> tuple[str, None] | None:
-    """A settings class is shown without its signature, which would repeat every field."""
-    return ("", None) if isinstance(member, type) and issubclass(member, Section) else None
-
-
-def add_default(app: Sphinx, kind: str, name: str, member: object, options: object, lines: list[str]) -> None:
-    """A field of settings tells its default; that of a section is the section's own."""
-    owner, _, field = name.rpartition(".")
-    section = getattr(config, owner.rpartition(".")[2], None)
-    if kind == "attribute" and isinstance(section, type) and field in section.model_fields:
-        lines.insert(0, "")  # napoleon takes what is before a colon in the first line for a type
-        default = section.model_fields[field].get_default(call_default_factory=False)
-        if section.model_fields[field].is_required():
-            lines += ["", "Required."]
-        elif not isinstance(default, Section):
-            lines += ["", f"Default: ``{default!r}``."]
+def settings_table(section: type[Section]) -> str:
+    """Name, type and default of each field, with the comment before it in the code."""
+    comments = ModuleAnalyzer.for_module(section.__module__).find_attr_docs()
+    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in section.model_fields.items():
+        owner = next(base for base in section.__mro__ if name in inspect.get_annotations(base))
+        kind = BOUNDS.sub(r"\1, \2", owner.__annotations__[name]).replace("Strict", "")
+        default = field.get_default(call_default_factory=False)
+        shown = type(default).__name__ if isinstance(default, Section) else f"`{default!r}`"
+        meaning = " ".join(comments.get((owner.__qualname__, name), []))
+        cells = (f"`{name}`", f"`{kind}`", "required" if field.is_required() else shown, meaning)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return f"### {section.__name__}\n\n{inspect.getdoc(section)}\n\n" + "\n".join(rows) + "\n"

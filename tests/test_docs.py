@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import BaseModel
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -200,6 +201,20 @@ def test_a_target_is_in_the_makefile(where: str, target: str) -> None:
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), where
 
 
+def test_the_workflow_calls_targets_of_the_makefile() -> None:
+    """And the issue forms are YAML with fields."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())
+    run = [step["run"] for step in workflow["jobs"]["checks"]["steps"] if "run" in step]
+    assert run == ["make install", "make lint", "make docs", "make test"]
+    for command in run:
+        assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
+    forms = [path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").iterdir() if path.stem != "config"]
+    assert len(forms) >= 2
+    for form in forms:
+        fields = yaml.safe_load(form.read_text())
+        assert fields["name"] and fields["description"] and any("id" in field for field in fields["body"]), form.name
+
+
 def files(document: Path) -> list[tuple[str, str]]:
     """Files of the project that commands and text name."""
     named = [(where, word) for where, words in lines(document) for word in words]
@@ -305,7 +320,7 @@ def test_the_readme_is_a_landing_page() -> None:
 @pytest.mark.parametrize(("page", "public"), [("python", salt_ray.__all__), ("settings", sections())])
 def test_the_reference_has_every_public_name(page: str, public: list[str]) -> None:
     text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
-    shown = re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)
+    shown = re.findall(r"^(?:\.\. auto\w+:: |- `salt_ray\.config\.)(\w+)", text, re.MULTILINE)
     elsewhere = {"python": {"Experiment", "__version__"}, "settings": {"Searched"}}[page]
     assert sorted({*shown, *elsewhere}) == sorted({*public, *elsewhere})
 
