@@ -2,6 +2,7 @@
 # make test-all  all tests of CI: also slow, and browser   make lint      style
 # make soak      larger, and again and again: before a release, an hour or more
 # make rehearsal  cluster-onprem.yaml on three pretended machines
+# make docs      the documents as a website, in site/
 # make audit     security: the code, and known vulnerabilities of the pinned packages (asks PyPI)
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ SHARED := $(PYTEST) --numprocesses auto --dist worksteal
 CHECKS := not soak and not machines
 QUICK := $(CHECKS) and not slow and not browser
 
-.PHONY: install demo test test-all soak rehearsal lint audit clean
+.PHONY: install demo test test-all soak rehearsal lint docs audit clean
 
 install: $(VENV)/installed
 
@@ -48,10 +49,19 @@ rehearsal: install
 lint: install
 	$(BIN)/ruff check .
 
+# A warning is an error: a link that leads nowhere, a name that is not there.
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx -E -W --keep-going --quiet -c docs . site
+	@echo 'open site/index.html'
+
+$(VENV)/docs: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 # --strict: a package that PyPI tells nothing about is a failure; without it an unreachable PyPI would look like a clean bill.
 audit: install
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive salt_ray launch.py experiments benchmarks
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement constraints.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

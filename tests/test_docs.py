@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,9 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import yaml
+from pydantic import BaseModel
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import salt_ray
+from salt_ray import config
 from salt_ray.cli.main import app
 from salt_ray.config import Geometry
 from salt_ray.experiment_file import load_experiment
@@ -24,7 +30,9 @@ from salt_ray.survey.padding import frame_for
 from salt_ray.survey.tiles import load_survey
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *PAGES]
+INDEX = ROOT / "docs" / "index.md"
 DATA = ROOT / "docs" / "data.md"
 COMMANDS = get_command(app).commands
 SHELL = ("", "sh")  # labels of blocks of commands; a tree or a log is "text", or has no command in it
@@ -129,8 +137,16 @@ def of_each(find) -> list:
     return [pytest.param(*item, id=item[0][:100]) for document in DOCUMENTS for item in find(document)]
 
 
+def sections() -> list[str]:
+    """The public classes of settings."""
+    public = {name: getattr(config, name) for name in config.__all__}
+    return [name for name, kind in public.items() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
 def test_commands_are_found() -> None:
-    assert [len(launches(ROOT / "README.md")) >= 8, len(launches(ROOT / "docs" / "cluster.md")) >= 3] == [True, True]
+    least = {"README": 1, "docs/running": 6, "docs/tuning": 4, "docs/cluster": 3, "docs/volumes": 10, "docs/reports": 3}
+    found = {name: len(launches(ROOT / f"{name}.md")) for name in least}
+    assert {name: min(found[name], count) for name, count in least.items()} == least
     (line,) = words_of("a --set x='[1, 2]' # b && c")
     assert line == ("a", "--set", "x=[1, 2]")
     assert list(shell_lines("cat > f <<END\nmake nothing\nEND\nmake \\\n demo")) == ["cat > f <<END", "make   demo"]
@@ -183,6 +199,20 @@ def makes(document: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("where", "target"), of_each(makes))
 def test_a_target_is_in_the_makefile(where: str, target: str) -> None:
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE), where
+
+
+def test_the_workflow_calls_targets_of_the_makefile() -> None:
+    """And the issue forms are YAML with fields."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())
+    run = [step["run"] for step in workflow["jobs"]["checks"]["steps"] if "run" in step]
+    assert run == ["make install", "make lint", "make docs", "make test"]
+    for command in run:
+        assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
+    forms = [path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").iterdir() if path.stem != "config"]
+    assert len(forms) >= 2
+    for form in forms:
+        fields = yaml.safe_load(form.read_text())
+        assert fields["name"] and fields["description"] and any("id" in field for field in fields["body"]), form.name
 
 
 def files(document: Path) -> list[tuple[str, str]]:
@@ -268,9 +298,45 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def linked(document: Path) -> set[Path]:
+    return {(document.parent / link.partition("#")[0]).resolve() for link in LINK.findall(prose(document))}
+
+
 def test_the_readme_leads_to_every_document() -> None:
-    linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall(prose(ROOT / "README.md"))}
-    assert set(DOCUMENTS[1:]) <= linked
+    """By itself or by the index, which has all of them: the website's navigation is made of its lists."""
+    assert INDEX in linked(ROOT / "README.md")
+    assert {*DOCUMENTS, ROOT / "experiments" / "README.md"} - {INDEX} <= linked(INDEX)
+
+
+def test_the_readme_is_a_landing_page() -> None:
+    """Two minutes to read, with pictures that load quickly."""
+    assert len((ROOT / "README.md").read_text().split()) < 900
+    pictures = [path for path in linked(ROOT / "README.md") if path.suffix in (".png", ".svg")]
+    assert len(pictures) >= 2
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert picture.stat().st_size < 200_000, picture.name
+
+
+@pytest.mark.parametrize(("page", "public"), [("python", salt_ray.__all__), ("settings", sections())])
+def test_the_reference_has_every_public_name(page: str, public: list[str]) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    shown = re.findall(r"^(?:\.\. auto\w+:: |- `salt_ray\.config\.)(\w+)", text, re.MULTILINE)
+    elsewhere = {"python": {"Experiment", "__version__"}, "settings": {"Searched"}}[page]
+    assert sorted({*shown, *elsewhere}) == sorted({*public, *elsewhere})
+
+
+def commands_of(group, name: str) -> Iterator[str]:
+    yield name
+    for child, command in getattr(group, "commands", {}).items():
+        yield from commands_of(command, f"{name} {child}")
+
+
+def test_the_reference_of_commands_is_made_from_the_command_line() -> None:
+    """As docs/conf.py makes it when the website is built."""
+    words = [sys.executable, "-m", "typer", "salt_ray.cli.main", "utils", "docs", "--name", "salt-ray"]
+    page = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    titles = re.findall(r"^#+ `(.+)`$", page, re.MULTILINE)
+    assert sorted(titles) == sorted(commands_of(get_command(app), "salt-ray"))
 
 
 def test_the_example_makes_a_survey_that_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
