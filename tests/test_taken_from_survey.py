@@ -145,7 +145,7 @@ def test_the_range_of_the_run_is_used(tiny: Experiment, tmp_path: Path) -> None:
     run = trained(tmp_path / "run", tiny, AMPLITUDES)
     alike, strong = floats(tmp_path / "alike", 1.1), floats(tmp_path / "strong", 4)
     assert "amplitudes from -2.33 to 2.33 become greys from 0 to 255; that is the run's" in applied(run, tiny, alike)
-    with pytest.raises(RunError, match=r"5\d% of the amplitudes in .*strong are beyond the run's range, -2.33 to 2.33"):
+    with pytest.raises(RunError, match=r"5\d% of the amplitudes .*strong are outside the run's range, -2.33 to 2.33"):
         applied(run, tiny, strong)
     assert "amplitudes from -9." in applied(run, tiny, strong, own_range=True)
 

@@ -100,7 +100,7 @@ def test_what_may_pass_is_raised_so_that_the_worker_is_begun_again(
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (FULL, "random-fold-0: No space left on device (/run/epoch.pt): make room there, then the same command"),
+        (FULL, "random-fold-0: No space left on device (/run/epoch.pt): make room there, then run the same command"),
         (IN_THE_WAY, "random-fold-0: Not a directory (/run/trainings/random): remove what is in its place, then"),
         (CheckpointError("restore it"), "restore it"),
         (TrainingFailed("it is NaN"), "it is NaN"),

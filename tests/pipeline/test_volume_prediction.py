@@ -293,7 +293,7 @@ def test_amplitudes_are_those_of_the_run_or_the_volumes_own(
     tiny: Experiment, run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     loud = write_segy(tmp_path / "loud.sgy", 10 * waves(40, 50), grid_numbers(1, 40) | {189: 1})
-    with pytest.raises(RunError, match=r"% of the amplitudes in .*loud\.sgy are beyond the run's range.*--own-range"):
+    with pytest.raises(RunError, match=r"% of the amplitudes in .*loud\.sgy are outside the run's range.*--own-range"):
         predicted(run, loud, tmp_path / "to")
     low, high = predicted(run, loud, tmp_path / "to", own_range=True)["amplitudes"]
     assert low == pytest.approx(-2326, rel=0.1) and high == pytest.approx(2326, rel=0.1)

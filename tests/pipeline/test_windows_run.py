@@ -158,11 +158,11 @@ def test_a_run_on_windows_is_applied_to_other_windows_only(
     windows = Run(experiment, survey, RunDirectory(tmp_path), Terminal(quiet=True)).survey
     record = RunRecord.of(windows, "salt")
     assert record.check_applies(windows, "there") == []
-    with pytest.raises(RunError, match="the run was trained on windows, and there holds tiles of sections"):
+    with pytest.raises(RunError, match="the run was trained on windows, but there holds tiles"):
         record.check_applies(dataclasses.replace(windows, window=None), "there")
-    with pytest.raises(RunError, match="the run was trained on tiles, and there holds windows"):
+    with pytest.raises(RunError, match="the run was trained on tiles, but there holds windows"):
         RunRecord.of(dataclasses.replace(windows, window=None), "salt").check_applies(windows, "there")
     other = windows.window.model_copy(update={"trace_spacing": 25.0, "sample_interval": 4.1})
     assert record.check_applies(dataclasses.replace(windows, window=other), "there") == [
-        "pixels have another trace_spacing than in training: 25, not 12.5"
+        "pixels have a different trace_spacing than in training: 25, not 12.5"
     ]

@@ -55,7 +55,7 @@ from salt_ray.volume.scan import open_volume
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 EPOCHS = 4
-REMEDY = "does not see /proc/self/cwd/run: put the run directory on a folder that all nodes share"
+REMEDY = "cannot access /proc/self/cwd/run: put the run directory on a folder that all nodes share"
 LR = Choice(name="lr", fields=("trainings.all.stages.plateau.lr",), values=(0.02, 0.01))
 
 

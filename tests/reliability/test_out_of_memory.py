@@ -84,7 +84,7 @@ def test_it_ends_as_a_worker_would_that_starts_again(
     run, lines, reports = RunDirectory(tmp_path / "run"), [], []
     marker = train_fold(task, tiny_tiles, run, CPU, reports.append, lines.append)
     assert lines[0] == (
-        f"out of memory with 4 tiles at once in epoch {epoch} of plateau; going on with 2 at once, same batch of 4"
+        f"out of memory with 4 tiles at once in epoch {epoch} of plateau; continuing with 2 at once, same batch of 4"
     )
     assert files_of(run) == files_of(restarted)
     assert {(report.stage, report.epoch) for report in reports} == {
@@ -123,8 +123,8 @@ def test_a_shortage_in_validation_leaves_training_as_it_is(
     short_when(monkeypatch, lambda number, tiles: tiles > 4)  # 12 tiles to validate, batches of 4
     marker = train_fold(task, tiny_tiles, run, CPU, say=lines.append)
     assert lines[:2] == [
-        "out of memory with 12 tiles at once in the validation of epoch 1 of plateau; going on with 6 at once",
-        "out of memory with 6 tiles at once in the validation of epoch 1 of plateau; going on with 3 at once",
+        "out of memory with 12 tiles at once in the validation of epoch 1 of plateau; continuing with 6 at once",
+        "out of memory with 6 tiles at once in the validation of epoch 1 of plateau; continuing with 3 at once",
     ]
     assert "micro_batch" not in marker
     ours, theirs = (read_checkpoint(r.stage("random", 0, "cosine") / "epoch-00002.pt") for r in (run, undisturbed))
@@ -240,7 +240,7 @@ def test_a_host_without_memory_for_a_whole_batch(
     whole, halves = (seen(name, worker)["peak"] for name, worker in beside.items())
     assert whole - halves > 50 * 2**20  # the machine's kernels decide how far
     assert seen("run", begin("run", parts=1, limit=(7 * whole + halves) // 8))["lines"] == [
-        "out of memory with 144 tiles at once in epoch 1 of plateau; going on with 72 at once, same batch of 144"
+        "out of memory with 144 tiles at once in epoch 1 of plateau; continuing with 72 at once, same batch of 144"
     ]
     assert files_of(RunDirectory(tmp_path / "run")) == files_of(RunDirectory(tmp_path / "halves"))
 
@@ -267,5 +267,5 @@ def test_a_gpu_without_memory_for_a_whole_batch(task: FoldTask, tiny_tiles: Trai
         marker = train_fold(large, tiles, RunDirectory(tmp_path / "run"), device, say=lines.append)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert lines[0].startswith("out of memory with 96 tiles at once in epoch 1 of plateau; going on with 48 at once")
+    assert lines[0].startswith("out of memory with 96 tiles at once in epoch 1 of plateau; continuing with 48 at once")
     assert marker["micro_batch"] <= 48

@@ -261,7 +261,7 @@ def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
     )
     assert "Left out: The survey has no depths" in section(text, "where")
     assert "Left out: The run assembled no mosaics" in section(text, "where")
-    assert "Left out: The survey's tiles lie in no folders of sections" in section(text, "where").replace("&#39;", "'")
+    assert "Left out: The survey's tiles are not in section folders" in section(text, "where").replace("&#39;", "'")
     assert "Left out: Masks stay as predicted" in section(text, "rules")
     assert "neither a hold-out nor a known test truth" in section(text, "answer")
     assert "0.2500" in section(text, "answer") and "–" in section(text, "answer")

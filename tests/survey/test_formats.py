@@ -186,7 +186,7 @@ WRONG = {
     ),
     "capitals": (
         lambda d: (d / f"{IMAGES}/c1.NPY").write_bytes(b""),
-        "c1.NPY: is neither a tile, ID.tif or ID.npy",
+        "c1.NPY: is neither a tile (ID.png, ID.tif, ID.npy)",
         None,
     ),
 }
@@ -347,7 +347,7 @@ def test_other_folders_among_sections_are_strays(name: str, tmp_path: Path):
     directory = in_sections(tmp_path / "own")
     write(directory / TESTS / name, truth()[0]["a0"])
     [problem] = problems(directory)
-    assert f"{TESTS}/{name.rpartition('/')[0]}: is neither a tile, ID.tif or ID.npy" in problem
+    assert f"{TESTS}/{name.rpartition('/')[0]}: is neither a tile (ID.png, ID.tif, ID.npy)" in problem
 
 
 def test_hidden_files_are_passed_over(tmp_path: Path):

@@ -37,7 +37,7 @@ def test_only_wholly_labelled_tiles_say_whether_salt_fills_tiles() -> None:
     masks[:2, 0, 0] = UNLABELLED  # they may be full, or not
     assert full_tiles(masks) == "empty"
     masks[: 2 * ENOUGH_WITH_SALT, 0, 0] = UNLABELLED
-    with pytest.raises(RunError, match="none of 2 wholly labelled tiles with salt is salt all over"):
+    with pytest.raises(RunError, match="none of the 2 wholly labelled tiles with salt is entirely salt"):
         full_tiles(masks)
 
 

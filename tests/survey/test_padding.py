@@ -18,8 +18,8 @@ from salt_ray.survey import memory, padding
 from salt_ray.survey.memory import NotEnoughMemory
 from salt_ray.survey.padding import Frame, PaddingOperator
 
-SEED_FRAME = Frame(101, 148, 128)
-FRAMES = [Frame(33, 52, 52), Frame(64, 80, 64), SEED_FRAME]
+ARGUS_FRAME = Frame(101, 148, 128)
+FRAMES = [Frame(33, 52, 52), Frame(64, 80, 64), ARGUS_FRAME]
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +89,7 @@ def test_masks_equal_those_of_skimage_above_the_threshold(both, frame):
 
 def test_empty_masks_stay_empty_and_full_ones_full(operators):
     masks = np.stack([np.zeros((101, 101), dtype=bool), np.ones((101, 101), dtype=bool)])
-    padded = operators[SEED_FRAME].masks(masks)
+    padded = operators[ARGUS_FRAME].masks(masks)
     assert not padded[0].any()
     assert padded[1].all()
 
@@ -157,13 +157,13 @@ def test_large_tiles_are_padded_in_little_memory():
     assert done.stdout == "(8, 564, 564)\n", done.stderr
 
 
-@pytest.mark.parametrize(("frame", "needed"), [(Frame(512, 564, 544), 163), (SEED_FRAME, 69)])
+@pytest.mark.parametrize(("frame", "needed"), [(Frame(512, 564, 544), 163), (ARGUS_FRAME, 69)])
 def test_too_little_memory_is_said_before_it_is_taken(frame, needed, monkeypatch):
     monkeypatch.setattr(padding, "_Equations", None)  # nothing is made
     monkeypatch.setattr(memory, "free_bytes", lambda: 50 << 20)
     message = (
-        f"padding tiles from {frame.tile_px} to {frame.padded_px} px takes about {needed} MiB of memory, "
-        "and 50 MiB are free: "
+        f"padding tiles from {frame.tile_px} to {frame.padded_px} px needs about {needed} MiB of memory, "
+        "and only 50 MiB are free: "
     )
     with pytest.raises(NotEnoughMemory, match=message + r"free memory, raise the limit \(ulimit -v"):
         padding.operator(frame)
@@ -171,9 +171,9 @@ def test_too_little_memory_is_said_before_it_is_taken(frame, needed, monkeypatch
 
 def test_a_tile_does_not_depend_on_its_neighbours_in_the_survey(operators):
     tiles = np.tile(_tiles(101), (80, 1, 1))  # several blocks
-    padded = operators[SEED_FRAME].images(tiles)
+    padded = operators[ARGUS_FRAME].images(tiles)
     assert np.array_equal(padded, np.tile(padded[: len(tiles) // 80], (80, 1, 1)))
-    assert operators[SEED_FRAME].images(tiles[:0]).shape == (0, 148, 148)
+    assert operators[ARGUS_FRAME].images(tiles[:0]).shape == (0, 148, 148)
 
 
 def test_where_no_pixel_is_added_nothing_changes():
@@ -185,25 +185,25 @@ def test_where_no_pixel_is_added_nothing_changes():
 
 def test_centre_takes_the_tile_out_again(operators):
     tiles = _tiles(101)
-    padded = operators[SEED_FRAME].images(tiles)
-    crop = padding.centre_crop(padded, SEED_FRAME)
+    padded = operators[ARGUS_FRAME].images(tiles)
+    crop = padding.centre_crop(padded, ARGUS_FRAME)
     assert crop.shape == (len(tiles), 128, 128)
     for array in (padded, crop):
-        assert np.array_equal(padding.centre(array, SEED_FRAME), tiles)
+        assert np.array_equal(padding.centre(array, ARGUS_FRAME), tiles)
         with_channels = torch.from_numpy(array.copy())[:, None]
-        assert torch.equal(padding.centre(with_channels, SEED_FRAME)[:, 0], torch.from_numpy(tiles))
+        assert torch.equal(padding.centre(with_channels, ARGUS_FRAME)[:, 0], torch.from_numpy(tiles))
 
 
 def test_other_sizes_are_not_cut():
     with pytest.raises(ValueError, match="148 px or centre crops of 128 px, not 128 x 148"):
-        padding.centre(np.zeros((1, 128, 148)), SEED_FRAME)
+        padding.centre(np.zeros((1, 128, 148)), ARGUS_FRAME)
     with pytest.raises(ValueError, match="148"):
-        padding.centre_crop(np.zeros((1, 128, 128)), SEED_FRAME)
+        padding.centre_crop(np.zeros((1, 128, 128)), ARGUS_FRAME)
 
 
 def test_the_seeds_frame():
     frame = padding.frame_for(101, Geometry())
-    assert frame == SEED_FRAME
+    assert frame == ARGUS_FRAME
     assert (frame.before, frame.crop_offset, frame.tile_in_crop) == (23, 10, 13)
 
 

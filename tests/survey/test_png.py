@@ -134,7 +134,7 @@ def animation() -> bytes:
         (with_chunks((b"eXIf", exif(6))), "has an orientation that rotates or mirrors it"),
         (with_chunks((b"iTXt", xmp(3))), "has an orientation that rotates or mirrors it"),
         (with_chunks((b"tEXt", as_text(b"Exif\0\0" + exif(8)))), "has an orientation that rotates or mirrors it"),
-        (with_chunks((b"pCAL", b"depth\0" + bytes(10))), "has the chunk pCAL, which is not known to leave its values"),
+        (with_chunks((b"pCAL", b"depth\0" + bytes(10))), "has the chunk pCAL, which may change pixel values"),
         (with_chunks((b"orNT", b"\6")), "has the chunk orNT"),
         (with_chunks((b"CgBI", bytes(4))), "has the chunk CgBI"),
     ],

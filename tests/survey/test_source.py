@@ -172,7 +172,7 @@ def test_zips_in_the_zip_do_not_fill_the_memory(
         return read(archive, info)
 
     monkeypatch.setattr(zip_files, "_read", short_of_memory)
-    with pytest.raises(SurveyError, match=r"train\.zip: does not fit into the memory"):
+    with pytest.raises(SurveyError, match=r"train\.zip: does not fit in memory"):
         load_survey(tmp_path / "outer", cache=cache)
 
 
@@ -330,7 +330,7 @@ def test_of_two_surveys_in_a_zip_none_is_taken(survey: Path, cache: Path, tmp_pa
             for path in (survey / "train").rglob("*.png"):
                 archive.write(path, f"{top}/{path.relative_to(survey)}")
     with pytest.raises(
-        SurveyError, match=r"own\.zip: holds several surveys, in north and south; unpack it and name one"
+        SurveyError, match=r"own\.zip: holds several surveys, in north and south; unpack it and pass one"
     ):
         load_survey(tmp_path / "own.zip", cache=cache, skip_bad=True)
 

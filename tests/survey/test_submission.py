@@ -26,7 +26,7 @@ def test_rows_follow_the_wanted_order_and_decode_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"), [(["a", "b", "c", "d"], "not predicted .first: d"), (["a", "b"], "not asked for .first: c")]
+    ("wanted", "words"), [(["a", "b", "c", "d"], "not predicted .first: d"), (["a", "b"], "not listed .first: c")]
 )
 def test_a_submission_that_does_not_fit_is_not_written(tmp_path: Path, wanted: list[str], words: str) -> None:
     with pytest.raises(SubmissionError, match=words):

@@ -192,8 +192,8 @@ TURNED = "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation=
         (handmade(TAGS | {COMPRESSION: 50000}), "is compressed by method 50000"),
         (handmade(TAGS | {PREDICTOR: 2}), "uses a Predictor without"),
         (handmade(TAGS | {PREDICTOR: 3, COMPRESSION: 8}), "a Predictor for another sample type"),
-        (handmade(TAGS | {GDAL_METADATA: SCALED.format("scale", "0.1")}), "to be scaled first .GDAL: scale 0.1"),
-        (handmade(TAGS | {GDAL_METADATA: SCALED.format("offset", "-7")}), "to be scaled first .GDAL: offset -7"),
+        (handmade(TAGS | {GDAL_METADATA: SCALED.format("scale", "0.1")}), "must be rescaled first .GDAL: scale 0.1"),
+        (handmade(TAGS | {GDAL_METADATA: SCALED.format("offset", "-7")}), "must be rescaled first .GDAL: offset -7"),
         (handmade(TAGS | {WIDTH: MAX_EDGE_PX + 1}), f"at most {MAX_EDGE_PX} are read"),
     ],
 )

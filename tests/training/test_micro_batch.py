@@ -57,7 +57,7 @@ def test_what_was_remembered_is_there_for_another_start(tmp_path: Path) -> None:
     micro_batch = MicroBatch(tmp_path)
     assert (micro_batch.at_once("training", 32), micro_batch.at_once("validation", 64)) == (16, 32)
     assert micro_batch.shrink(OutOfMemory("out of memory with 16 tiles at once", "training", 32)) == (
-        "out of memory with 16 tiles at once; going on with 8 at once, same batch of 32"
+        "out of memory with 16 tiles at once; continuing with 8 at once, same batch of 32"
     )
     assert json.loads((tmp_path / "micro_batch.json").read_text()) == {
         "training": 4,
