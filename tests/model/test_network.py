@@ -25,22 +25,22 @@ def small(encoder="test_resnet", seed=0, dropout=0.2, **settings):
 
 
 @pytest.fixture(scope="module")
-def seed_network():
+def argus_network():
     with torch.device("meta"):
         return build_network(Network(pretrained=False))
 
 
-def test_size_of_the_published_network(seed_network):
-    assert sum(p.numel() for p in seed_network.parameters()) == pytest.approx(62.6e6, rel=0.005)
+def test_size_of_the_published_network(argus_network):
+    assert sum(p.numel() for p in argus_network.parameters()) == pytest.approx(62.6e6, rel=0.005)
 
 
-def test_cost_of_the_published_network(seed_network):
+def test_cost_of_the_published_network(argus_network):
     """57.8 GFLOP (two per multiply-add) a tile of 128 x 128 px, 192 with the backward pass; 64 % FPN, 19 % encoder."""
     tile = torch.zeros(1, 1, 128, 128, device="meta")
     with FlopCounterMode(display=False) as forward:
-        seed_network(tile)
+        argus_network(tile)
     with FlopCounterMode(display=False) as training:
-        logits = seed_network(tile)
+        logits = argus_network(tile)
         (logits.mask_logits.sum() + logits.salt_logit.sum()).backward()
     parts = {name: sum(counts.values()) for name, counts in forward.get_flop_counts().items()}
     total = forward.get_total_flops()
