@@ -15,7 +15,7 @@ def small() -> Experiment:
     return load_experiment(Path(__file__).parents[1] / "experiments" / "from_scratch.py")
 
 
-def test_the_seeds_numbers() -> None:
+def test_the_numbers_of_the_argus_baseline() -> None:
     experiment = load_experiment(Path(__file__).parents[1] / "experiments" / "argus.py")
     (training,) = [t for t in experiment.trainings if t.name == "random"]
     plateau, cosine = training.stages

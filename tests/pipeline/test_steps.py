@@ -249,7 +249,7 @@ def check_seeds(run: Path, output: str, seeds: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_the_seeds_whole_recipe(road: Road, survey: Path, tiny: Experiment, tmp_path: Path) -> None:
+def test_the_whole_argus_baseline(road: Road, survey: Path, tiny: Experiment, tmp_path: Path) -> None:
     """Both trainings, the average of all their models, all seven rules; only the network and the numbers are small."""
     road.here("pipeline", tmp_path, "--experiment", f"{ROOT}/experiments/argus.py", *small(tiny))
     scores = json.loads((tmp_path / "scores.json").read_text())

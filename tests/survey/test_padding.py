@@ -201,7 +201,7 @@ def test_other_sizes_are_not_cut():
         padding.centre_crop(np.zeros((1, 128, 128)), ARGUS_FRAME)
 
 
-def test_the_seeds_frame():
+def test_the_frame_of_the_argus_baseline():
     frame = padding.frame_for(101, Geometry())
     assert frame == ARGUS_FRAME
     assert (frame.before, frame.crop_offset, frame.tile_in_crop) == (23, 10, 13)

@@ -62,7 +62,7 @@ def test_every_suggestion_reaches_its_fields_and_no_other(tiny: Experiment) -> N
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [
-        (LR.replace(fields=(f"{STAGE}.lrr",)), ["no field 'lrr'", "did you mean 'lr'"]),
+        (LR.replace(fields=(f"{STAGE}.lrr",)), ["unknown field 'lrr'", "did you mean 'lr'"]),
         (LR.replace(low=0.03), ["tune.parameters.lr", "0.02", "0.03 … 0.1"]),
         (LR.replace(fields=("trainings.all.stages.all.lr",)), ["tune.parameters.lr", "differ", "0.02", "0.01"]),
         (
