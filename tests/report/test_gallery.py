@@ -36,7 +36,7 @@ def test_the_most_uncertain_have_the_highest_doubt(made_run: FinishedRun) -> Non
     assert shown.tolist() == sorted(judged.doubt.tolist(), reverse=True)[: gallery.UNCERTAIN]
 
 
-def test_lots_depend_on_the_seed_alone(made_run: FinishedRun) -> None:
+def test_random_samples_depend_on_the_seed_alone(made_run: FinishedRun) -> None:
     judged = made_run.judged
     drawn = gallery.random_sample(judged, 7).tolist()
     assert drawn == gallery.random_sample(judged, 7).tolist() != gallery.random_sample(judged, 8).tolist()

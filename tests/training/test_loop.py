@@ -444,7 +444,7 @@ def test_a_worker_that_was_cut_off_ends_when_another_one_goes_on_with_its_fold(
         if len(first) == epoch:
             train_fold(task, tiny_tiles, run, CPU, second.append)
 
-    with pytest.raises(Superseded, match=r"another worker has taken .*fold-0 over"):
+    with pytest.raises(Superseded, match=r"another worker has taken over .*fold-0"):
         train_fold(task, tiny_tiles, run, CPU, cut_off)
     assert (len(first), len(trained(second))) == (epoch, 5 - epoch)
     assert result_of(task, run) == undisturbed[0]
