@@ -90,7 +90,7 @@ def test_a_step_asks_before_it_begins_and_says_where_memory_ran_out(monkeypatch:
     monkeypatch.setattr(memory, "free_bytes", lambda: 3 << 20)
     with room("a step", 3 << 20):
         pass
-    with pytest.raises(NotEnoughMemory, match="a step needs about 4 MiB of memory, and only 3 MiB are free: free memory"):
+    with pytest.raises(NotEnoughMemory, match="a step needs about 4 MiB of memory, and only 3 MiB are free: free"):
         room("a step", 4 << 20).__enter__()
     with pytest.raises(NotEnoughMemory, match="a step: out of memory, 3 MiB are free: free memory"), room("a step"):
         raise MemoryError

@@ -297,7 +297,7 @@ def test_where_memory_is_short_fewer_tiles_are_labelled_at_once(
     lines: list[str] = []
     train_fold(task_of(learning, tiny_folds), tiles, run, CPU, say=lines.append)
     assert asked == [12, 6]
-    assert lines[0].startswith("out of memory with 12 tiles at once in the validation of the labels for self; continuing")
+    assert lines[0].startswith("out of memory with 12 tiles at once in the validation of the labels for self; c")
     assert labels_of(run).read_bytes() == labels_of(undisturbed[0]).read_bytes()
 
 
