@@ -102,7 +102,7 @@ BAD_TILES = {
         "b-1.png: is not listed in sample_submission.csv",
         ["b-1"],
     ),
-    "id twice in a table": (append("depths.csv", "a4,100"), "depths.csv: line 14 has the id a4 again", ["a4"]),
+    "id twice in a table": (append("depths.csv", "a4,100"), "depths.csv: line 14 repeats the id a4", ["a4"]),
     "id in both sets": (
         both(
             lambda d: (d / "test/images/a4.png").write_bytes((d / IMAGE).read_bytes()),

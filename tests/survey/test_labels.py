@@ -45,5 +45,5 @@ def test_only_wholly_labelled_tiles_say_whether_salt_fills_tiles() -> None:
 def test_too_few_labels_with_salt_are_asked_about(partly: int) -> None:
     with pytest.raises(RunError) as raised:
         full_tiles(labels(0, partly, 2 * ENOUGH_WITH_SALT))
-    assert f"none of {partly} labelled tiles with salt" in str(raised.value)
+    assert f"none of the {partly} labelled tiles with salt" in str(raised.value)
     assert all(f"--set labels.full_tiles={choice}" in str(raised.value) for choice in ("salt", "empty"))

@@ -76,7 +76,7 @@ def test_a_fill_that_nothing_names_is_refused_and_the_setting_mends_it(
         loaded(directory)
     [problem] = raised.value.problems
     assert problem.file == f"test/images/t00{suffix}" and problem.drops is None
-    assert problem.what.startswith(f"holds {fill:.6g}, which 2.9% of the survey's amplitudes are")
+    assert problem.what.startswith(f"holds {fill:.6g}, 2.9% of the survey's amplitudes")
     setting = problem.remedy.split("--set amplitudes.nodata=")[1].split(";")[0]
     survey = loaded(directory, Meaning(nodata=float(setting)))
     assert_read(survey, fill)
@@ -125,7 +125,7 @@ def test_a_fill_that_leaves_contrast_is_said_and_used(tmp_path: Path) -> None:
         tile[: number % 3 == 0] = 0
         write(tmp_path / "survey/test/images" / f"t{number:02d}.tif", tile)
     [line] = [line for line in loaded(tmp_path / "survey").account if "amplitudes.nodata" in line]
-    assert line.startswith("found: test/images/t00.tif: holds 0, which 2.8% of the survey's amplitudes are")
+    assert line.startswith("found: test/images/t00.tif: holds 0, 2.8% of the survey's amplitudes")
 
 
 @pytest.mark.parametrize(
