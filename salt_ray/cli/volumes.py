@@ -67,7 +67,7 @@ def reading_of(
         interval=interval,
         inline_byte=inline_byte,
         crossline_byte=crossline_byte,
-        line=line,
+        line=line or None,
         fill=fill is not None,
     )
 

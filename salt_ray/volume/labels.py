@@ -122,7 +122,7 @@ def label_volume(
         traces = _like(volume, file)
         said.append(f"assumed: {path.name} has the lines and samples of {volume.path.name}, as it has its shape")
     else:
-        traces = _joined(volume, file)
+        traces = joined_traces(volume, file)
     values, none = np.unique(read_values(file, file.traces.sampled())), None
     skipped = _skipped(salt) if unlabelled is None else (unlabelled,)
     others = [value for value in values.tolist() if value not in skipped]
@@ -148,7 +148,7 @@ def join_labels(volume: Volume, file: Volume, salt: float = 1) -> LabelVolume:
     Raises:
         VolumeError: the file has other samples or no trace in common.
     """
-    return LabelVolume(volume, file, _joined(volume, file), float(salt), (0.0,), _skipped(salt), [])
+    return LabelVolume(volume, file, joined_traces(volume, file), float(salt), (0.0,), _skipped(salt), [])
 
 
 def _skipped(salt: float | None) -> tuple[float, ...]:
@@ -182,8 +182,18 @@ def _check_samples(volume: Volume, file: Volume) -> None:
         raise _error(file.path, what, "resample or cut the labels to the samples of the amplitudes")
 
 
-def _joined(volume: Volume, file: Volume) -> np.ndarray:
-    """Where each place of the volume is labelled, by the numbers of lines: int64 (I, X)."""
+def joined_traces(volume: Volume, file: Volume) -> np.ndarray:
+    """Of each trace of a volume the number of the one at the same place in another file, by the numbers of lines.
+
+    Args:
+        file: mostly of labels, of which messages speak.
+
+    Returns:
+        int64 (I, X); -1 where one of both has none.
+
+    Raises:
+        VolumeError: the file has other samples or no trace in common.
+    """
     _check_samples(volume, file)
     geometry, own = volume.geometry, file.geometry
     if geometry.is_line and not own.is_line:
