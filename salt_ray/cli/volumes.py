@@ -260,12 +260,10 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Compare a predicted section or volume with labels, joined by inline and crossline; options read the labels."""
-    from salt_ray.pipeline.volume_scores import score_volume
+    from salt_ray.api import score_volume
     from salt_ray.report.volumes import volume_tables
-    from salt_ray.volume.scan import open_volume
 
-    left_out = None if without is None else open_volume(without.absolute(), reading)
-    found = score_volume(kept_path(str(directory)), open_volume(labels.absolute(), reading), salt, left_out)
+    found = score_volume(kept_path(str(directory)), labels, salt=salt, without=without, reading=reading)
     terminal = Output(quiet, as_json).terminal()
     for table in volume_tables(found):
         terminal.table(table)
