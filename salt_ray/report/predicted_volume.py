@@ -125,6 +125,11 @@ class PredictedVolume:
         return replace(self.mask, traces=replace(self.mask.traces, path=self.path / "spread.sgy", format=own))
 
     @property
+    def source(self) -> Path:
+        """What somebody asked to predict: a file of traces, or a section's picture."""
+        return Path(self.summary.get("picture", self.summary["volume"]))
+
+    @property
     def is_line(self) -> bool:
         """Also of one line of a volume."""
         return 1 in self.mask.geometry.traces.shape

@@ -36,4 +36,4 @@ def render_volume(predicted: PredictedVolume) -> str:
     """The page."""
     content = {name: (heading, make(predicted)) for name, (heading, make) in PARTS.items()}
     template = environment().get_template("volume_page.html")
-    return template.render(name=Path(predicted.summary["volume"]).name, volume=predicted, parts=content)
+    return template.render(name=predicted.source.name, volume=predicted, parts=content)
