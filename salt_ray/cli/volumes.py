@@ -332,7 +332,8 @@ def demo(
 
         pipeline(run, doing)
         trained, scores = load_run(run.directory.path), predicted.path / "scores.json"
-        predict_file(trained, amplitudes, Reading(), predicted, doing, run.terminal, Asked(step=DEMO_STEP))
+        asked = Asked(direction="both", step=DEMO_STEP)
+        predict_file(trained, amplitudes, Reading(), predicted, doing, run.terminal, asked)
         if not scores.exists():
             score_volume(predicted.path, open_volume(made / "truth.sgy"), without=open_volume(labels))
         found = load_fields(scores, scores, "iou", "lines")
