@@ -17,18 +17,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salt_ray.api import compare, load_experiment, predict_volume, train, tune
+    from salt_ray.api import (
+        compare,
+        load_experiment,
+        predict_volume,
+        scan_volume,
+        score_volume,
+        synth_volume,
+        tile_volume,
+        train,
+        tune,
+    )
     from salt_ray.config import Experiment
     from salt_ray.errors import SaltRayError
     from salt_ray.inference.predictor import Prediction, Predictor
     from salt_ray.pipeline.trained import TrainedRun, load_run
+    from salt_ray.pipeline.volumes import Asked
+    from salt_ray.volume.reading import Reading
 
 #: Of the code; pyproject.toml reads it here, and every run records it.
 __version__ = "0.2.0"
 __all__ = [
+    "Asked",
     "Experiment",
     "Prediction",
     "Predictor",
+    "Reading",
     "SaltRayError",
     "TrainedRun",
     "__version__",
@@ -36,21 +50,31 @@ __all__ = [
     "load_experiment",
     "load_run",
     "predict_volume",
+    "scan_volume",
+    "score_volume",
+    "synth_volume",
+    "tile_volume",
     "train",
     "tune",
 ]
 
 #: Where the public names come from.
 _FROM = {
+    "Asked": "pipeline.volumes",
     "Experiment": "config",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
+    "Reading": "volume.reading",
     "SaltRayError": "errors",
     "TrainedRun": "pipeline.trained",
     "compare": "api",
     "load_experiment": "api",
     "load_run": "pipeline.trained",
     "predict_volume": "api",
+    "scan_volume": "api",
+    "score_volume": "api",
+    "synth_volume": "api",
+    "tile_volume": "api",
     "train": "api",
     "tune": "api",
 }

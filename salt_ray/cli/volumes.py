@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -69,7 +68,7 @@ def reading_of(
         interval=interval,
         inline_byte=inline_byte,
         crossline_byte=crossline_byte,
-        line=line,
+        line=line or None,
         fill=fill is not None,
     )
 
@@ -146,10 +145,11 @@ def tiles(
         typer.Option(metavar="salt=#RRGGBB", help="What a colour of the pictures means: salt or none; several times."),
     ] = None,
     inlines: Annotated[
-        list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Inlines to cut. Default: those labelled.")
+        list[str] | None, typer.Option(metavar="FIRST[:LAST[:STEP]]", help="Inlines to cut. Default: those labelled.")
     ] = None,
     crosslines: Annotated[
-        list[str] | None, typer.Option(metavar="FIRST:LAST:STEP", help="Crosslines to cut. Default: those labelled.")
+        list[str] | None,
+        typer.Option(metavar="FIRST[:LAST[:STEP]]", help="Crosslines to cut. Default: those labelled."),
     ] = None,
     window: Annotated[int, typer.Option(help="Edge of a window in px, a multiple of 32.")] = 128,
     step: Annotated[
@@ -196,10 +196,10 @@ def predict(
         list[int] | None, typer.Option("--folds", min=0, help="Only this fold's models; can be repeated.")
     ] = None,
     inlines: Annotated[
-        str | None, typer.Option(metavar="FIRST:LAST", help="Only these lines, by their numbers.")
+        str | None, typer.Option(metavar="FIRST[:LAST]", help="Only these lines, by their numbers.")
     ] = None,
     crosslines: Annotated[
-        str | None, typer.Option(metavar="FIRST:LAST", help="Only these, or only these traces of a line.")
+        str | None, typer.Option(metavar="FIRST[:LAST]", help="Only these, or only these traces of a line.")
     ] = None,
     own_range: Annotated[
         bool, typer.Option("--own-range", help="Use this volume's own range of amplitudes, not the run's.")
@@ -240,13 +240,18 @@ def predict(
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, int] | None:
-    """The first and the last of FIRST:LAST."""
+    """The first and the last of the lines that are named."""
+    from salt_ray.volume.lines import named_lines
+
     if text is None:
         return None
-    found = re.fullmatch(r"(-?\d+):(-?\d+)", text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is not FIRST:LAST, as 100:500", param_hint=option)
-    return int(found[1]), int(found[2])
+    try:
+        first, last, step = named_lines(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+    if step != 1:
+        raise typer.BadParameter(f"{text!r} leaves lines out: results hold all from FIRST:LAST", param_hint=option)
+    return first, last
 
 
 @reads_volumes
@@ -262,12 +267,10 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Compare a predicted section or volume with labels, joined by inline and crossline; options read the labels."""
-    from salt_ray.pipeline.volume_scores import score_volume
+    from salt_ray.api import score_volume
     from salt_ray.report.volumes import volume_tables
-    from salt_ray.volume.scan import open_volume
 
-    left_out = None if without is None else open_volume(without.absolute(), reading)
-    found = score_volume(kept_path(str(directory)), open_volume(labels.absolute(), reading), salt, left_out)
+    found = score_volume(kept_path(str(directory)), labels, salt=salt, without=without, reading=reading)
     terminal = Output(quiet, as_json).terminal()
     for table in volume_tables(found):
         terminal.table(table)
@@ -331,7 +334,8 @@ def demo(
 
         pipeline(run, doing)
         trained, scores = load_run(run.directory.path), predicted.path / "scores.json"
-        predict_file(trained, amplitudes, Reading(), predicted, doing, run.terminal, Asked(step=DEMO_STEP))
+        asked = Asked(direction="both", step=DEMO_STEP)
+        predict_file(trained, amplitudes, Reading(), predicted, doing, run.terminal, asked)
         if not scores.exists():
             score_volume(predicted.path, open_volume(made / "truth.sgy"), without=open_volume(labels))
         found = load_fields(scores, scores, "iou", "lines")

@@ -222,7 +222,7 @@ class Workers:
             if known is None:
                 self._lost.append((worker, inquiry))
                 continue
-            self._say(f"a prediction worker was lost; another one takes over its tiles: {inquiry.look().reason}")
+            self._say(f"a prediction worker was lost; another one takes over its work: {inquiry.look().reason}")
             self._heritage.append(worker.restarts)
             ray.kill(worker.actor)
 

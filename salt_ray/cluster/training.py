@@ -79,7 +79,7 @@ def train_folds(
     # threads a resumed run would end with other bytes.
     wanted = fold_resources(experiment.resources, len(experiment.all_folds))
     identity = check_nodes_see(run)
-    say(f"{len(tasks)} folds to train on {words(wanted)} each, {slots(wanted)} at once")
+    say(f"{len(tasks)} fold{'s' * (len(tasks) != 1)} to train on {words(wanted)} each, {slots(wanted)} at once")
     board, gauges = new_board(), Gauges(experiment.name)
     without_place = Waiting(wanted, ("fold", "folds"), say)
     work = FoldWork(ray.put(tiles), run, identity, board, wanted)  # tiles once; workers here read them without a copy

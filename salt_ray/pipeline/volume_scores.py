@@ -93,19 +93,17 @@ def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | No
     }
     write_atomically(to / "scores.json", json.dumps(result, indent=1))
     if set(TALLIES) <= set(summary["files"]):
-        from salt_ray.report.predicted_volume import Labels
         from salt_ray.report.volume_page import write_volume_report  # matplotlib: only pictures need it
 
-        write_volume_report(to, labels=Labels(labels, salt))
+        write_volume_report(to, labels=given)
     return result
 
 
 def _predicted(to: Path, summary: dict[str, Any]) -> Volume:
     """The probabilities in a folder, with what was settled for the volume that they come from."""
-    reading = summary["reading"]
     if "probability.npy" in summary["files"]:
-        return open_volume(to / "probability.npy")
-    return open_volume(to / "probability.sgy", Reading(format=5, **reading))
+        return open_volume(to / "probability.npy", Reading(line=summary["reading"]["line"]))
+    return open_volume(to / "probability.sgy", Reading(format=5, **summary["reading"]))
 
 
 def _counts(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -87,13 +87,19 @@ def predict_file(
     check_place(to)
     reading = reading if reading.interval else replace(reading, interval=1.0)
     volume = open_volume(save_section(data, to.path), reading)
-    summary = predict_volume(trained, volume, to, engine, terminal, asked)
+    summary = predict_volume(trained, volume, to, engine, terminal, asked, picture=data)
     write_pictures(to.path)
     return summary
 
 
 def predict_volume(
-    trained: TrainedRun, volume: Volume, to: RunDirectory, engine: Engine, terminal: Terminal, asked: Asked
+    trained: TrainedRun,
+    volume: Volume,
+    to: RunDirectory,
+    engine: Engine,
+    terminal: Terminal,
+    asked: Asked,
+    picture: Path | None = None,
 ) -> dict[str, Any]:
     """Predict a section or a volume; what an interrupted call left in ``to`` is used.
 
@@ -106,6 +112,7 @@ def predict_volume(
         trained: the run; it is only read.
         volume: ``salt_ray.volume.scan.open_volume``.
         to: a folder on a disk that all machines see.
+        picture: that a section was read from, and is called by.
 
     Returns:
         The content of ``summary.json``.
@@ -151,6 +158,7 @@ def predict_volume(
         summary = {
             "run": str(trained.directory.path),
             "volume": str(volume.path),
+            **({"picture": str(picture)} if picture else {}),
             "sample_format": volume.traces.format.name,
             "reading": _reading(volume),
             "assumed": assumed,
@@ -266,11 +274,11 @@ def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, say: Callable[[
     if not 1 <= step <= window_px:
         raise RunError(f"windows of {window_px} px cannot be {step} px apart: give a --step from 1 to {window_px}")
     greys = _greys(trained, volume, say, asked)
-    if volume.geometry.missing or volume.dead:
-        say(
-            f"{volume.geometry.missing:,} places without a trace, and dead traces, are seen in middle grey, and are no "
-            "salt"
-        )
+    missing = volume.geometry.missing
+    without = [f"{missing:,} place{'s' * (missing != 1)} without a trace"] * bool(missing)
+    without += ["dead traces"] * bool(volume.dead)
+    if without:
+        say(f"no salt, and seen in middle grey: {' and '.join(without)}")
     directories = (trained.directory, to)
     return SlabWork(experiment, directories, volume, fingerprint(volume), models, greys, window_px, step)
 

@@ -21,6 +21,7 @@ from salt_ray.metric import UNLABELLED
 from salt_ray.storage import load_fields
 from salt_ray.survey.amplitudes import MIDDLE_GREY, GreyRange
 from salt_ray.survey.window import Line
+from salt_ray.volume.labels import LabelVolume, joined_traces
 from salt_ray.volume.lines import along, line_at, numbered, numbers_on
 from salt_ray.volume.problem import VolumeError
 from salt_ray.volume.reading import Reading
@@ -34,14 +35,6 @@ MOST_PX = 512
 BODIES = 10
 _IEEE, _INT8 = 5, 8
 _ROWS_AT_ONCE = 1 << 18  # of a table
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a prediction was compared with, and its value of salt."""
-
-    volume: Volume
-    salt: float = 1
 
 
 @dataclass(frozen=True)
@@ -84,10 +77,10 @@ class PredictedVolume:
     summary: Mapping[str, Any]
     scores: Mapping[str, Any] | None = None
     volume: Volume | None = None
-    labels: Labels | None = None
+    labels: LabelVolume | None = None
 
     @classmethod
-    def load(cls, path: Path, volume: Volume | None = None, labels: Labels | None = None) -> PredictedVolume:
+    def load(cls, path: Path, volume: Volume | None = None, labels: LabelVolume | None = None) -> PredictedVolume:
         """A finished one.
 
         Raises:
@@ -118,22 +111,28 @@ class PredictedVolume:
     @cached_property
     def mask(self) -> Volume:
         if "mask.npy" in self.summary["files"]:
-            return open_volume(self.path / "mask.npy")
+            return open_volume(self.path / "mask.npy", Reading(line=self.summary["reading"]["line"]))
         return open_volume(self.path / "mask.sgy", Reading(format=_INT8, **self.summary["reading"]))
 
     @cached_property
     def spread(self) -> Volume:
         """The same traces as the mask's: their headers, for which a whole file is read, are judged once."""
         if "spread.npy" in self.summary["files"]:
-            return open_volume(self.path / "spread.npy")
+            return open_volume(self.path / "spread.npy", Reading(line=self.summary["reading"]["line"]))
         name, word = CODES[_IEEE]
         order = {"big": ">", "little": "<"}[self.mask.byte_order]
         own = SampleFormat(name, np.dtype(f"{order}{word}"))
         return replace(self.mask, traces=replace(self.mask.traces, path=self.path / "spread.sgy", format=own))
 
     @property
+    def source(self) -> Path:
+        """What somebody asked to predict: a file of traces, or a section's picture."""
+        return Path(self.summary.get("picture", self.summary["volume"]))
+
+    @property
     def is_line(self) -> bool:
-        return self.mask.geometry.is_line
+        """Also of one line of a volume."""
+        return 1 in self.mask.geometry.traces.shape
 
     @property
     def models(self) -> int:
@@ -158,11 +157,14 @@ class PredictedVolume:
         except (VolumeError, OSError):
             return None
 
+    @cached_property
+    def _amplitude_traces(self) -> np.ndarray:
+        """Numbers in the file that was predicted, int64 (I, X), of the traces of the results."""
+        return joined_traces(self.mask, self.amplitudes)
+
     def line(self, direction: str, number: int) -> Line:
         """A line by its number."""
         geometry = self.mask.geometry
-        if self.is_line:  # also one inline of a volume
-            return line_at(geometry, "inline", 0)
         axis = geometry.inlines if direction == "inline" else geometry.crosslines
         return line_at(geometry, direction, int(numbered(axis, [number])[0]))
 
@@ -178,19 +180,15 @@ class PredictedVolume:
         spread = read_values(self.spread, own)
         greys, live = None, own >= 0
         if self.amplitudes is not None:
-            values = read_values(self.amplitudes, self._joined(self.amplitudes, line)[columns])
+            values = read_values(self.amplitudes, along(self._amplitude_traces, line)[columns])
             live &= values.any(1)
             greys = GreyRange(*self.summary["amplitudes"]).greys(values)
             greys[~live] = MIDDLE_GREY
             greys = greys[:, samples].T
         truth = None
         if self.labels is not None:
-            numbers = self._joined(self.labels.volume, line)[columns]
-            truth = np.full(spread.shape, UNLABELLED, np.int8)
-            values = read_values(self.labels.volume, numbers)
-            truth[values == 0], truth[values == self.labels.salt] = 0, 1
-            truth[(numbers < 0) | ~live] = UNLABELLED
-            truth = truth[:, samples].T
+            truth = self.labels.on(line)[samples, columns]
+            truth[:, ~live] = UNLABELLED
         traces = numbers_on(axis)[[first, last]].tolist()
         start, interval = self.mask.start, self.mask.interval
         return Section(
@@ -214,22 +212,3 @@ class PredictedVolume:
             column = numbered(geometry.crosslines, few["crossline"]) * columns // geometry.crosslines.count
             top[row, column] = few["z"]
         return top
-
-    def _joined(self, other: Volume, line: Line) -> np.ndarray:
-        """Numbers in another file, int64 (n,), of the traces along a line of the results; -1 where it has none."""
-        own, theirs = self.mask.geometry, other.geometry
-        inlines = numbers_on(own.inlines)
-        if own.is_line and not theirs.is_line:  # a line's file does not say which inline of the volume it is
-            inlines = self.lines["line"][self.lines["direction"] == "inline"].to_numpy()[:1]
-        rows, columns = np.meshgrid(
-            numbered(theirs.inlines, inlines),
-            numbered(theirs.crosslines, numbers_on(own.crosslines)),
-            indexing="ij",
-            sparse=True,
-        )
-        if line.direction == "inline":
-            rows = rows[line.index : line.index + 1]
-        else:
-            columns = columns[:, line.index : line.index + 1]
-        there = (rows >= 0) & (columns >= 0)
-        return np.where(there, theirs.traces[rows, columns], -1).ravel()

@@ -46,7 +46,7 @@ def line_card(volume: PredictedVolume, line: Line, group: str) -> dict[str, Any]
     """One line: its title, what is told of it, and its pictures."""
     section = volume.section(line)
     lines = volume.lines[volume.lines["direction"] == line.direction]
-    row = (lines if volume.is_line else lines[lines["line"] == line.number]).iloc[0]
+    row = lines[lines["line"] == line.number].iloc[0]
     title = "The line" if volume.is_line else f"{line.direction.capitalize()} {line.number}"
     across = "crossline" if line.direction == "inline" else "inline"
     across = "trace" if volume.is_line else across

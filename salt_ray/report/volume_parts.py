@@ -108,7 +108,7 @@ def origin(volume: PredictedVolume) -> Part:
     low, high = summary["amplitudes"]
     folds = sorted({(model["training"], model["fold"]) for model in summary["models"]})
     facts = {
-        "file": summary["volume"],
+        "file": str(volume.source),
         "sample format": summary["sample_format"],
         "predicted": (
             f"a line of {geometry.crosslines.count:,} places"

@@ -65,7 +65,7 @@ def describe_cube(path: Path, reading: Reading) -> Volume:
         remedy = f'--interval MS, or "interval" in {path.with_suffix(".json").name} beside it'
         problems.append(Problem(str(path), "does not say its sample interval", remedy))
     dead, odd = judged_values(values)
-    is_line = min(shape) == 1
+    is_line = min(shape) == 1 and reading.line is not False
     numbers = np.arange(traces.count).reshape(shape)
     axes = [Numbering(axis.first, axis.step, n) for axis, n in zip(_axes(geometry), shape, strict=True)]
     if is_line and shape[1] == 1:

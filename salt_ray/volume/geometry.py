@@ -138,12 +138,12 @@ def find_geometry(headers: Headers, reading: Reading, dead: Callable[[np.ndarray
             live[where] = False
             shared = live & ~_once(keys, live)
     constant = [bool((headers[str(byte)][live] == headers[str(byte)][live][0]).all()) for byte in pair]
-    if all(constant) and np.count_nonzero(live) > 1:
+    if reading.line is None and all(constant) and np.count_nonzero(live) > 1:
         return _unnumbered(headers, live, pair, named=pair != STANDARD)
     if shared.any():
         _refuse_prestack(headers, live, keys, "line numbers")
         raise Unclear(_shared_sentence(headers, shared, keys, pair), _pairs_sentence(headers, live))
-    if any(constant) or _diagonal(headers, live, pair):
+    if reading.line is None and (any(constant) or _diagonal(headers, live, pair)):
         return _straight(headers, _line(headers, live, pair[1] if constant[0] or not constant[1] else pair[0]))
     return _grid(headers, live, pair)
 

@@ -16,7 +16,7 @@ import numpy as np
 from salt_ray.metric import UNLABELLED
 from salt_ray.survey.window import Line
 from salt_ray.volume.headers import Field, trace_fields
-from salt_ray.volume.lines import along, extent, line_at, numbered, numbers_on
+from salt_ray.volume.lines import along, extent, line_at, named_lines, numbered, numbers_on
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.reading import Reading
 from salt_ray.volume.scan import open_volume
@@ -31,7 +31,6 @@ _SAME = 1e-4
 _NOT_LABELLED = (-1, 255)
 #: Options that name what headers of the amplitudes say; labels have their own.
 _OF_AMPLITUDES = re.compile("--(?=(byte-order|format|samples)\\b)")
-_RANGE = re.compile(r"(-?\d+)(?::(-?\d+)(?::(\d+))?)?")
 
 
 class Labels(Protocol):
@@ -122,7 +121,7 @@ def label_volume(
         traces = _like(volume, file)
         said.append(f"assumed: {path.name} has the lines and samples of {volume.path.name}, as it has its shape")
     else:
-        traces = _joined(volume, file)
+        traces = joined_traces(volume, file)
     values, none = np.unique(read_values(file, file.traces.sampled())), None
     skipped = _skipped(salt) if unlabelled is None else (unlabelled,)
     others = [value for value in values.tolist() if value not in skipped]
@@ -148,7 +147,7 @@ def join_labels(volume: Volume, file: Volume, salt: float = 1) -> LabelVolume:
     Raises:
         VolumeError: the file has other samples or no trace in common.
     """
-    return LabelVolume(volume, file, _joined(volume, file), float(salt), (0.0,), _skipped(salt), [])
+    return LabelVolume(volume, file, joined_traces(volume, file), float(salt), (0.0,), _skipped(salt), [])
 
 
 def _skipped(salt: float | None) -> tuple[float, ...]:
@@ -182,8 +181,18 @@ def _check_samples(volume: Volume, file: Volume) -> None:
         raise _error(file.path, what, "resample or cut the labels to the samples of the amplitudes")
 
 
-def _joined(volume: Volume, file: Volume) -> np.ndarray:
-    """Where each place of the volume is labelled, by the numbers of lines: int64 (I, X)."""
+def joined_traces(volume: Volume, file: Volume) -> np.ndarray:
+    """Of each trace of a volume the number of the one at the same place in another file, by the numbers of lines.
+
+    Args:
+        file: mostly of labels, of which messages speak.
+
+    Returns:
+        int64 (I, X); -1 where one of both has none.
+
+    Raises:
+        VolumeError: the file has other samples or no trace in common.
+    """
     _check_samples(volume, file)
     geometry, own = volume.geometry, file.geometry
     if geometry.is_line and not own.is_line:
@@ -252,7 +261,7 @@ def choose_lines(volume: Volume, ranges: Sequence[tuple[str, str]]) -> list[Line
     """The lines that somebody names.
 
     Args:
-        ranges: direction and numbers: ``100``, ``100:500`` or ``100:500:20``, the last one included.
+        ranges: direction and numbers, as ``named_lines`` reads them.
 
     Raises:
         VolumeError: a range is malformed, or the volume has no such line.
@@ -260,10 +269,10 @@ def choose_lines(volume: Volume, ranges: Sequence[tuple[str, str]]) -> list[Line
     geometry, found = volume.geometry, []
     for direction, text in ranges:
         option = f"--{direction}s"
-        match = _RANGE.fullmatch(text)
-        if match is None or match[3] == "0":
-            raise _error(volume.path, f"{option} {text} names no lines", f"as in {option} 100:500:20")
-        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        try:
+            first, last, step = named_lines(text)
+        except ValueError:
+            raise _error(volume.path, f"{option} {text} names no lines", f"as in {option} 100:500:20") from None
         axis = geometry.inlines if direction == "inline" else geometry.crosslines
         numbers = numbers_on(axis)
         places = np.flatnonzero((numbers >= first) & (numbers <= last) & ((numbers - first) % step == 0))

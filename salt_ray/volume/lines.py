@@ -5,6 +5,7 @@ A 2D line is the first inline of a grid that has no other.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,6 +18,20 @@ from salt_ray.volume.headers import Field, scaled_coordinates, trace_fields
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
+
+_RANGE = re.compile(r"\s*(-?\d+)(?::(-?\d+)(?::([1-9]\d*))?)?\s*")
+
+
+def named_lines(text: str) -> tuple[int, int, int]:
+    """First and last number, and the step, of ``100``, ``100:500`` or ``100:500:20``; the last one is included.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} names no lines: write 100, 100:500 or 100:500:20")
+    return int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
 
 
 def line_name(line: Line, geometry: Geometry) -> str:

@@ -15,7 +15,8 @@ class Reading:
         samples: of each trace.
         interval: between samples, in ms, or in the unit of depth.
         inline_byte, crossline_byte: first bytes of the trace header's fields that number lines, from 1.
-        line: it is a 2D line, in the order of its crossline, CDP or shot numbers, else of the file.
+        line: it is a 2D line, in the order of its crossline, CDP or shot numbers, else of the file. False: it is a
+            volume, of which it may hold one line only.
         fill: put 0 where a value is NaN or infinite.
     """
 
@@ -25,5 +26,5 @@ class Reading:
     interval: float | None = None
     inline_byte: int | None = None
     crossline_byte: int | None = None
-    line: bool = False
+    line: bool | None = None
     fill: bool = False

@@ -87,7 +87,7 @@ def test_nodes_may_be_lost_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every worker but the last ones goes down with its node, each with two chunks begun."""
     scene = Scene(monkeypatch, lambda worker, had: "node" if had and worker < 20 else None)
     assert sorted(scene.answers(9)) == list(range(9))
-    assert len(scene.lines) == 19 and "another one takes over its tiles: its reason" in scene.lines[0]
+    assert len(scene.lines) == 19 and "another one takes over its work: its reason" in scene.lines[0]
     assert scene.ended == set(range(1, scene.started + 1))
 
 

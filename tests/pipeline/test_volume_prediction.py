@@ -341,7 +341,7 @@ def test_a_run_of_tiles_sees_windows_as_large_as_its_crops(tiny: Experiment, dat
     assert summary["window"] == 64 and summary["step"] == 32
     text = "\n".join(said)
     assert "does not know the trace spacing and sample interval" in text and "inside salt empty" in text
-    assert "1 places without a trace, and dead traces, are seen in middle grey" in text
+    assert "no salt, and seen in middle grey: 1 place without a trace and dead traces" in text
 
 
 def test_pixels_of_another_size_are_refused(tiny: Experiment, data: Path, tmp_path: Path) -> None:
@@ -408,12 +408,14 @@ def test_the_command_says_what_it_wrote(road: Road, run: Path, data: Path, whole
     assert (tmp_path / "to" / "mask.sgy").read_bytes() == (whole / "mask.sgy").read_bytes()
     again = road.here_alone(*words, str(tmp_path / "to"), *local, "--memory", "0.5", "--json")
     assert json.loads(again[again.index("{") :])["traces"] == 199 and "is done already" in again
-    for bad in (["--inlines", "5"], ["--inlines", "1:2:3"]):
-        assert "FIRST:LAST" in road.here_alone(*words, str(tmp_path / "bad"), *local, *bad, code=2)
+    for bad, told in (("a", "names no lines"), ("1:2:3", "FIRST:LAST"), ("1:2:0", "names no lines")):
+        assert told in road.here_alone(*words, str(tmp_path / "bad"), *local, "--inlines", bad, code=2)
     refused = road.here_alone(*words, str(tmp_path / "to"), *local, "--step", "7", code=1)
     assert "use another --to" in refused
     few = road.here_alone(*words, str(tmp_path / "few"), *local, "--inlines", "100:101", "--folds", "0", "--quiet")
     assert few == "" and (tmp_path / "few" / "mask.sgy").exists()
+    road.here_alone(*words, str(tmp_path / "one"), *local, "--inlines", "101", "--folds", "0", "--quiet")
+    np.testing.assert_array_equal(grid(tmp_path / "one" / "mask.sgy")[0], grid(tmp_path / "few" / "mask.sgy")[1])
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -430,6 +432,7 @@ def test_a_sections_picture_takes_the_same_path(suffix: str, road: Road, tiny: E
     probability, mask = (np.asarray(Image.open(tmp_path / "to" / f"{name}.png")) for name in ("probability", "mask"))
     each = each_models(greys, picture.T[None], np.ones((1, 60), bool))
     np.testing.assert_allclose(probability / 65535, np.mean(each, 0)[0].T, atol=1e-4)
+    assert f"<h1>line.{suffix}</h1>" in (tmp_path / "to" / "report.html").read_text()
     assert mask.shape == picture.shape and set(np.unique(mask)) == {0, 255}
     assert "is done already" in road.here_alone(*words, str(tmp_path / "to"))
     (tmp_path / "bad.png").write_bytes(b"no picture")

@@ -140,6 +140,31 @@ def test_one_line_of_the_volume_is_enough(folder: Path, truth: np.ndarray, tmp_p
     assert one["lines"] == [line for line in whole["lines"] if line["inline"] == 102]
 
 
+@pytest.mark.parametrize("kind", ["sgy", "npy"])
+@pytest.mark.parametrize("part", [np.s_[2:3], np.s_[2:4], np.s_[:, 3:4], np.s_[2:3, 3:4]])
+def test_a_part_of_a_volume_has_the_labels_of_its_own_lines(
+    part: slice | tuple[slice, slice], kind: str, probability: np.ndarray, truth: np.ndarray, tmp_path: Path
+) -> None:
+    """One line of a volume is no 2D line: it keeps its number, by which labels of the whole volume are joined."""
+    labels = open_volume(written(tmp_path / "labels.sgy", truth, np.arange(42)))
+    few = {place: np.broadcast_to(v, 42).reshape(SHAPE[:2])[part].ravel() for place, v in grid_numbers().items()}
+    to = finished(tmp_path / "to", probability[part], READING | {"line": False}, few)
+    if kind == "npy":
+        first = {"inlines": {"first": int(few[189][0])}, "crosslines": {"first": int(few[193][0])}, "interval": 4.0}
+        np.save(to / "probability.npy", probability[part])
+        (to / "probability.json").write_text(json.dumps(first))
+        known = json.loads((to / "summary.json").read_text())
+        (to / "summary.json").write_text(json.dumps(known | {"files": ["probability.npy"]}))
+    found = score_volume(to, labels)
+    wanted = truth.copy()
+    wanted.reshape(-1, SAMPLES)[DEAD] = -1
+    assert (found["iou"], found["accuracy"]) == pytest.approx(
+        iou_and_accuracy(probability[part] > 0.5, wanted[part]), nan_ok=True
+    )
+    assert [line["inline"] for line in found["lines"]] == np.unique(few[189]).tolist()
+    assert found["labelled"] == (wanted[part] >= 0).sum() > 0
+
+
 def test_the_command_prints_tables_or_json(folder: Path, truth: np.ndarray, tmp_path: Path) -> None:
     labels = written(tmp_path / "labels.sgy", truth, np.arange(42))
     words = ["volume", "score", str(folder), "--labels", str(labels)]

@@ -282,9 +282,14 @@ def test_lines_are_chosen_evenly_and_by_doubt() -> None:
     assert most_doubtful(numbers, spread) == [182, 260, 106]
 
 
-def test_one_inline_and_one_crossline_of_a_volume(run: Path, data: Path, tmp_path: Path) -> None:
-    text, _ = page(predicted(run, data, tmp_path / "inline", inlines=(107, 107)))
+def test_one_inline_and_one_crossline_of_a_volume(run: Path, data: Path, labels: Path, tmp_path: Path) -> None:
+    to = predicted(run, data, tmp_path / "inline", inlines=(107, 107))
+    text, _ = page(to)
     assert titles(text) == ["The line"] and "amplitudes are missing" not in text
     assert all(picture.std() > 10 for picture in pictures(section(text, "lines"))) and len(pictures(text)) == 2
+    assert not greens(text)
+    score_volume(to, open_volume(labels))
+    text, _ = page(to)
+    assert greens(text) and "of one line" in section(text, "labels") and titles(text) == ["The line"]
     text, _ = page(predicted(run, data, tmp_path / "crossline", crosslines=(307, 307)))
     assert "one crossline of a volume was predicted" in section(text, "lines")

@@ -163,7 +163,7 @@ WRONG = {
     "other size": (array(f"{TEST}.npy", FLOATS[1:, 1:]), "b-1.npy: is 11 x 11 px, but the survey's tiles are", "b-1"),
     "channels": (array(f"{IMAGE}.npy", np.zeros((PX, PX, 3))), "a4.npy: holds an array of shape (12, 12, 3)", "a4"),
     "mask of three values": (array(f"{MASK}.npy", np.arange(144).reshape(12, 12) % 3), "is not two-valued", "a4"),
-    "mask with NaN": (array(f"{MASK}.npy", np.full((PX, PX), np.nan)), "masks/a4.npy: holds 144 non-finite values", "a4"),
+    "mask with NaN": (array(f"{MASK}.npy", np.full((PX, PX), np.nan)), "a4.npy: holds 144 non-finite values", "a4"),
     "two formats, one id": (
         array(f"{IMAGE}.tif", FLOATS),
         f"{IMAGE}.tif: has the same id as {IMAGE}.npy, a4; rename or remove one",
