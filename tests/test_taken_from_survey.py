@@ -53,7 +53,7 @@ def test_labels_that_may_be_trained_on_decide_about_full_tiles(data: Path, askin
     record = prepared(asking, data, tmp_path / "run")
     assert record == RunRecord(version=record.version, tile_px=PX, samples="uint8", full_tiles="salt")
     held = asking.replace(holdout=without_full(tmp_path))
-    with pytest.raises(RunError, match=r"none of 4 labelled tiles with salt .*full_tiles=salt .*full_tiles=empty"):
+    with pytest.raises(RunError, match=r"none of the 4 labelled tiles with salt .*full_tiles=salt .*full_tiles=empty"):
         prepared(held, data, tmp_path / "held")
     assert [path.name for path in (tmp_path / "held").iterdir()] == [".lock"]  # it is asked before anything is written
 

@@ -23,7 +23,7 @@ def test_what_cannot_be_reported_is_one_sentence(made_run: FinishedRun, tmp_path
     with pytest.raises(RunError, match="not finished, there are no scores yet: run pipeline"):
         check_finished(run)
     run.study.mkdir()
-    with pytest.raises(RunError, match=r"holds a search and no scored run: python launch\.py study"):
+    with pytest.raises(RunError, match=r"holds a search and no scored run: use python launch\.py study"):
         check_finished(run)
     shutil.rmtree(run.study)
     run.seeds.write_text("{}")

@@ -57,7 +57,7 @@ def step(status: Status, name: str) -> tuple[str, str]:
 def test_a_new_run_waits_from_its_beginning(run: RunDirectory) -> None:
     status = run_status(run)
     assert {step.state for step in status.steps} <= {"waiting", "left out"}
-    assert status.next.startswith("next: prepare; python launch.py pipeline ")
+    assert status.next.startswith("next: prepare; run python launch.py pipeline ")
     assert str(run.path) in status.next and status.in_use is False
 
 
@@ -76,7 +76,7 @@ def test_thresholds_that_are_chosen_are_a_step_which_needs_mosaics(run: RunDirec
 
 def test_the_next_command_can_be_copied(run: RunDirectory) -> None:
     moved = RunDirectory(run.path.rename(run.path.with_name("it's a run")))
-    assert shlex.split(run_status(moved).next)[-4:] == ["--run-dir", str(moved.path), "goes", "on"]
+    assert shlex.split(run_status(moved).next)[-4:] == ["--run-dir", str(moved.path), "to", "resume"]
 
 
 def test_folds_are_told_by_their_newest_stage(
@@ -152,7 +152,7 @@ def test_each_seed_of_a_run_is_a_step(run: RunDirectory, tiny: Experiment) -> No
 
 def test_damaged_scores_cost_no_more_than_themselves(run: RunDirectory) -> None:
     write_atomically(run.scores, "{")
-    with pytest.raises(RunError, match=r"scores.json is damaged.*delete \S*scores.json, and"):
+    with pytest.raises(RunError, match=r"scores.json is damaged.*delete \S*scores.json and run"):
         run_status(run)
 
 
