@@ -113,7 +113,7 @@ def test_auto_wants_a_cluster() -> None:
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "http://127.0.0.1:{}"])
 def test_nobody_answers(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = form.format(free_port())
-    with pytest.raises(ClusterError, match=r"(no Ray|no dashboard).*check --address"):
+    with pytest.raises(ClusterError, match=r"cannot connect to (Ray|a dashboard).*check --address"):
         run_as_job(dead, ["train"], pytest.fail)
     monkeypatch.setenv("RAY_ADDRESS", dead)
     with pytest.raises(ClusterError, match=r"(no Ray|no dashboard).*check the variable RAY_ADDRESS"):
