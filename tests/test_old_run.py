@@ -164,10 +164,10 @@ def test_thresholds_change_predictions_and_nothing_else(old: Path, capfd: pytest
     assert "2 of 2 folds are trained already" in said and "2 of 2 models have predicted already" in said
     assert f"as the run began: {ARGUS.text}; predictions: mask threshold 0.5," in said
     changed = opened(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=evidence")
-    with pytest.raises(RunError, match=r"not post-processed with these settings \(.*mask_threshold: 0\.28 there"):
+    with pytest.raises(RunError, match=r"not post-processed with these settings \(.*mask_threshold: 0\.28 before"):
         steps.submit(changed)
     changed = opened(old, "finished", "prediction.flip=false")
-    with pytest.raises(RunError, match=r"random-fold-0 has not predicted with these settings \(flip: True there"):
+    with pytest.raises(RunError, match=r"random-fold-0 has not predicted with these settings \(flip: True before"):
         steps.submit(changed)
 
 

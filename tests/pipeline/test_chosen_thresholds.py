@@ -174,7 +174,7 @@ def test_given_again_the_run_is_as_it_was(
     states = {step.name: step.state for step in run_status(RunDirectory(path)).steps}
     assert states["thresholds"] == states["postprocess"] == "done"
     steps.pipeline(opened(survey, path, CHOSEN, "prediction.mask_threshold=0.45"), LocalEngine())
-    assert f"{path / 'thresholds'} is made again (prediction.mask_threshold: 0.4 there" in capfd.readouterr().out
+    assert f"{path / 'thresholds'} is made again (prediction.mask_threshold: 0.4 before" in capfd.readouterr().out
     settings = "prediction.mask_threshold=0.4"
     steps.pipeline(opened(survey, path, GIVEN, settings), LocalEngine())
     shutil.rmtree(path / "thresholds")
