@@ -127,8 +127,7 @@ def assemble(
             tally.add(first - part.first_row, values)
             advance(last - first)
         _write_unplaced(copying, copies, samples)
-        bodies = counted.bodies.found()
-        stack.enter_context(atomic_file(to / "bodies.csv")).write(_bodies_table(volume, part, bodies))
+        bodies = _write_bodies(volume, part, counted.bodies, stack.enter_context(atomic_file(to / "bodies.csv")))
         for name, table in _tally_tables(volume, part, tally).items():
             stack.enter_context(atomic_file(to / name)).write(table.encode())
     return {
@@ -137,8 +136,7 @@ def assemble(
         "samples": samples,
         "share_of_salt": counted.salt / max(1, counted.traces * samples),
         "traces_with_salt": counted.with_salt,
-        "bodies": len(bodies),
-        "largest_body": bodies[0].samples if bodies else 0,
+        **bodies,
     }
 
 
@@ -245,19 +243,20 @@ def _points(volume: Volume, coordinates: np.ndarray, samples: np.ndarray) -> Ite
         yield f"{x:.2f} {y:.2f} {volume.start + samples[trace] * volume.interval:.4f}\n"
 
 
-def _bodies_table(volume: Volume, part: Part, bodies: Sequence[Any]) -> bytes:
-    """A row a body: its number, samples, and first and last inline, crossline and z."""
-    geometry = volume.geometry
-    lines = ["body,samples,inline_first,inline_last,crossline_first,crossline_last,z_first,z_last"]
-    for number, body in enumerate(bodies, start=1):
+def _write_bodies(volume: Volume, part: Part, bodies: Bodies, table: BinaryIO) -> dict[str, int]:
+    """A row a body: its number, samples, and first and last inline, crossline and z. Returns what is told of them."""
+    geometry, number, largest = volume.geometry, 0, 0
+    table.write(b"body,samples,inline_first,inline_last,crossline_first,crossline_last,z_first,z_last\n")
+    for number, body in enumerate(bodies.found(), start=1):
+        largest = max(largest, body.samples)
         ends = []
         for row, column, sample in (body.first, body.last):
             inline = geometry.inlines.first + (part.first_row + row) * geometry.inlines.step
             crossline = geometry.crosslines.first + (part.first_column + column) * geometry.crosslines.step
             ends.append((inline, crossline, f"{volume.start + sample * volume.interval:.4f}"))
         extent = ",".join(f"{first},{last}" for first, last in zip(*ends, strict=True))
-        lines.append(f"{number},{body.samples},{extent}")
-    return ("\n".join(lines) + "\n").encode()
+        table.write(f"{number},{body.samples},{extent}\n".encode())
+    return {"bodies": number, "largest_body": largest}
 
 
 def _tally_tables(volume: Volume, part: Part, tally: Tally) -> dict[str, str]:

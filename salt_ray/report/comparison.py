@@ -19,6 +19,7 @@ from rich.table import Table
 from salt_ray.artifacts import RunDirectory
 from salt_ray.errors import RunError
 from salt_ray.inference.paired import Difference, difference
+from salt_ray.inference.thresholds import MIN_CLUSTERS
 from salt_ray.mosaic.folds import whole_mosaics
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.record import RunRecord
@@ -60,7 +61,7 @@ class Comparison:
         whole, (first, second) = self.whole, self.names
         verdict = (
             f"{second} scores {abs(whole.difference):.4f} {'more' if whole.difference > 0 else 'less'} than {first}"
-            if whole.certain
+            if whole.certain and whole.clusters >= MIN_CLUSTERS
             else f"{second} and {first} do not differ significantly"
         )
         counts = f"{whole.tiles:,} tiles in {whole.clusters:,} groups of neighbours"
@@ -69,6 +70,11 @@ class Comparison:
             f"{whole.difference:+.4f}, 95 % interval {whole.low:+.4f} to {whole.high:+.4f} ({counts})",
             f"{second} is better on {whole.wins:,} tiles, equal on {whole.ties:,}, worse on {whole.losses:,}",
         ]
+        if whole.clusters < MIN_CLUSTERS:
+            lines.append(
+                f"an interval of so few groups of neighbours (mosaics, or lines that windows are cut from) is too "
+                f"narrow to tell: {MIN_CLUSTERS} are needed"
+            )
         if self.of_recipes:
             lines.append(
                 f"this compares the two recipes: the interval includes the spread of their runs ({self.runs[0]} and "

@@ -1,11 +1,12 @@
 """Connected bodies of salt, found in a volume that is seen some inlines at a time.
 
-Samples are connected that share a face. Of every body an extent and a number of samples are kept, so that memory grows
-with the number of bodies and not with the volume.
+Samples are connected that share a face. Of every body in a block an extent and a number of samples are kept, 32 bytes,
+so that memory grows with the number of bodies and not with the volume.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,10 @@ class Bodies:
     """Bodies so far; ``add`` is given one block of inlines after the other."""
 
     def __init__(self) -> None:
-        self._parents: list[int] = []
-        self._samples: list[int] = []
-        self._first: list[np.ndarray] = []
-        self._last: list[np.ndarray] = []
+        self._count = 0  # of the blocks' bodies
+        self._samples: list[np.ndarray] = []  # a block each, as all that follows: (n,)
+        self._ends: list[np.ndarray] = []  # (n, 3, 2), first and last places
+        self._touching: list[np.ndarray] = []  # (m, 2), numbers of bodies of which one goes on in the other
         self._edge: np.ndarray | None = None  # of the last inline, the number of each sample's body; -1: none
 
     def add(self, mask: np.ndarray, row: int) -> None:
@@ -34,39 +35,37 @@ class Bodies:
         from scipy import ndimage  # most commands need none of it
 
         labels, count = ndimage.label(mask)
-        begun = len(self._parents)
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:].tolist()
-        for number, (size, extent) in enumerate(zip(sizes, ndimage.find_objects(labels), strict=True)):
-            self._parents.append(begun + number)
-            self._samples.append(size)
-            self._first.append(np.add([axis.start for axis in extent], (row, 0, 0)))
-            self._last.append(np.add([axis.stop - 1 for axis in extent], (row, 0, 0)))
+        self._samples.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
+        places = (
+            place for extent in ndimage.find_objects(labels) for axis in extent for place in (axis.start, axis.stop)
+        )
+        ends = np.fromiter(places, np.int32, 6 * count).reshape(count, 3, 2)
+        ends[:, 0] += row
+        ends[:, :, 1] -= 1
+        self._ends.append(ends)
+        begins, ending = (
+            np.where(inline > 0, inline.astype(np.int64) - 1 + self._count, -1) for inline in labels[[0, -1]]
+        )
         if self._edge is not None:
-            touching = (self._edge >= 0) & (labels[0] > 0)
-            pairs = np.stack([self._edge[touching], labels[0][touching].astype(np.int64) - 1 + begun], axis=1)
-            for a, b in np.unique(pairs, axis=0).tolist():
-                self._join(a, b)
-        self._edge = np.where(labels[-1] > 0, labels[-1].astype(np.int64) - 1 + begun, -1)
+            touching = (self._edge >= 0) & (begins >= 0)
+            self._touching.append(np.unique(np.stack([self._edge[touching], begins[touching]], axis=1), axis=0))
+        self._edge, self._count = ending, self._count + count
 
-    def found(self) -> list[Body]:
+    def found(self) -> Iterator[Body]:
         """All bodies, the largest first."""
-        whole: dict[int, Body] = {}
-        for number in range(len(self._parents)):
-            first, last = self._first[number], self._last[number]
-            root = self._root(number)
-            if root in whole:
-                before = whole[root]
-                first, last = np.minimum(first, before.first), np.maximum(last, before.last)
-            samples = self._samples[number] + (whole[root].samples if root in whole else 0)
-            whole[root] = Body(samples, tuple(first.tolist()), tuple(last.tolist()))
-        return sorted(whole.values(), key=lambda body: (-body.samples, body.first))
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-    def _root(self, number: int) -> int:
-        while self._parents[number] != number:
-            self._parents[number] = self._parents[self._parents[number]]
-            number = self._parents[number]
-        return number
-
-    def _join(self, a: int, b: int) -> None:
-        first, second = sorted((self._root(a), self._root(b)))
-        self._parents[second] = first
+        if not self._count:
+            return
+        pairs = np.concatenate([np.empty((0, 2), np.int64), *self._touching])
+        shape = (self._count, self._count)
+        count, body = connected_components(coo_array((np.ones(len(pairs), bool), pairs.T), shape), directed=False)
+        ends = np.concatenate(self._ends)
+        samples = np.zeros(count, np.int64)
+        first, last = np.full((count, 3), np.iinfo(np.int32).max, np.int32), np.zeros((count, 3), np.int32)
+        np.add.at(samples, body, np.concatenate(self._samples))
+        np.minimum.at(first, body, ends[:, :, 0])
+        np.maximum.at(last, body, ends[:, :, 1])
+        for number in np.lexsort((*first.T[::-1], -samples)):
+            yield Body(int(samples[number]), tuple(first[number].tolist()), tuple(last[number].tolist()))

@@ -129,7 +129,8 @@ def cut_labelled(
             found.append(label_volume(volume, one["labels"], its, salt, unlabelled))
     if pictures:
         check_colours(labels, [one for one in found if isinstance(one, PictureLabels)])
-    chosen = _sections(volumes, found, ranges) if len(volumes) > 1 else _lines(volumes[0], found[0], ranges)
+    sections = volumes[0].geometry.is_line  # and so are the others
+    chosen = _sections(volumes, found, ranges) if sections else _lines(volumes[0], found[0], ranges)
     if not chosen:
         raise _unlabelled(volumes[0])
     return write_tiles(chosen, to, **how)
@@ -201,7 +202,7 @@ def _lines(volume: Volume, labels: Labels, ranges: Sequence[tuple[str, str]]) ->
 
 
 def _sections(volumes: Sequence[Volume], found: Sequence[Labels], ranges: Sequence[tuple[str, str]]) -> list[Labelled]:
-    """2D lines, each from a file of its own, as they are named."""
+    """2D lines, each from a file of its own, as they are named: windows of other lines have other ids."""
     chosen = []
     for number, (volume, labels) in enumerate(zip(volumes, found, strict=True)):
         for one in _lines(volume, labels, ranges):

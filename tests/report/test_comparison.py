@@ -136,6 +136,18 @@ def test_a_run_beside_itself_cannot_be_told_apart(pair: tuple[Path, Path]) -> No
     assert "do not differ significantly" in found.sentences()[0] and str(pair[0]) in found.sentences()[0]
 
 
+def test_a_few_groups_of_neighbours_tell_no_runs_apart(pair: tuple[Path, Path]) -> None:
+    """Nine pieces of section, whose interval would leave out 0."""
+    for run in pair:
+        places = np.arange(50)
+        ids = np.array([f"{number:04d}" for number in places])
+        MosaicTable(ids, places // 6, places % 6, places * 0, np.ones(50)).save(run / "mosaics" / "mosaics.csv")
+    found = salt_ray.compare(*pair)
+    verdict, _, few, _ = found.sentences()
+    assert found.whole.certain and found.whole.clusters == 9
+    assert "cannot be told apart" in verdict and "too narrow to tell: 10 are needed" in few
+
+
 def test_seeds_of_both_sides_are_about_the_recipes(pair: tuple[Path, Path], tmp_path: Path) -> None:
     for run, name in zip(pair, ("a", "b"), strict=True):
         for seed in (0, 1):

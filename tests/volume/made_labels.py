@@ -46,3 +46,11 @@ def write_labels(folder: Path, values: np.ndarray, rows: tuple[int, ...] = LABEL
     }
     words = values.reshape(-1, values.shape[2])[traces]
     return write_segy(folder / "labels.sgy", words, chosen, code=8, **how)
+
+
+def write_line(path: Path, words: np.ndarray, spacing: float = 12.5, **how: object) -> Path:
+    """A 2D line of so many m between its traces, which are numbered."""
+    path.parent.mkdir(exist_ok=True)
+    traces = np.arange(len(words))
+    numbers = {193: 1 + traces, 71: -100, 181: np.rint(100 * (1000 + spacing * traces)), 185: 200_000}
+    return write_segy(path, words, numbers, **how)

@@ -7,8 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_labels import CROSSLINES, made_cube, write_volume
-from made_segy import write_segy
+from made_labels import CROSSLINES, made_cube, write_line, write_volume
 from typer.testing import CliRunner
 
 from salt_ray.cli.main import app
@@ -22,14 +21,6 @@ from salt_ray.volume.tiles import cut_labelled
 
 NAMES = ("north 1", "south-2", "east.3")
 ROWS = (20, 30, 40)
-
-
-def write_line(path: Path, words: np.ndarray, spacing: float = 12.5, **how: object) -> Path:
-    """A 2D line of so many m between its traces, which are numbered."""
-    path.parent.mkdir(exist_ok=True)
-    traces = np.arange(len(words))
-    numbers = {193: 1 + traces, 71: -100, 181: np.rint(100 * (1000 + spacing * traces)), 185: 200_000}
-    return write_segy(path, words, numbers, **how)
 
 
 @pytest.fixture
@@ -75,6 +66,13 @@ def test_picks_of_each_line_are_in_a_folder_too(lines: list[Path], tmp_path: Pat
         (tmp_path / "tops" / f"{file.stem}.csv").write_text(f"inline,crossline,z\n{picks}\n")
     assert cut_labelled(lines[:2], tmp_path / "survey", top=tmp_path / "tops", window_px=32) > 0
     assert list(Windows.of(tmp_path / "survey").lines) == ["north_1", "south-2"]
+
+
+def test_one_line_alone_is_called_as_its_file_too(lines: list[Path], tmp_path: Path) -> None:
+    """Windows of another line have other ids: they are not taken for some that a run was trained on."""
+    cut_labelled(lines[0], tmp_path / "survey", labels=tmp_path / "labels" / "north 1.segy", window_px=32)
+    survey = load_survey(tmp_path / "survey", cache=tmp_path / "cache")
+    assert set(survey.sections) == {"north_1"} and survey.window.trace_spacing == 12.5
 
 
 def test_the_range_of_amplitudes_is_that_of_all_lines(lines: list[Path], tmp_path: Path) -> None:
