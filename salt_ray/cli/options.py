@@ -27,6 +27,9 @@ class SetChoice(StrEnum):
     TEST = "test"
 
 
+# Panels of --help, below a command's own options.
+EXPERIMENT, WORK, SAID = "The experiment", "Where the work is done", "What is printed"
+
 Data = Annotated[
     Path,
     typer.Option(
@@ -38,6 +41,7 @@ ExperimentFile = Annotated[
     str | None,
     typer.Option(
         "--experiment",
+        rich_help_panel=EXPERIMENT,
         help="An experiment, Python or JSON. Default: what --run-dir was made with, else random_folds (or tune).",
     ),
 ]
@@ -50,15 +54,25 @@ RunDir = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; any number of times."),
+    typer.Option(
+        "--set",
+        metavar="FIELD.SUB=VALUE",
+        rich_help_panel=EXPERIMENT,
+        help="Change a field of the experiment; any number of times.",
+    ),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="A Ray cluster. Default: the one that this process runs on, or a local one for the command."),
+    typer.Option(
+        rich_help_panel=WORK,
+        help="A Ray cluster. Default: the one that this process runs on, or a local one for the command.",
+    ),
 ]
 EngineName = Annotated[
     EngineChoice,
-    typer.Option("--engine", help="What does the work: Ray, or this process alone, with the same results."),
+    typer.Option(
+        "--engine", rich_help_panel=WORK, help="What does the work: Ray, or this process alone, with the same results."
+    ),
 ]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave damaged tiles out, saying which, instead of stopping.")
@@ -70,11 +84,12 @@ Probabilities = Annotated[
         help="Also write probabilities.zip (16-bit PNG) and tiles.csv (P(salt), and how far the models are apart).",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing, unless something goes wrong.")]
+Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=SAID, help="Say nothing, unless something goes wrong.")]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
+        rich_help_panel=SAID,
         help="For programs: at the end the run's status and results as JSON on standard output; all else goes to "
         "standard error.",
     ),
