@@ -17,7 +17,7 @@ from salt_ray import __version__
 from salt_ray.config import Network
 from salt_ray.errors import SaltRayError, refusal
 from salt_ray.model.weights import PACKAGES, packaged_weights
-from salt_ray.storage import cache_folder
+from salt_ray.storage import cache_folder, storage_path
 from salt_ray.survey.memory import free_bytes, usable_bytes
 from salt_ray.training.hardware import processor_name
 
@@ -227,10 +227,10 @@ def clear_caches() -> int:
 
 def disks() -> Iterator[Finding]:
     """Free space where runs, caches and temporary files go."""
-    places = {"runs": Path(os.environ.get("SALT_RAY_RUNS", ".")), "caches": cache_folder(".")}
+    places = {"runs": storage_path(os.environ.get("SALT_RAY_RUNS", ".")), "caches": cache_folder(".")}
     places["temporary files"] = Path(tempfile.gettempdir())
     for name, path in places.items():
-        if "://" in str(path) or str(path).startswith("s3:"):
+        if not isinstance(path, Path):
             yield Finding("disk", name, str(path))
             continue
         there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())

@@ -10,8 +10,8 @@ TASKS = {
     "Begin": ("doctor", "demo", "synth"),
     "Run an experiment": ("pipeline", "tune"),
     "One step of a run": ("prepare", "mosaic", "train", "predict", "postprocess", "submit", "score", "report"),
-    "Look at runs": ("status", "study", "compare"),
     "Use a trained run": ("apply", "volume"),
+    "Look at runs": ("status", "study", "compare"),
     "Measure speed": ("bench",),
 }
 

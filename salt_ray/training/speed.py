@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,13 @@ def remember_speed(run: RunDirectory, tasks: Sequence[FoldTask]) -> None:
 def remembered_speed(experiment: Experiment) -> Speed | None:
     """That of the newest run of the same network on this machine, whatever it was trained on."""
     path = _path(experiment)
-    with contextlib.suppress(RunError, OSError, ValueError):
+    with contextlib.suppress(RunError, OSError, ValueError, TypeError):  # absent or damaged
         kept = load_fields(path, path, "seconds_per_tile", "run", "devices")
         devices = " and ".join(map(str, kept["devices"])) or "an unknown device"
-        return Speed(float(kept["seconds_per_tile"]), f"epochs of {kept['run']}, on {devices}")
+        seconds = float(kept["seconds_per_tile"])
+        if not 0 < seconds < math.inf:
+            raise ValueError("no duration")
+        return Speed(seconds, f"epochs of {kept['run']}, on {devices}")
     return None
 
 
