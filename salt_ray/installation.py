@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from salt_ray import __version__
 from salt_ray.config import Network
@@ -135,10 +136,11 @@ def ray() -> Iterator[Finding]:
     from salt_ray.cluster.session import ClusterError, check_folder, origin, own_cluster, somebody_answers
 
     address = own_cluster()
-    if address is not None:
-        answers = "://" not in address.removeprefix("ray://") and somebody_answers(address)
-        fix = None if answers or address.startswith("http") else f"check {origin(None)}"
-        yield Finding("Ray", "cluster", address if fix is None else f"{address} does not answer", fix)
+    if address not in (None, "local"):
+        place = urlsplit(address if "://" in address else f"ray://{address}").netloc
+        answers = somebody_answers(place if ":" in place else f"{place}:443")  # an https:// address names no port
+        value, fix = (address, None) if answers else (f"{address} does not answer", f"check {origin(None)}")
+        yield Finding("Ray", "cluster", value, fix)
         return
     yield Finding("Ray", "cluster", "none: commands start a Ray of their own on this machine")
     try:

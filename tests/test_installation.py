@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -165,10 +166,14 @@ def test_ray_s_path_is_measured_before_ray_does(tmp_path: Path, monkeypatch: pyt
             assert "too long" in found.value and "RAY_TMPDIR" in found.fix
 
 
-def test_a_cluster_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    (found,) = ray()
-    assert "127.0.0.1:1 does not answer" in found.value and "RAY_ADDRESS" in found.fix
+@pytest.mark.parametrize("scheme", ["", "ray://", "http://"])
+def test_a_cluster_has_to_answer(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert list(ray()) == [Finding("Ray", "cluster", address)]
+    (found,) = ray()  # nobody listens there any more
+    assert found.value == f"{address} does not answer" and "RAY_ADDRESS" in found.fix
 
 
 @pytest.mark.parametrize(
