@@ -52,7 +52,9 @@ ALLOWED = {
     "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report", "volume"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
     "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning", "volume"},
+    "installation": CORE | {"__version__", "cluster", "pipeline"},
     "cli": CORE
+    | {"installation"}
     | {"api", "cluster", "experiment_file", "home", "interruption", "pipeline", "report", "streams", "volume"},
     "__main__": {"cli"},
     "artifacts": {"compatibility", "errors", "lease", "object_store", "storage"},

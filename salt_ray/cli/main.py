@@ -6,7 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from salt_ray.cli import benchmarks, results, steps, surveys, volumes
+from salt_ray.cli import benchmarks, doctor, results, steps, surveys, volumes
+from salt_ray.cli.guide import guide
 from salt_ray.errors import Interrupted, SaltRayError, incurable, refusal
 from salt_ray.home import provide_home
 from salt_ray.interruption import Interruption
@@ -20,12 +21,12 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 a message on standard error says what to do; 2 wrong command line; 130, 143 and 129 "
     "ended by Ctrl-C, SIGTERM and SIGHUP.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for _group in (surveys, steps, results, volumes, benchmarks):
+for _group in (doctor, surveys, steps, results, volumes, benchmarks):
     app.add_typer(_group.commands)
+guide(app)
 
 
 @app.callback()

@@ -27,6 +27,9 @@ class SetChoice(StrEnum):
     TEST = "test"
 
 
+# Panels of --help, below a command's own options.
+EXPERIMENT, WORK, SAID = "The experiment", "Where the work is done", "What is printed"
+
 Data = Annotated[
     Path,
     typer.Option(
@@ -38,6 +41,7 @@ ExperimentFile = Annotated[
     str | None,
     typer.Option(
         "--experiment",
+        rich_help_panel=EXPERIMENT,
         help="An experiment, Python or JSON. Default: what --run-dir was made with, else random_folds (or tune).",
     ),
 ]
@@ -49,17 +53,25 @@ RunDir = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD.SUB=VALUE", help="Change a field of the experiment; can be repeated."),
+    typer.Option(
+        "--set",
+        metavar="FIELD.SUB=VALUE",
+        rich_help_panel=EXPERIMENT,
+        help="Change a field of the experiment; can be repeated.",
+    ),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Address of a Ray cluster. Default: the one this process runs on, or a local one for this command."
+        rich_help_panel=WORK,
+        help="Address of a Ray cluster. Default: the one this process runs on, or a local one for this command.",
     ),
 ]
 EngineName = Annotated[
     EngineChoice,
-    typer.Option("--engine", help="Run on Ray, or in this process only; the results are the same."),
+    typer.Option(
+        "--engine", rich_help_panel=WORK, help="Run on Ray, or in this process only; the results are the same."
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip damaged tiles and list them, instead of stopping.")]
 Probabilities = Annotated[
@@ -69,11 +81,12 @@ Probabilities = Annotated[
         help="Also write probabilities.zip (16-bit PNG) and tiles.csv (P(salt) and model disagreement).",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=SAID, help="Print nothing but errors.")]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
+        rich_help_panel=SAID,
         help="Print the run's status and results as JSON on standard output; everything else goes to standard error.",
     ),
 ]

@@ -5,24 +5,25 @@ from __future__ import annotations
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Board:
-    """Keeps the newest progress of every fold, and lines for people, until the driver takes them."""
+    """Keeps the newest epoch and the newest step of every fold, and lines for people, until the driver takes them."""
 
     def __init__(self) -> None:
-        self._progress: dict[tuple[str, int], Progress] = {}
+        self._progress: dict[tuple[type, str], Progress | StepProgress] = {}
         self._lines: list[str] = []
 
-    def post(self, progress: Progress) -> None:
-        self._progress[progress.training, progress.fold] = progress
+    def post(self, progress: Progress | StepProgress) -> None:
+        key = type(progress), progress.name
+        self._progress.pop(key, None)  # what came last stands last
+        self._progress[key] = progress
 
     def say(self, line: str) -> None:
         self._lines.append(line)
 
-    def take(self) -> tuple[list[Progress], list[str]]:
+    def take(self) -> tuple[list[Progress | StepProgress], list[str]]:
         """What came since the last call."""
         progress, self._progress = list(self._progress.values()), {}
         lines, self._lines = self._lines, []
@@ -33,4 +34,5 @@ def new_board() -> ray.actor.ActorHandle:
     """A board on the driver's own node: it lives as long as the driver, whatever happens to the others."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     # Its calls, one a second, would bury all others in the dashboard's lists of tasks.
-    return Board.options(scheduling_strategy=here, enable_task_events=False).remote()
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "enable_task_events": False}
+    return ray.remote(Board).options(scheduling_strategy=here, **options).remote()

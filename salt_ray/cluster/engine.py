@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from salt_ray.cluster.session import connect  # isort: skip (sets Ray's environment)
+from salt_ray.cluster.session import connect, fold_resources, slots  # isort: skip (sets Ray's environment)
 from salt_ray.artifacts import RunDirectory
 from salt_ray.cluster.prediction import predict_pieces
 from salt_ray.cluster.tasks import RayTasks
 from salt_ray.cluster.training import train_folds
 from salt_ray.cluster.trials import run_trials
 from salt_ray.cluster.visibility import check_nodes_see
-from salt_ray.config import Resources
+from salt_ray.config import Experiment, Resources
 from salt_ray.pipeline.engine import Piece, Work
 from salt_ray.pipeline.fold import Outcome
 from salt_ray.pipeline.trial import SearchWork
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.study import Study
 
@@ -43,12 +43,16 @@ class RayEngine:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
 
+    def places(self, experiment: Experiment) -> int:
+        self._connect()
+        return max(1, slots(fold_resources(experiment.resources, len(experiment.all_folds))))
+
     def train(
         self,
         tasks: Sequence[FoldTask],
         tiles: TrainingTiles,
         run: RunDirectory,
-        report: Callable[[Progress], None],
+        report: Callable[[Progress | StepProgress], None],
         say: Callable[[str], None],
     ) -> list[Outcome]:
         self._connect()

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ def connect(address: str | None = None) -> Iterator[str | None]:
     # It only says that a local Ray asks for a token, which is as it should be.
     logging.getLogger(private.AUTH_LOGGER).setLevel(logging.ERROR)
     if wanted == "local":
-        _check_folder()
+        check_folder()
         _guard_token()
     try:
         with _own_signals():
@@ -99,8 +100,8 @@ def _own_signals() -> Iterator[None]:
         restore()
 
 
-def _check_folder() -> None:
-    """Make sure that a local Ray can use the folder where it keeps its files: it would fail late, or without a reason.
+def check_folder() -> Path:
+    """The folder where a local Ray keeps its files, which it can use: it would fail late, or without a reason.
 
     Raises:
         ClusterError: naming what is wrong with it.
@@ -110,12 +111,21 @@ def _check_folder() -> None:
     remedy = f"set {'RAY_TMPDIR' if variable is None else variable} to a short path of ASCII characters on a local disk"
     if not str(folder).isascii():
         raise ClusterError(f"cannot start a local Ray in {folder} ({variable}): its path is not ASCII; {remedy}")
+    # As Ray names its longest socket, of which this process is the driver.
+    socket_path = folder / f"ray/session_2000-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    limit = 103 if sys.platform == "darwin" else 107  # bytes
+    if (length := len(os.fsencode(socket_path))) > limit:
+        raise ClusterError(
+            f"cannot start a local Ray: the path {folder} is too long for its sockets "
+            f"({length} bytes, {limit} are possible); set RAY_TMPDIR to a short one"
+        )
     try:
         (folder / "ray").mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder / "ray") as file:
             file.write(bytes(LOG_BYTES))
     except OSError as error:
         raise ClusterError(f"cannot start a local Ray in {folder}: {refusal(error)}; {remedy}") from error
+    return folder
 
 
 def _not_started(error: Exception) -> ClusterError:

@@ -33,7 +33,7 @@ from salt_ray.pipeline.fold import Outcome, try_fold
 from salt_ray.pipeline.workplace import keep_memory
 from salt_ray.storage import remove_tree
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.task import FoldTask
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def train_folds(
     tasks: Sequence[FoldTask],
     tiles: TrainingTiles,
     run: RunDirectory,
-    report: Callable[[Progress], None],
+    report: Callable[[Progress | StepProgress], None],
     say: Callable[[str], None],
 ) -> list[Outcome]:
     """Train every fold, as many at once as the cluster has room for; a fold that fails does not stop the others.
@@ -103,7 +103,8 @@ def train_folds(
                 say(line)
             for row in progress:
                 report(row)
-                gauges.export(row)
+                if isinstance(row, Progress):
+                    gauges.export(row)
             fits.collect(finished)
     return [fits.outcomes[task.name] for task in tasks]
 
@@ -227,7 +228,7 @@ def _train_in_worker(config: dict[str, Any]) -> Outcome:
     torch.set_num_threads(int(work.resources["CPU"]))
     keep_memory()
 
-    def report(progress: Progress) -> None:
+    def report(progress: Progress | StepProgress) -> None:
         # Not ray.train.report, which would hold the loop until the controller's next poll.
         work.board.post.remote(progress)
 

@@ -20,7 +20,7 @@ from salt_ray.report.trials import TrialView
 from salt_ray.storage import StoragePath
 from salt_ray.survey.padding import Frame
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.study import Study
 
@@ -133,12 +133,15 @@ class Tasks(Protocol):
 class Engine(Protocol):
     """Does the work of runs."""
 
+    def places(self, experiment: Experiment) -> int:
+        """How many folds are trained at a time, at least one."""
+
     def train(
         self,
         tasks: Sequence[FoldTask],
         tiles: TrainingTiles,
         run: RunDirectory,
-        report: Callable[[Progress], None],
+        report: Callable[[Progress | StepProgress], None],
         say: Callable[[str], None],
     ) -> list[Outcome]:
         """Train every fold; one that fails does not stop the others.

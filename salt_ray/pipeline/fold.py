@@ -14,7 +14,7 @@ from salt_ray.object_store import StorageError
 from salt_ray.report.tensorboard import EpochLog
 from salt_ray.survey.prepared import TrainingTiles
 from salt_ray.training.checkpoint import Superseded
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.task import FoldTask
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def try_fold(
     tiles: TrainingTiles,
     run: RunDirectory,
     device: Callable[[], torch.device],
-    report: Callable[[Progress], None],
+    report: Callable[[Progress | StepProgress], None],
     say: Callable[[str], None],
 ) -> Outcome:
     """Train a fold from its newest checkpoint. An error that a retry cannot cure is its outcome; others are raised.
@@ -48,6 +48,7 @@ def try_fold(
     and one that was forgotten has nobody who would begin it.
 
     Args:
+        report: told of every epoch, and of the steps of those that take long.
         device: says what to compute on; a ``SaltRayError`` that it raises is the fold's outcome.
     """
     from salt_ray.training.loop import train_fold
@@ -59,7 +60,7 @@ def try_fold(
             report(progress)
 
         try:
-            return Outcome(task, train_fold(task, tiles, run, device(), follow, say))
+            return Outcome(task, train_fold(task, tiles, run, device(), follow, say, report))
         except Exception as error:
             if (reason := lasting(error)) is None:
                 raise

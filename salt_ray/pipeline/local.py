@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Resources
+from salt_ray.config import Experiment, Resources
 from salt_ray.pipeline.engine import Failed, Piece, Work
 from salt_ray.pipeline.fold import Outcome, try_fold
 from salt_ray.pipeline.trial import SearchStopped, SearchWork, try_trial
@@ -17,7 +17,7 @@ from salt_ray.postprocessing.selection import LeakError
 from salt_ray.report.trials import TrialView
 from salt_ray.section import ExperimentError
 from salt_ray.survey.prepared import TrainingTiles
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.study import Study
 from salt_ray.tuning.trial import Step, trial_name
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 class LocalEngine:
     """Does the work of runs, with the threads that a worker of a Ray on this machine has (``pipeline.engine``)."""
 
+    def places(self, experiment: Experiment) -> int:
+        return 1
+
     def train(
         self,
         tasks: Sequence[FoldTask],
         tiles: TrainingTiles,
         run: RunDirectory,
-        report: Callable[[Progress], None],
+        report: Callable[[Progress | StepProgress], None],
         say: Callable[[str], None],
     ) -> list[Outcome]:
         experiment = tasks[0].experiment

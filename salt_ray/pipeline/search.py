@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from statistics import fmean
 
+import numpy as np
+
 from salt_ray.errors import TrainingFailed
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.steps import prepare, train
 from salt_ray.pipeline.trial import SearchWork
+from salt_ray.report.plan import search_plan
 from salt_ray.report.study import best_experiment, confirmation_line, report_study
+from salt_ray.training.speed import remembered_speed
 from salt_ray.tuning.results import Confirmation, Summary
 from salt_ray.tuning.space import BASELINE, Space
 from salt_ray.tuning.study import Study
@@ -43,6 +47,9 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
         decision, models = run.trial_judgement
         experiment = run.experiment.replace(prediction=run.experiment.prediction.replace(models=models))
         work = SearchWork(experiment, run.tables, run.directory, decision)
+        first = work.tasks(study.space.baseline)[0]
+        tiles = np.count_nonzero(first.folds.trains(first.fold))
+        run.terminal.say(search_plan(experiment, study.left, study.asked, tiles, remembered_speed(experiment)))
         with run.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
             engine.search(study, work, run.prepared.training_tiles(run.experiment), view)
     else:

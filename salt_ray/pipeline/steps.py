@@ -28,10 +28,12 @@ from salt_ray.postprocessing.corrections import correct_with_each
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic
 from salt_ray.record import RunRecord, is_older
 from salt_ray.report.finished import FinishedRun, check_finished, load_scores
+from salt_ray.report.plan import Plan
 from salt_ray.storage import StoragePath, load_fields, remove_tree, write_atomically
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.training.models import other_predictions
+from salt_ray.training.speed import own_speed, remember_speed, remembered_speed
 from salt_ray.training.task import FoldTask
 
 PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
@@ -144,9 +146,14 @@ def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
 
     # What is wrong with it is said here, not by K workers.
     try_network(run.experiment.network, run.prepared.frame.crop_px, download=True)
-    with run.terminal.folds([task.name for task in unfinished]) as report:
+    speed = own_speed(run.directory, run.tasks) or remembered_speed(run.experiment)
+    plan = Plan(unfinished, run.directory, engine.places(run.experiment), speed)
+    for line in plan.lines():
+        run.terminal.say(line)
+    with run.terminal.folds([task.name for task in unfinished], plan) as report:
         tiles = run.prepared.training_tiles(run.experiment)
         outcomes = engine.train(unfinished, tiles, run.directory, report, run.terminal.say)
+    remember_speed(run.directory, run.tasks)
     failed = [outcome for outcome in outcomes if outcome.marker is None]
     if failed:
         error = TrainingFailed("; ".join(outcome.failure for outcome in failed))

@@ -14,20 +14,24 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from salt_ray.config import FullTiles
 from salt_ray.inference.scores import Spread
+from salt_ray.report.plan import Plan, duration
 from salt_ray.report.trials import TrialView, clock
 from salt_ray.report.verdicts import SCORE_TITLES, gain_text, in_words
 from salt_ray.storage import StoragePath
 from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.progress import Progress as FoldProgress
+from salt_ray.training.progress import StepProgress
 
 PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
 PLAIN_TABLE_SECONDS = 300  # a plain table of trials at least this often while they run, and when one ends
+PLAIN_STEP_SECONDS = 30  # within an epoch: at most one plain line per fold in this time
 ENDLESS = 10_000  # characters
 
 
@@ -98,28 +102,40 @@ class Terminal:
         )
 
     @contextlib.contextmanager
-    def folds(self, names: Sequence[str]) -> Iterator[Callable[[FoldProgress], None]]:
-        """One line per fold that follows it: epoch, loss, score, best, lr, tiles/s, time left."""
-        newest: dict[str, FoldProgress] = {}
-        if not self.console.is_terminal:
-            spoken: dict[str, float] = {}
+    def folds(
+        self, names: Sequence[str], plan: Plan | None = None
+    ) -> Iterator[Callable[[FoldProgress | StepProgress], None]]:
+        """One line per fold that follows it: epoch, step, loss, score, best, lr, tiles/s, time left.
 
-            def speak(progress: FoldProgress) -> None:
-                name = progress.name
-                last = progress.epoch == progress.epochs
-                if last or time.monotonic() - spoken.get(name, 0) >= PLAIN_SECONDS:
-                    spoken[name] = time.monotonic()
-                    cells = (f"{heading} {cell(progress)}" for heading, cell in FOLD_CELLS.items())
-                    self.say("  ".join([name, *cells]))
+        Args:
+            plan: says, once their speed is known, how long all folds take.
+        """
+        rows: dict[str, Row] = {}
+        spoken: dict[str, float] = {}
 
-            yield speak
-            return
+        def speak(progress: FoldProgress | StepProgress) -> None:
+            name, now, within = progress.name, time.monotonic(), isinstance(progress, StepProgress)
+            kind = "step" if within else "epoch"
+            last = not within and progress.epoch == progress.epochs
+            if last or now - spoken.get(name + kind, -math.inf) >= (PLAIN_STEP_SECONDS if within else PLAIN_SECONDS):
+                spoken[name + kind] = spoken[name + "step"] = now  # after an epoch's line its steps wait
+                self.say("  ".join([name, *(f"{heading} {cell}" for heading, cell in cells_of(progress).items())]))
 
-        with Live(_fold_table(names, newest), console=self.console, refresh_per_second=4) as live:
+        with contextlib.ExitStack() as open_:
+            live = None
+            if self.console.is_terminal:
+                live = open_.enter_context(Live(_fold_table(names, rows), console=self.console, refresh_per_second=4))
 
-            def show(progress: FoldProgress) -> None:
-                newest[progress.name] = progress
-                live.update(_fold_table(names, newest))
+            def show(progress: FoldProgress | StepProgress) -> None:
+                if plan is not None and (line := plan.see(progress)) is not None:
+                    self.say(line)
+                if live is None:
+                    speak(progress)
+                    return
+                # Score, best and learning rate stay those of the newest epoch while the next one goes on.
+                before = rows.get(progress.name, {}) if isinstance(progress, StepProgress) else {}
+                rows[progress.name] = before | cells_of(progress)
+                live.update(_fold_table(names, rows, plan))
 
             yield show
 
@@ -211,6 +227,18 @@ class Terminal:
         self.table(table)
 
 
+def findings_table(findings: Sequence[tuple[str, str, str, str | None]]) -> Table:
+    """What ``salt_ray.installation.examine`` has found."""
+    table = Table(
+        Column("part", no_wrap=True), Column("what", no_wrap=True), Column("found", overflow="fold"), box=None
+    )
+    before = None
+    for part, name, value, fix in findings:
+        table.add_row("" if part == before else part, name, escape(value), style="bold red" if fix else None)
+        before = part
+    return table
+
+
 def _rule_table(rules: Mapping[str, Any]) -> Table:
     """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
     names = Column("mosaic rule", no_wrap=True)
@@ -228,22 +256,31 @@ def _rule_table(rules: Mapping[str, Any]) -> Table:
     return table
 
 
-#: What is shown of a fold, by its heading.
-FOLD_CELLS: Mapping[str, Callable[[FoldProgress], str]] = {
-    "stage": lambda now: now.stage,
-    "epoch": lambda now: f"{now.epoch}/{now.epochs}",
-    "loss": lambda now: f"{now.loss:.4f}",
-    "score": lambda now: f"{now.score:.4f}",
-    "best": lambda now: f"{now.best_score:.4f}",
-    "lr": lambda now: f"{now.lr:.2e}",
-    "tiles/s": lambda now: "?" if math.isnan(now.tiles_per_second) else f"{now.tiles_per_second:.0f}",
-    "left": lambda now: clock(now.seconds_left),
-}
+HEADINGS = ("stage", "epoch", "step", "loss", "score", "best", "lr", "tiles/s", "left")
+Row = dict[str, str]  # what is shown of a fold, by its heading
 
 
-def _fold_table(names: Sequence[str], newest: Mapping[str, FoldProgress]) -> Table:
-    table = Table("fold", *FOLD_CELLS, box=None)
+def cells_of(progress: FoldProgress | StepProgress) -> Row:
+    """What is shown of a fold after an epoch, or within one."""
+    cells = {"stage": progress.stage, "epoch": f"{progress.epoch}/{progress.epochs}"}
+    if isinstance(progress, StepProgress):
+        over = progress.step == progress.steps
+        cells["step"] = "validation" if over else f"{progress.step}/{progress.steps}"
+    cells["loss"] = f"{progress.loss:.4f}"
+    if isinstance(progress, FoldProgress):
+        cells |= {"score": f"{progress.score:.4f}", "best": f"{progress.best_score:.4f}", "lr": f"{progress.lr:.2e}"}
+    speed = progress.tiles_per_second
+    return cells | {"tiles/s": "?" if math.isnan(speed) else f"{speed:.0f}", "left": clock(progress.seconds_left)}
+
+
+def _fold_table(names: Sequence[str], rows: Mapping[str, Row], plan: Plan | None = None) -> Table:
+    """Steps have a column where an epoch takes long."""
+    stepping = any("step" in row for row in rows.values())
+    headings = [heading for heading in HEADINGS if heading != "step" or stepping]
+    table = Table("fold", *headings, box=None)
+    if plan is not None and len(names) > 1 and not math.isnan(left := plan.seconds_left()):
+        table.caption, table.caption_justify = f"all folds: at most about {duration(left)} left", "left"
     for name in names:
-        cells = [cell(newest[name]) for cell in FOLD_CELLS.values()] if name in newest else ["waiting"]
+        cells = [rows[name].get(heading, "") for heading in headings] if name in rows else ["waiting"]
         table.add_row(name, *cells)
     return table

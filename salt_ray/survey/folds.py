@@ -71,9 +71,12 @@ class FoldTable:
         if absent:
             raise FoldError(f"{len(absent)} tiles of the fold table are not in this survey (first: {shown(absent[0])})")
         positions = np.array([position[tile] for tile in self.ids])
+        return positions[self.trains(fold)], positions[self.folds == fold]
+
+    def trains(self, fold: int) -> np.ndarray:
+        """(n,) bool: which tiles of the table train a fold's model."""
         others = self.folds != fold
-        training = others if self.left_out is None else others & ~self.left_out[:, fold]
-        return positions[training], positions[~others]
+        return others if self.left_out is None else others & ~self.left_out[:, fold]
 
     def save(self, path: StoragePath) -> None:
         """Write ``id,fold`` rows, whole or not at all; where tiles are left out, by which folds: ``0 2``."""

@@ -51,7 +51,8 @@ from salt_ray.training.checkpoint import CheckpointError, CheckpointFolder, Owne
 from salt_ray.training.hardware import remember_device
 from salt_ray.training.losses import combined_loss
 from salt_ray.training.micro_batch import MicroBatch, OutOfMemory, memory_watched
-from salt_ray.training.progress import Progress
+from salt_ray.training.pace import Pace
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.pseudo_labels import epoch_tiles, pseudo_labels, with_pseudo_labels
 from salt_ray.training.samples import Samples, samples_for
 from salt_ray.training.schedule import Stopping, build_schedule
@@ -75,6 +76,7 @@ class FoldWork:
     say: Callable[[str], None]
     ownership: Ownership
     micro_batch: MicroBatch
+    follow: Callable[[StepProgress], None]
     may_compile: bool = True
 
 
@@ -85,12 +87,14 @@ def train_fold(
     device: torch.device,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
+    follow: Callable[[StepProgress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Train one fold through all its stages, or finish what was begun.
 
     Args:
         report: called after every epoch, and once more with the last one when an interrupted stage resumes.
         say: called with a line for people when something unusual happens.
+        follow: called every few seconds within an epoch that takes long (``training.pace``).
 
     Returns:
         The last stage's marker: ``{"epochs", "best_epoch", "best_score"}``; ``"micro_batch"``, the smallest number of
@@ -106,7 +110,7 @@ def train_fold(
     folders = [task.stage_folder(run, index, tiles.key) for index in range(len(task.training.stages))]
     fold_folder = run.fold(task.training.name, task.fold)
     ownership, micro_batch = Ownership(fold_folder), MicroBatch(fold_folder)
-    work = FoldWork(task, tiles, device, report, say, ownership, micro_batch)
+    work = FoldWork(task, tiles, device, report, say, ownership, micro_batch, follow)
     tune_for_fixed_shapes(device)
     for index, folder in enumerate(folders):
         folder.open()
@@ -192,6 +196,7 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
     samples = samples_for(tiles, task.experiment.augmentation, device, work.say)
     compiling = work.may_compile and wants_compilation(task.experiment, device, stage.epochs * len(training))
     logits_of = compiled(forward, graphs=device.type == "cuda") if compiling else forward
+    epoch_seconds: float | None = None  # of the newest epoch of this start
     if history:  # whoever wrote this checkpoint may have died before its report
         work.report(epoch_progress(task, stage, history[-1], stopping.best_score, math.nan, math.nan))
 
@@ -206,6 +211,10 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
             learnt = epoch_tiles(training, pseudo, stage.pseudo_labels, random)
             losses, steps = [], len(learnt) // batch_size
             where = f"epoch {epoch} of {stage.name}"
+            later = stage.epochs - epoch + task.epochs_after(index)
+            about = {"training": task.training.name, "fold": task.fold, "stage": stage.name}
+            about |= {"epoch": epoch, "epochs": stage.epochs}
+            pace = Pace(work.follow, about, steps, batch_size, later, epoch_seconds)
             with memory_watched("training", batch_size, at_once, where), compilation_watched():
                 for step, positions in enumerate(batches(learnt, batch_size, random)):
                     for group in optimizer.param_groups:
@@ -222,7 +231,9 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
                     optimizer.step()
                     if average is not None:
                         average.update_parameters(network)
+                    pace.step(losses)
             mean_loss = torch.stack(losses).mean().item()
+            pace.end(mean_loss)
             trained = time.monotonic()
             with memory_watched("validation", validation_batch, validated_at_once, where):
                 validation_loss, epoch_score = validate(
@@ -257,7 +268,8 @@ def train_stage(work: FoldWork, index: int, folder: Folder, starting_point: Stor
                 saver.save(epoch, state, best=better, snapshot=snapshot)
             now = time.monotonic()
             speed = len(losses) * batch_size / (trained - started)
-            seconds_left = (now - started) * (stage.epochs - epoch + task.epochs_after(index))
+            epoch_seconds = now - started
+            seconds_left = epoch_seconds * later
             work.report(epoch_progress(task, stage, history[-1], stopping.best_score, speed, seconds_left))
 
     work.ownership.hold()

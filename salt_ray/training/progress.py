@@ -1,4 +1,4 @@
-"""How far a fold is: what the training loop reports after every epoch."""
+"""How far a fold is: what the training loop reports after every epoch, and within those that take long."""
 
 from __future__ import annotations
 
@@ -26,6 +26,30 @@ class Progress:
     seconds_left: float
     #: When the epoch ended or was read from its checkpoint, in seconds since 1970.
     time: float
+
+    @property
+    def name(self) -> str:
+        """The fold's name in messages, runs and tables."""
+        return fold_name(self.training, self.fold)
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """How far a fold is within an epoch."""
+
+    training: str
+    fold: int
+    stage: str
+    epoch: int
+    epochs: int
+    step: int
+    #: Of the epoch. After the last one its network is validated.
+    steps: int
+    #: Mean over the epoch's steps so far.
+    loss: float
+    tiles_per_second: float
+    #: Of the whole fold, as in ``Progress``.
+    seconds_left: float
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,9 @@ from salt_ray.postprocessing.selection import LeakError
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.training import pace
 from salt_ray.training.checkpoint import CheckpointFolder
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.task import FoldTask
 from salt_ray.tuning.space import study_folder
 from salt_ray.tuning.study import Study
@@ -98,6 +100,23 @@ def test_folds_end_with_the_loops_bytes_and_one_that_fails_stops_no_other(
         assert weights(run, fold) == weights(expected, fold)
         assert {(p.epoch, p.epochs) for p in told if p.name == f"random-fold-{fold}"} >= {(2, 2)}
         assert list((run.tensorboard / f"random-fold-{fold}" / "plateau").iterdir())
+
+
+def test_there_is_a_place_for_a_fold(engine: Engine, tiny: Experiment) -> None:
+    assert engine.places(short(tiny)) >= 1
+
+
+def test_steps_of_long_epochs_are_reported_between_epochs(
+    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(pace, "LONG_SECONDS", 0)
+    monkeypatch.setattr(pace, "TOLD_SECONDS", math.inf)  # the last step of each epoch alone
+    experiment, reports = short(tiny), []
+    task = FoldTask(experiment, experiment.trainings[0], 0, tiny_folds)
+    LocalEngine().train([task], tiny_tiles, RunDirectory(tmp_path), reports.append, print)
+    assert [(type(one), one.epoch) for one in reports] == [
+        (kind, epoch) for epoch in (1, 2) for kind in (StepProgress, Progress)
+    ]
 
 
 def test_chunks_are_written_by_their_models_and_come_back_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from salt_ray.inference.scores import Spread
 from salt_ray.report import terminal
 from salt_ray.report.terminal import Terminal
 from salt_ray.streams import make_output_safe
-from salt_ray.training.progress import Progress
+from salt_ray.training.progress import Progress, StepProgress
 
 
 def progress(epoch: int, fold: int = 0) -> Progress:
@@ -39,6 +40,58 @@ def test_in_a_pipe_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPa
         "tiles/s 123  left 1:02:05"
     )
     assert "\x1b" not in stream.getvalue()
+
+
+def within(step: int, steps: int = 400) -> StepProgress:
+    return StepProgress("random", 0, "plateau", 2, 3, step, steps, 0.4321, 85.2, 3725.0)
+
+
+def test_steps_in_a_pipe_are_lines_at_most_twice_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    shown, stream = captured()
+    with shown.folds(["random-fold-0"]) as report:
+        for one in (progress(1), *(within(step) for step in range(10, 401, 10)), progress(2)):
+            report(one)
+            now[0] += 5.0  # as often as a worker reports
+    lines = stream.getvalue().splitlines()
+    steps = [line for line in lines if "step " in line]
+    assert steps[0] == ("random-fold-0  stage plateau  epoch 2/3  step 60/400  loss 0.4321  tiles/s 85  left 1:02:05")
+    assert [line.split("step ")[1].split("/")[0] for line in steps] == ["60", "120", "180", "240", "300", "360"]
+    assert [line.split("epoch ")[1][:3] for line in lines if line not in steps] == ["1/3", "2/3"]  # none is left out
+
+
+def test_steps_in_a_terminal_keep_the_score_of_the_epoch_before() -> None:
+    shown, stream = captured(force_terminal=True)
+    with shown.folds(["random-fold-0"]) as report:
+        report(progress(1))
+        assert "step" not in rows(stream)[0]  # short epochs have no column of steps
+        report(within(120))
+    heading, line = rows(stream)
+    assert heading == ["fold", "stage", "epoch", "step", "loss", "score", "best", "lr", "tiles/s", "left"]
+    assert line == [
+        "random-fold-0",
+        "plateau",
+        "2/3",
+        "120/400",
+        "0.4321",
+        "0.7000",
+        "0.8000",
+        "1.00e-02",
+        "85",
+        "1:02:05",
+    ]
+    with shown.folds(["random-fold-0"]) as report:
+        report(within(400))
+    assert "validation" in rows(stream)[1]
+
+
+def rows(stream: io.StringIO) -> list[list[str]]:
+    """The words of the newest table that was drawn, without what moves the cursor."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n")
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    newest = max(number for number, words in enumerate(lines) if words[0] == "fold")
+    return lines[newest : newest + 2]
 
 
 def test_in_a_terminal_every_fold_has_one_live_line() -> None:
