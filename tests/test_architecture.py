@@ -48,8 +48,9 @@ ALLOWED = {
         "model",
         "training",
     },
+    "tracking": {"artifacts", "config", "errors", "storage", "training", "tuning"},
     "report": CORE | {"__version__", "experiment_file", "tuning", "volume"},
-    "pipeline": CORE | {"__version__", "experiment_file", "tuning", "report", "volume"},
+    "pipeline": CORE | {"__version__", "experiment_file", "tuning", "tracking", "report", "volume"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
     "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning", "volume"},
     "cli": CORE

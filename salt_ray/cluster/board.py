@@ -10,21 +10,21 @@ from salt_ray.training.progress import Progress
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Board:
-    """Keeps the newest progress of every fold, and lines for people, until the driver takes them."""
+    """Keeps the progress of every fold, epoch by epoch, and lines for people, until the driver takes them."""
 
     def __init__(self) -> None:
-        self._progress: dict[tuple[str, int], Progress] = {}
+        self._progress: list[Progress] = []
         self._lines: list[str] = []
 
     def post(self, progress: Progress) -> None:
-        self._progress[progress.training, progress.fold] = progress
+        self._progress.append(progress)
 
     def say(self, line: str) -> None:
         self._lines.append(line)
 
     def take(self) -> tuple[list[Progress], list[str]]:
         """What came since the last call."""
-        progress, self._progress = list(self._progress.values()), {}
+        progress, self._progress = self._progress, []
         lines, self._lines = self._lines, []
         return progress, lines
 
