@@ -68,7 +68,7 @@ class MlflowTracker:
             self._client.log_batch(run, params=some)
         return run
 
-    def epochs(self, run: str, series: str, epochs: Sequence[Epoch]) -> None:
+    def epochs(self, run: str, series: str, epochs: Sequence[Epoch], before: int) -> None:
         self._log(
             run,
             [

@@ -41,8 +41,12 @@ class Tracker(Protocol):
             parameters: those that the run has already may stay as they were.
         """
 
-    def epochs(self, run: str, series: str, epochs: Sequence[Epoch]) -> None:
-        """Add epochs to a curve; their numbers may come in any order."""
+    def epochs(self, run: str, series: str, epochs: Sequence[Epoch], before: int) -> None:
+        """Add epochs to a curve; their numbers may come in any order.
+
+        Args:
+            before: how many epochs the run has of all its series.
+        """
 
     def values(self, run: str, values: Mapping[str, float], step: int) -> None:
         """Add final values; those of a higher step replace earlier ones."""

@@ -212,12 +212,14 @@ class Mirror:
         rows = self.noted["epochs"].get(key, [])
         new = [epoch for epoch in epochs if not any(first <= epoch.number <= last for first, last in rows)]
         if new:
-            self._send(
-                "epochs",
-                key,
-                joined(rows, [epoch.number for epoch in new]),
-                lambda: self.tracker.epochs(self.begin(unit), series, new),
+            before = sum(
+                last - first + 1
+                for name, rows in self.noted["epochs"].items()
+                if name.startswith(f"{unit}/")
+                for first, last in rows
             )
+            now = joined(rows, [epoch.number for epoch in new])
+            self._send("epochs", key, now, lambda: self.tracker.epochs(self.begin(unit), series, new, before))
 
     def values(self, unit: str, values: Mapping[str, float]) -> None:
         """Send final values that are not those sent last."""

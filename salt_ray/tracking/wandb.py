@@ -76,14 +76,15 @@ class WandbTracker:
         )
         return run
 
-    def epochs(self, run: str, series: str, epochs: Sequence[Epoch]) -> None:
-        # Its own step is one for all series, and only rises: each has its epochs as its axis.
+    def epochs(self, run: str, series: str, epochs: Sequence[Epoch], before: int) -> None:
+        # Its own step is one for all series, and only rises, also from one command to the next, which it cannot know
+        # offline. So each series has its epochs as its axis.
         if (run, series) not in self._series:
             self._series.add((run, series))
             self._runs[run].define_metric(f"{series}/*", step_metric=f"{series}/epoch")
-        for epoch in epochs:
+        for step, epoch in enumerate(epochs, before):
             values = {"epoch": epoch.number, **epoch.values}
-            self._runs[run].log({f"{series}/{name}": value for name, value in values.items()})
+            self._runs[run].log({f"{series}/{name}": value for name, value in values.items()}, step=step, commit=True)
 
     def values(self, run: str, values: Mapping[str, float], step: int) -> None:
         self._runs[run].summary.update(dict(values))

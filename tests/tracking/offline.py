@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def points(path: Path) -> list[dict[str, Any]]:
-    """What was logged, in order, without Weights & Biases' own entries."""
+    """What was logged, in order; its process may write a moment after the run has ended."""
+    while not any(record.HasField("exit") for record in records(path)):
+        time.sleep(0.1)
     found = []
     for record in records(path):
         if record.HasField("history"):
-            items = {
-                (item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in record.history.item
-            }
-            found.append({name: value for name, value in items.items() if not name.startswith("_")})
+            items = record.history.item
+            found.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
     return found

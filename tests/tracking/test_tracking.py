@@ -64,7 +64,7 @@ class Memory:
         self._answer(run)["parameters"] = dict(parameters)
         return run
 
-    def epochs(self, run: str, series: str, epochs: Sequence[Epoch]) -> None:
+    def epochs(self, run: str, series: str, epochs: Sequence[Epoch], before: int) -> None:
         self._answer(run)["points"] += [(series, epoch.number, dict(epoch.values)) for epoch in epochs]
 
     def values(self, run: str, values: Mapping[str, float], step: int) -> None:
@@ -326,7 +326,8 @@ def test_weights_and_biases_keeps_runs_below_the_run_directory(
     for unit, scale in ((RUN, 10), ("trial-0000", 20)):
         files = sorted((tmp_path / "run" / "tracking" / "wandb").glob(f"offline-run-*/run-{noted[unit]}.wandb"))
         assert len(files) == 2  # a file each time, of one run
-        told = [point for file in files for point in points(file) if f"{SERIES}/score" in point]
+        told = [point for file in files for point in points(file)]
+        assert [point["_step"] for point in told] == [0, 1, 2]
         assert [(point[f"{SERIES}/epoch"], point[f"{SERIES}/score"]) for point in told] == [
             (epoch, pytest.approx(epoch / scale)) for epoch in (1, 2, 3)
         ]
