@@ -16,12 +16,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from salt_ray.artifacts import RunDirectory
-from salt_ray.config import Experiment, Resources
+from salt_ray.config import Choice, Experiment, Resources, Tune
 from salt_ray.errors import RunError
 from salt_ray.object_store import ObjectPath
 from salt_ray.pipeline import steps
 from salt_ray.pipeline.local import LocalEngine
 from salt_ray.pipeline.run import Run
+from salt_ray.pipeline.search import search
 from salt_ray.report.terminal import Terminal
 from salt_ray.tracking.tracker import Epoch
 from salt_ray.tracking.tracking import RUN, Mirror, Tracking, flat, joined
@@ -334,3 +335,29 @@ def test_weights_and_biases_keeps_runs_below_the_run_directory(
     begun = [record.run for record in records(files[0]) if record.HasField("run")]
     assert begun[0].run_group == noted[RUN] and begun[0].display_name == "run/trial-0000"
     assert any(item.key == "lr" and item.value_json == '"0.1"' for item in begun[0].config.update)
+
+
+def test_a_search_tells_of_every_trial(
+    tiny: Experiment, survey: Path, tmp_path: Path, memories: dict[str, Memory], one_thread: None
+) -> None:
+    """One that gives a loss that is no number is failed; a search that is done tells nothing twice."""
+    (training,) = tiny.trainings
+    stage = training.stages[0].replace(epochs=2, early_stopping=None)
+    lr = Choice(name="lr", fields=("trainings.all.stages.all.lr",), values=(0.02, 1e30))
+    experiment = tiny.replace(
+        trainings=(training.replace(stages=(stage,)),),
+        resources=Resources(cpus_per_fold=1),
+        tune=Tune(parameters=(lr,), trials=3, folds=(1,), sampler="qmc", pruner="none", max_concurrent=1),
+        tracking=("mlflow",),
+    )
+    for _ in range(2):
+        with Run(experiment, survey, RunDirectory(tmp_path), Terminal(Console(quiet=True))).held() as run:
+            search(run, LocalEngine())
+    parent, *trials = memories["mlflow"].runs.values()
+    assert parent["parent"] is None and parent["state"] == "finished" and len(trials) == 3
+    for trial in trials:
+        good = trial["parameters"] == {"lr": "0.02"}
+        assert trial["parent"] == "id-0" and trial["state"] == ("finished" if good else "failed")
+        assert [number for _, number, _ in trial["points"]] == ([1, 2] if good else [])
+        assert [list(values) for _, values in trial["values"]] == ([["value"]] if good else [])
+    assert {trial["state"] for trial in trials} == {"finished", "failed"}
