@@ -41,15 +41,21 @@ class MlflowTracker:
     def __init__(self, folder: Path | None, experiment: str) -> None:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        for library in ("mlflow", "alembic"):  # each table of a new database is a line
-            logging.getLogger(library).setLevel(logging.WARNING)
         from mlflow import MlflowClient  # seconds, and an optional extra
 
+        for library in ("mlflow", "alembic"):  # a new database is several lines; its import sets them too
+            logging.getLogger(library).setLevel(logging.WARNING)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
         uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             folder.mkdir(parents=True, exist_ok=True)
-            uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "mlflow-artifacts").as_uri()
+            database, artifacts = folder / "mlflow.db", (folder / "mlflow-artifacts").as_uri()
+            if not database.exists():  # made in seconds; of half a one MLflow would never make a whole one
+                new = folder / ".mlflow.db"
+                new.unlink(missing_ok=True)
+                MlflowClient(f"sqlite:///{new}").get_experiment_by_name(experiment)
+                new.replace(database)
+            uri = f"sqlite:///{database}"
         self._client = MlflowClient(uri)
         known = self._client.get_experiment_by_name(experiment)
         self._experiment = known.experiment_id if known else self._client.create_experiment(experiment, artifacts)

@@ -266,6 +266,8 @@ def test_mlflow_keeps_runs_below_the_run_directory(
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     report = tmp_path / "report.html"
+    (tmp_path / "run" / "tracking").mkdir(parents=True)
+    (tmp_path / "run" / "tracking" / ".mlflow.db").write_bytes(b"half a database, of a command that was killed")
     for epochs, text in (((1, 2), "first"), ((2, 3), "second")):
         report.write_text(text)
         with track("mlflow")[0] as tracking:
