@@ -51,6 +51,7 @@ class RunDirectory:
         best.json                                the experiment that the search found
         seed-K/, seeds.json                      runs over several seeds, laid out as runs; their mean and spread
         tensorboard/                             curves of folds and trials; nothing of the result depends on them
+        tracking/                                what MLflow and Weights & Biases have of the run, and their files
         ray/                                     Ray's own book-keeping; nothing of the result depends on it
     """
 
@@ -73,6 +74,7 @@ class RunDirectory:
         self.best = path / "best.json"
         self.seeds = path / "seeds.json"
         self.tensorboard = path / "tensorboard"
+        self.tracking = path / "tracking"
         self.ray = path / "ray"
 
     def seed(self, seed: int) -> RunDirectory:

@@ -9,23 +9,25 @@ from salt_ray.training.progress import Progress, StepProgress
 
 
 class Board:
-    """Keeps the newest epoch and the newest step of every fold, and lines for people, until the driver takes them."""
+    """Keeps the epochs and the newest step of every fold, and lines for people, until the driver takes them."""
 
     def __init__(self) -> None:
-        self._progress: dict[tuple[type, str], Progress | StepProgress] = {}
+        self._progress: list[Progress | StepProgress] = []
         self._lines: list[str] = []
 
     def post(self, progress: Progress | StepProgress) -> None:
-        key = type(progress), progress.name
-        self._progress.pop(key, None)  # what came last stands last
-        self._progress[key] = progress
+        if isinstance(progress, StepProgress):
+            self._progress = [
+                one for one in self._progress if not (isinstance(one, StepProgress) and one.name == progress.name)
+            ]
+        self._progress.append(progress)
 
     def say(self, line: str) -> None:
         self._lines.append(line)
 
     def take(self) -> tuple[list[Progress | StepProgress], list[str]]:
         """What came since the last call."""
-        progress, self._progress = list(self._progress.values()), {}
+        progress, self._progress = self._progress, []
         lines, self._lines = self._lines, []
         return progress, lines
 

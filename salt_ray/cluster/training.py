@@ -71,7 +71,7 @@ def train_folds(
     """Train every fold, as many at once as the cluster has room for; a fold that fails does not stop the others.
 
     Args:
-        report: gets every fold's newest progress.
+        report: gets every fold's progress.
         say: gets lines for people.
     """
     experiment = tasks[0].experiment

@@ -114,6 +114,9 @@ class Experiment(Section):
     mosaics: Mosaics = Mosaics()
     postprocessing: Postprocessing = Postprocessing()
     resources: Resources = Resources()
+    #: Who gets curves and scores: TensorBoard's files in the run directory, MLflow (extra ``mlflow``), Weights & Biases
+    #: (extra ``wandb``). It changes no result and no folder's inputs.
+    tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
     #: What ``launch.py tune`` searches; None: nothing.
     tune: Tune | None = None
 

@@ -134,12 +134,14 @@ class Spread:
 
 def spreads(runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
     """The scores of at least two runs that differ in their seed (``run_scores`` of each), one spread a score."""
-    rows = []
-    for scores in runs:
-        row = {f"fold {name}": value for name, value in scores["folds"].items()}
-        row |= {name: scores[name] for name in ("oof", "holdout", "test") if name in scores}
-        rows.append(row)
+    rows = [named_scores(scores) for scores in runs]
     return {name: Spread(tuple(row[name] for row in rows)) for name in rows[0]}
+
+
+def named_scores(scores: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a run (``run_scores``) by name: each fold, then out of fold, the hold-out and the test truth."""
+    folds = {f"fold {name}": value for name, value in scores["folds"].items()}
+    return folds | {name: scores[name] for name in ("oof", "holdout", "test") if name in scores}
 
 
 def survey_masks(

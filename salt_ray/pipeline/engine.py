@@ -147,7 +147,7 @@ class Engine(Protocol):
         """Train every fold; one that fails does not stop the others.
 
         Args:
-            report: gets every fold's newest progress.
+            report: gets every fold's progress.
             say: gets lines for people.
         """
 

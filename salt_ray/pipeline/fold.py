@@ -56,7 +56,8 @@ def try_fold(
     with contextlib.closing(EpochLog(run.tensorboard / task.name)) as log:
 
         def follow(progress: Progress) -> None:
-            log.write(progress)
+            if "tensorboard" in task.experiment.tracking:
+                log.write(progress)
             report(progress)
 
         try:

@@ -43,6 +43,7 @@ from salt_ray.survey.prepared import PreparedSurvey, prepare_survey
 from salt_ray.survey.problems import shown
 from salt_ray.survey.tiles import Survey, load_survey
 from salt_ray.survey.window import Windows
+from salt_ray.tracking.tracking import Tracking
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.training.models import Choice, FoldModel, fold_models
 from salt_ray.training.task import FoldTask, begun_decision, fold_name
@@ -82,9 +83,18 @@ class Run:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Run]:
-        """The run, which no other process works on while the block lasts."""
-        with self.directory.lock():
+        """The run, which no other process works on while the block lasts.
+
+        Raises:
+            RunError: another process works on it, or a tracker that the experiment names cannot be used.
+        """
+        with self.directory.lock(), self.tracking:
             yield self
+
+    @functools.cached_property
+    def tracking(self) -> Tracking:
+        """The experiment trackers, told of the run by this process alone."""
+        return Tracking(self.directory, self.experiment, self.terminal.say)
 
     @functools.cached_property
     def survey(self) -> Survey:

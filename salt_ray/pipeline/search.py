@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
+from salt_ray.config import Experiment
 from salt_ray.errors import TrainingFailed
 from salt_ray.pipeline.engine import Engine
 from salt_ray.pipeline.run import Run
@@ -13,11 +17,12 @@ from salt_ray.pipeline.steps import prepare, train
 from salt_ray.pipeline.trial import SearchWork
 from salt_ray.report.plan import search_plan
 from salt_ray.report.study import best_experiment, confirmation_line, report_study
+from salt_ray.report.trials import TrialView
 from salt_ray.training.speed import remembered_speed
 from salt_ray.tuning.results import Confirmation, Summary
 from salt_ray.tuning.space import BASELINE, Space
 from salt_ray.tuning.study import Study
-from salt_ray.tuning.trial import folds_of
+from salt_ray.tuning.trial import Step, folds_of
 
 
 def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
@@ -38,6 +43,8 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
         run.experiment = run.experiment.replace(tune=run.experiment.tune.replace(trials=trials))
     prepare(run)
     study = Study(run.experiment, run.directory, run.study_folder)
+    for trial in study.ended:  # a tracker that was away, or has been named since
+        run.tracking.trial_ends(trial, _stages(run.experiment))
     if study.left:
         from salt_ray.model.network import try_network  # timm: a search that is done does not wait for it
 
@@ -51,7 +58,7 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
         tiles = np.count_nonzero(first.folds.trains(first.fold))
         run.terminal.say(search_plan(experiment, study.left, study.asked, tiles, remembered_speed(experiment)))
         with run.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
-            engine.search(study, work, run.prepared.training_tiles(run.experiment), view)
+            engine.search(study, work, run.prepared.training_tiles(run.experiment), TrackedTrials(view, run))
     else:
         run.terminal.say(f"{len(study.ended)} trials have ended already; more with --trials")
     summary = report_study(run.directory, run.terminal)
@@ -63,6 +70,32 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
     if run.experiment.tune.confirm is not None and summary.best.number != BASELINE:
         confirm(run, engine, summary, run.experiment.tune.confirm)
     return summary
+
+
+class TrackedTrials:
+    """A view of trials (``report.trials.TrialView``) that also tells the run's trackers."""
+
+    def __init__(self, view: TrialView, run: Run) -> None:
+        self._view, self._tracking, self._stages = view, run.tracking, _stages(run.experiment)
+        self.say = view.say
+
+    def begin(self, number: int, values: Mapping[str, Any]) -> None:
+        self._view.begin(number, values)
+        self._tracking.trial_begins(number, values)
+
+    def step(self, number: int, step: Step) -> None:
+        self._view.step(number, step)
+        if step.progress is not None:
+            self._tracking.progress(step.progress, number)
+
+    def end(self, trial: FrozenTrial) -> None:
+        self._view.end(trial)
+        self._tracking.trial_ends(trial, self._stages)
+
+
+def _stages(experiment: Experiment) -> list[tuple[str, int, list[str]]]:
+    """Training, number and stages of every fold of a trial."""
+    return [(one.name, fold, [stage.name for stage in one.stages]) for one, fold in folds_of(experiment)]
 
 
 def confirm(run: Run, engine: Engine, summary: Summary, fold: int) -> None:

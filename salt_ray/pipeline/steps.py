@@ -15,7 +15,7 @@ import numpy as np
 from salt_ray import __version__
 from salt_ray.errors import TrainingFailed
 from salt_ray.inference.ensemble import ModelPrediction
-from salt_ray.inference.scores import read_test_truth, run_scores, survey_masks
+from salt_ray.inference.scores import named_scores, read_test_truth, run_scores, survey_masks
 from salt_ray.inference.stored import StoredPrediction, StoredRecords
 from salt_ray.metric import has_label
 from salt_ray.metric import score as mean_score
@@ -33,6 +33,7 @@ from salt_ray.storage import StoragePath, load_fields, remove_tree, write_atomic
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.submission import write_masks, write_submission
 from salt_ray.training.models import other_predictions
+from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.speed import own_speed, remember_speed, remembered_speed
 from salt_ray.training.task import FoldTask
 
@@ -132,8 +133,13 @@ def train(run: Run, engine: Engine, folds: Collection[int] | None = None) -> Non
     unfinished = [task for task in wanted if not run.models(task)]
     if skipped := len(wanted) - len(unfinished):
         run.terminal.say(f"{skipped} of {len(wanted)} folds are trained already")
+    stages = [(task.training.name, task.fold, [stage.name for stage in task.training.stages]) for task in wanted]
+    run.tracking.stages(stages)
     if unfinished:
-        _train(run, engine, unfinished)
+        try:
+            _train(run, engine, unfinished)
+        finally:
+            run.tracking.stages(stages)
     for task in wanted if folds is not None else ():
         (model,) = run.models(task)
         run.terminal.say(f"{task.name}: {model.text}")
@@ -152,7 +158,13 @@ def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
         run.terminal.say(line)
     with run.terminal.folds([task.name for task in unfinished], plan) as report:
         tiles = run.prepared.training_tiles(run.experiment)
-        outcomes = engine.train(unfinished, tiles, run.directory, report, run.terminal.say)
+
+        def follow(progress: Progress | StepProgress) -> None:
+            report(progress)
+            if isinstance(progress, Progress):
+                run.tracking.progress(progress)
+
+        outcomes = engine.train(unfinished, tiles, run.directory, follow, run.terminal.say)
     remember_speed(run.directory, run.tasks)
     failed = [outcome for outcome in outcomes if outcome.marker is None]
     if failed:
@@ -291,6 +303,7 @@ def score(run: Run) -> dict[str, Any]:
     write_atomically(run.directory.tile_scores, tiles.to_csv(index=False, float_format="%.6g"))
     write_atomically(run.directory.scores, json.dumps(scores, indent=1))
     run.terminal.scores(scores)
+    run.tracking.scores(named_scores(scores))
     return scores
 
 
@@ -334,5 +347,6 @@ def report(run: Run) -> StoragePath:
         run.thresholds,
     )
     path = write_report(finished)
+    run.tracking.file(path, "report")
     run.terminal.say(f"report, to be opened in a browser: {path}")
     return path

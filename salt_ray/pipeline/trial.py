@@ -87,7 +87,7 @@ def try_trial(
         logs: dict[str, EpochLog] = {}
 
         def follow(step: Step) -> None:
-            if step.progress is not None:
+            if step.progress is not None and "tensorboard" in work.experiment.tracking:
                 fold = step.progress.name
                 if fold not in logs:
                     logs[fold] = open_.enter_context(contextlib.closing(EpochLog(work.run.tensorboard / name / fold)))

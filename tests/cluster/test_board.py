@@ -1,4 +1,4 @@
-"""What workers post reaches the driver once, the newest of each kind, in the order in which it came."""
+"""What workers post reaches the driver once, every epoch and the newest step, in the order in which it came."""
 
 from __future__ import annotations
 
