@@ -71,7 +71,7 @@ def test_the_command_knows_the_experiments_that_are_shipped(elsewhere: Elsewhere
     said = elsewhere.salt_ray("prepare", "--experiment", "dmo", "--data", str(survey), code=1)
     assert "there is no experiment dmo: name a file, or one of argus, demo" in said
     said = elsewhere.salt_ray("status", "runs/demo")
-    assert "; salt-ray pipeline --data SURVEY" in said
+    assert "salt-ray pipeline --data SURVEY" in said
 
 
 def test_an_experiment_of_ones_own_derives_from_one_that_is_shipped(elsewhere: Elsewhere) -> None:

@@ -130,13 +130,7 @@ def check_folder() -> Path:
 
 def _not_started(error: Exception) -> ClusterError:
     """Why a local Ray is not there."""
-    folder = private.local_folder()
-    if "AF_UNIX" in str(error):
-        return ClusterError(
-            f"cannot start a local Ray: the path {folder} is too long for its sockets ({first_line(error)}); "
-            "set RAY_TMPDIR to a short one"
-        )
-    log = f"{folder}/ray/session_latest/logs"
+    log = f"{private.local_folder()}/ray/session_latest/logs"
     if type(error) is Exception:
         return ClusterError(
             f"a local Ray did not start within {os.environ[PATIENCE]} s: try again when the machine is less busy, or "

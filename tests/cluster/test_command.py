@@ -101,7 +101,7 @@ def test_an_object_is_there_as_it_is_here(project: Path) -> None:
 
 
 def test_tiles_are_named_as_the_cluster_sees_them(project: Path) -> None:
-    with pytest.raises(ClusterError, match=r"--data tiles.*whole path.*SALT_RAY_DATA"):
+    with pytest.raises(ClusterError, match=r"--data tiles.*absolute path.*SALT_RAY_DATA"):
         elsewhere(project, "train", "--data", "tiles")
     assert elsewhere(project, "train", "--data", "/mnt/tiles").arguments == ["train", "--data", "/mnt/tiles"]
 
@@ -112,7 +112,7 @@ def test_files_of_settings_that_stay_here_are_named(project: Path, monkeypatch: 
     said: list[str] = []
     elsewhere(project, "train", *(word for field in fields for word in ("--set", field)), said=said)
     (line,) = said
-    assert line.startswith("ideas/tiles.csv (holdout) stays")
+    assert line.startswith("ideas/tiles.csv (holdout) is not uploaded")
 
 
 def test_options_are_taken_in_both_forms() -> None:

@@ -81,7 +81,7 @@ def test_a_damaged_chunk_in_an_object_store_is_one_sentence(bucket: str, tmp_pat
     path = place / "chunks" / "00000.npy"
     for content in (path.read_bytes()[:150], b"no array"):
         path.write_bytes(content)
-        with pytest.raises(RunError, match=rf"00000\.npy is damaged.*delete {place}, "):
+        with pytest.raises(RunError, match=rf"00000\.npy is damaged.*delete {place} and "):
             StoredRecords(place)[np.array(rows)]
 
 
@@ -101,7 +101,7 @@ def test_stored_values_that_are_no_probabilities_are_refused(
         records = load_array(path)
         records[part][1] = value
         save_array(path, records)
-        with pytest.raises(RunError, match=rf"00000\.npy is damaged \(it holds {fault}.*delete {place}, "):
+        with pytest.raises(RunError, match=rf"00000\.npy is damaged \(it holds {fault}.*delete {place} and "):
             StoredRecords(place)[np.array(rows)]
         assert (StoredRecords(place)[np.array([0, 2])]["salt"] == answer(TILES[[0, 2]]).salt).all()
 

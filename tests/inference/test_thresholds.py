@@ -136,5 +136,5 @@ def test_one_fold_or_few_mosaics_keep_the_given_ones_and_a_file_gives_back_what_
         found.save(path)
         assert Thresholds.load(path) == found
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(RunError, match=r"thresholds.json is damaged .* delete .*, and run pipeline to regenerate it"):
+    with pytest.raises(RunError, match=r"thresholds.json is damaged .* delete .* and run pipeline to regenerate it"):
         Thresholds.load(path)

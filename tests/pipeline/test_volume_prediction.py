@@ -180,7 +180,7 @@ def test_a_slab_that_is_damaged_is_named_and_made_again(run: Path, data: Path, w
     slab = tmp_path / "slabs" / "inline" / "00001.npy"
     slab.write_bytes(slab.read_bytes()[:-8])
     with pytest.raises(
-        RunError, match=r"00001\.npy is damaged .*delete .*00001\.npy, and run the same command to regenerate it"
+        RunError, match=r"00001\.npy is damaged .*delete .*00001\.npy and run the same command to regenerate it"
     ):
         predicted(run, data, tmp_path)
     assert not any((tmp_path / name).exists() for name in RESULTS)
