@@ -19,7 +19,7 @@ from salt_ray.training.checkpoint import Superseded
 from salt_ray.training.micro_batch import MicroBatch
 from salt_ray.training.task import FoldTask
 
-# A node that is truncated is called dead after 65 s at most; until then its workers are only unavailable.
+# A node that is cut off is called dead after 65 s at most; until then its workers are only unavailable.
 VERDICT_SECONDS = 90.0
 # A node that goes down may end its workers first; where it ends without a word it is called dead 15 s later.
 NODE_SECONDS = 20.0

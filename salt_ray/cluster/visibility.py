@@ -49,7 +49,7 @@ def check_nodes_see(run: RunDirectory) -> str:
         names = sorted(blind)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise RunError(
-            f"{', '.join(names[:SHOWN])}{more} {'do' if len(names) > 1 else 'does'} not see {run.path}: {SHARE}"
+            f"{', '.join(names[:SHOWN])}{more} cannot access {run.path}: {SHARE}"
             if not any(isinstance(cause, StorageError) for cause in blind.values())
             else f"{names[0]} cannot access {run.path}: {blind[names[0]]}"
         )
