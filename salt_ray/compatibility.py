@@ -3,8 +3,8 @@
 A folder of results keeps what it was made from (``artifacts.Folder``), and is compared with what it would be made from
 today. A field that did not exist then has its default; one that has gone since is left out; one that has another name
 or place since is there (``Section.renamed``); a value that has another word today is replaced by that word
-(``Section.reworded``, or here where it depends on other fields). A
-default that differs from what was done then is listed in ``ADDED``.
+(``Section.reworded``, or here where it depends on other fields). A default that differs from what was done then is
+listed in ``ADDED``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from salt_ray import __version__
 from salt_ray.config import Network
 from salt_ray.errors import SaltRayError, refusal
 from salt_ray.model.weights import PACKAGES, packaged_weights
+from salt_ray.report.status import size_text
 from salt_ray.storage import cache_folder, storage_path
 from salt_ray.survey.memory import free_bytes, usable_bytes
 from salt_ray.training.hardware import processor_name
@@ -82,7 +83,7 @@ def device(root: Path = Path("/")) -> Iterator[Finding]:
     if found.type == "cuda":
         for number in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(number)
-            yield Finding("device", f"GPU {number}", f"{properties.name}, {size(properties.total_memory)}")
+            yield Finding("device", f"GPU {number}", f"{properties.name}, {size_text(properties.total_memory)}")
     else:
         yield Finding("device", "GPU", *_without_gpu(gpus(root), torch.version.cuda))
     units = "bf16 (precision=fp32 turns it off)" if has_bf16_units(found) else "fp32: no units for bf16"
@@ -128,7 +129,7 @@ def machine() -> Iterator[Finding]:
     yield Finding(
         "machine", "units", ", ".join(word for name, word in names.items() if units.get(name)) or "none known"
     )
-    yield Finding("machine", "memory", f"{size(usable_bytes())}, {size(free_bytes())} free")
+    yield Finding("machine", "memory", f"{size_text(usable_bytes())}, {size_text(free_bytes())} free")
 
 
 def ray() -> Iterator[Finding]:
@@ -159,11 +160,13 @@ def weights() -> Iterator[Finding]:
             problem, _, fix = str(error).rpartition(": ")
             yield Finding("weights", encoder, problem, fix)
         else:
-            yield Finding("weights", encoder, "not installed" if file is None else f"installed, {size(_bytes(file))}")
+            yield Finding(
+                "weights", encoder, "not installed" if file is None else f"installed, {size_text(_bytes(file))}"
+            )
     encoder = Network().encoder
     file = downloaded_weights(encoder)
     yield Finding(
-        "weights", encoder, "downloaded at first use" if file is None else f"downloaded, {size(_bytes(file))}"
+        "weights", encoder, "downloaded at first use" if file is None else f"downloaded, {size_text(_bytes(file))}"
     )
 
 
@@ -195,7 +198,7 @@ def caches() -> Iterator[Finding]:
         yield Finding("caches", "folder", f"{root}: {refusal(error)}", "set SALT_RAY_CACHE to a folder to write in")
     for kind in CACHES:
         if paths := cached(kind):
-            yield Finding("caches", kind, size(sum(map(_bytes, paths))))
+            yield Finding("caches", kind, size_text(sum(map(_bytes, paths))))
 
 
 def cached(kind: str) -> list[Path]:
@@ -238,15 +241,7 @@ def disks() -> Iterator[Finding]:
         there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free
         fix = f"free some space on the disk of {there}" if free < LITTLE_SPACE else None
-        yield Finding("disk", name, f"{size(free)} free at {there}", fix)
-
-
-def size(count: int) -> str:
-    """Bytes, for people."""
-    if count < 1024:
-        return f"{count} B"
-    power = min((count.bit_length() - 1) // 10, 4)
-    return f"{count / 1024**power:.{1 if count < 100 * 1024**power else 0}f} {' KMGT'[power]}iB"
+        yield Finding("disk", name, f"{size_text(free)} free at {there}", fix)
 
 
 def _bytes(path: Path) -> int:

@@ -1,6 +1,6 @@
 """What a person reads in help and errors: short sentences, in words that the field uses.
 
-A path, an id, a number, a quotation and a list count as one word each. What is in brackets is a sentence of its own.
+A path, an id, a number, a quotation and a list count as one word each. Text in brackets is counted separately.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BANNED = re.compile(
     r"|goes on|go on|stands twice|stand twice|to be had|be had from|let it be)\b",
     re.IGNORECASE,
 )
-#: Where a sentence ends. A colon ends none, but for the one behind a file's name, which begins a message.
+#: Where a sentence ends. A colon does not end one.
 _ENDS = re.compile(r"[.;!?](?=\s|$)|\n")
 _BRACKETS = re.compile(r"\(([^()]*)\)")
 _ONE_WORD = (

@@ -53,7 +53,7 @@ ALLOWED = {
     "pipeline": CORE | {"__version__", "experiment_file", "tuning", "tracking", "report", "volume"},
     "cluster": CORE | {"tuning", "report", "pipeline"},
     "api": CORE | {"cluster", "experiment_file", "pipeline", "report", "tuning", "volume"},
-    "installation": CORE | {"__version__", "cluster", "pipeline"},
+    "installation": CORE | {"__version__", "cluster", "pipeline", "report"},
     "cli": CORE
     | {"installation"}
     | {"api", "cluster", "experiment_file", "home", "interruption", "pipeline", "report", "streams", "volume"},

@@ -24,9 +24,9 @@ from salt_ray.installation import (
     disks,
     gpus,
     ray,
-    size,
     versions,
 )
+from salt_ray.report.status import size_text
 from salt_ray.storage import cache_folder
 
 KEY = "0123456789abcdef" * 4
@@ -68,7 +68,7 @@ def test_caches_have_their_sizes_and_only_ours_go(cache: Path) -> None:
     assert OURS.keys() == CACHES.keys()
     for kind, names in OURS.items():
         assert [path.name for path in cached(kind)] == sorted(names)
-        assert named(caches(), kind).value == size(1000 * len(names))
+        assert named(caches(), kind).value == size_text(1000 * len(names))
     assert clear_caches() == 1000 * sum(map(len, OURS.values()))
     left = {str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()}
     assert left == set(THEIRS)
@@ -174,13 +174,6 @@ def test_a_cluster_has_to_answer(scheme: str, monkeypatch: pytest.MonkeyPatch) -
         assert list(ray()) == [Finding("Ray", "cluster", address)]
     (found,) = ray()  # nobody listens there any more
     assert found.value == f"{address} does not answer" and "RAY_ADDRESS" in found.fix
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (300 << 30, "300 GiB")]
-)
-def test_sizes_are_read_by_people(count: int, words: str) -> None:
-    assert size(count) == words
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:

@@ -19,7 +19,8 @@ def doctor(
     yes: Annotated[bool, typer.Option("--yes", help="With --clear: do not ask.")] = False,
 ) -> None:
     """Say what is installed, which device, Ray, weights and caches there are, and what is wrong (then exit code 1)."""
-    from salt_ray.installation import caches, clear_caches, examine, size
+    from salt_ray.installation import caches, clear_caches, examine
+    from salt_ray.report.status import size_text
 
     findings = examine()
     if as_json:
@@ -37,6 +38,6 @@ def doctor(
         where = next(iter(caches())).value
         asked = f"Delete the caches in {where}? They are made again when needed; no other command may run meanwhile."
         if yes or typer.confirm(asked, err=as_json):
-            typer.echo(f"{size(clear_caches())} deleted", err=as_json)
+            typer.echo(f"{size_text(clear_caches())} deleted", err=as_json)
     if any(finding.fix for finding in findings):
         raise typer.Exit(1)

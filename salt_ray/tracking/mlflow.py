@@ -25,11 +25,6 @@ SETTINGS = {
 }
 
 
-def has_server() -> bool:
-    """Whether ``MLFLOW_TRACKING_URI`` names the place to write to."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI"))
-
-
 class MlflowTracker:
     """Writes to ``MLFLOW_TRACKING_URI``, or where that is not set to a database in ``folder``.
 
@@ -37,6 +32,14 @@ class MlflowTracker:
         folder: on a disk; None: there is none, and the server is set.
         experiment: what MLflow's experiment is called where ``MLFLOW_EXPERIMENT_NAME`` is not set.
     """
+
+    package = "mlflow-skinny"
+    server = "MLFLOW_TRACKING_URI to a server"
+
+    @staticmethod
+    def online() -> bool:
+        """Whether ``MLFLOW_TRACKING_URI`` names the place to write to."""
+        return bool(os.environ.get("MLFLOW_TRACKING_URI"))
 
     def __init__(self, folder: Path | None, experiment: str) -> None:
         for name, value in SETTINGS.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 #: How a run or a trial ended.
 State = Literal["finished", "failed", "killed"]
@@ -30,7 +30,18 @@ class Tracker(Protocol):
 
     A salt-ray run is one of its runs, and so is every trial of a search. ``run`` is what the tracker calls it. Any
     method may raise whatever its library does.
+
+    Attributes:
+        package: what pip installs.
+        server: what to set so that it needs no folder on a disk.
     """
+
+    package: ClassVar[str]
+    server: ClassVar[str]
+
+    @staticmethod
+    def online() -> bool:
+        """Whether it writes elsewhere than in a folder."""
 
     def begin(self, run: str | None, name: str, parent: str | None, parameters: Mapping[str, str]) -> str:
         """Begin a run, or go on with one.

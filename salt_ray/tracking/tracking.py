@@ -29,7 +29,9 @@ from salt_ray.artifacts import RunDirectory
 from salt_ray.config import Experiment
 from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, fields_if_there, readable, write_atomically
+from salt_ray.tracking.mlflow import MlflowTracker
 from salt_ray.tracking.tracker import Epoch, State, Tracker
+from salt_ray.tracking.wandb import WandbTracker
 from salt_ray.training.progress import Progress
 from salt_ray.training.task import fold_name
 from salt_ray.tuning.trial import trial_name
@@ -38,8 +40,7 @@ from salt_ray.tuning.trial import trial_name
 VALUES = ("score", "best_score", "loss", "validation_loss", "lr", "tiles_per_second")
 #: What the run itself is called among its units; trials have their names.
 RUN = "run"
-#: Where a tracker writes without a folder on a disk.
-SERVERS = {"mlflow": "MLFLOW_TRACKING_URI to a server", "wandb": "WANDB_API_KEY"}
+TRACKERS = {"mlflow": MlflowTracker, "wandb": WandbTracker}
 
 
 class Tracking:
@@ -144,40 +145,24 @@ class Mirror:
 
     def check(self) -> None:
         """Raises: RunError: its package is missing, or there is no place where it could write."""
+        kind = TRACKERS[self.name]
         if importlib.util.find_spec(self.name) is None:
-            package = {"mlflow": "mlflow-skinny"}.get(self.name, self.name)
             raise RunError(
-                f"tracking names {self.name}, which is not installed: pip install {package}, or take it out of tracking"
+                f"tracking names {self.name}, which is not installed: pip install {kind.package}, or take it out of "
+                "tracking"
             )
-        if not isinstance(self._directory.path, Path) and not self._online:
+        if not isinstance(self._directory.path, Path) and not kind.online():
             raise RunError(
                 f"{self._directory.path} is in an object store, where {self.name} cannot keep its files: "
-                f"set {SERVERS[self.name]}, or take it out of tracking"
+                f"set {kind.server}, or take it out of tracking"
             )
-
-    @property
-    def _online(self) -> bool:
-        if self.name == "mlflow":
-            from salt_ray.tracking.mlflow import has_server
-
-            return has_server()
-        from salt_ray.tracking.wandb import wandb_mode
-
-        return wandb_mode() == "online"
 
     @property
     def tracker(self) -> Tracker:
         """The tracker, loaded when it is first told something."""
         if self._tracker is None:
             folder = self._directory.tracking if isinstance(self._directory.path, Path) else None
-            if self.name == "mlflow":
-                from salt_ray.tracking.mlflow import MlflowTracker
-
-                self._tracker = MlflowTracker(folder, self._experiment.name)
-            else:
-                from salt_ray.tracking.wandb import WandbTracker
-
-                self._tracker = WandbTracker(folder, self._experiment.name)
+            self._tracker = TRACKERS[self.name](folder, self._experiment.name)
         return self._tracker
 
     @property

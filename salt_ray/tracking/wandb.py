@@ -38,6 +38,14 @@ class WandbTracker:
         experiment: what the project is called where ``WANDB_PROJECT`` is not set.
     """
 
+    package = "wandb"
+    server = "WANDB_API_KEY"
+
+    @staticmethod
+    def online() -> bool:
+        """Whether runs go to the server."""
+        return wandb_mode() == "online"
+
     def __init__(self, folder: Path | None, experiment: str) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._temporary = TemporaryDirectory(prefix="salt-ray-") if folder is None else None

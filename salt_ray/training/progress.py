@@ -8,14 +8,25 @@ from salt_ray.training.task import fold_name
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a fold is, after an epoch."""
+class _Reached:
+    """The epoch of a stage that a fold has reached."""
 
     training: str
     fold: int
     stage: str
     epoch: int
     epochs: int
+
+    @property
+    def name(self) -> str:
+        """The fold's name in messages, runs and tables."""
+        return fold_name(self.training, self.fold)
+
+
+@dataclass(frozen=True)
+class Progress(_Reached):
+    """How far a fold is, after an epoch."""
+
     loss: float
     validation_loss: float
     score: float
@@ -27,21 +38,11 @@ class Progress:
     #: When the epoch ended or was read from its checkpoint, in seconds since 1970.
     time: float
 
-    @property
-    def name(self) -> str:
-        """The fold's name in messages, runs and tables."""
-        return fold_name(self.training, self.fold)
-
 
 @dataclass(frozen=True)
-class StepProgress:
+class StepProgress(_Reached):
     """How far a fold is within an epoch."""
 
-    training: str
-    fold: int
-    stage: str
-    epoch: int
-    epochs: int
     step: int
     #: Of the epoch. After the last one its network is validated.
     steps: int
@@ -50,8 +51,3 @@ class StepProgress:
     tiles_per_second: float
     #: Of the whole fold, as in ``Progress``.
     seconds_left: float
-
-    @property
-    def name(self) -> str:
-        """The fold's name in messages, runs and tables."""
-        return fold_name(self.training, self.fold)
