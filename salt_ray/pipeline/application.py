@@ -60,7 +60,7 @@ def apply(
     prepared = prepare_for(trained, data, terminal, skip_bad=skip_bad, own_range=own_range)
     survey, frame = prepared.survey, prepared.frame
     if to.experiment.exists():
-        raise RunError(f"{to.path} holds a run that would be overwritten: use another --to")
+        raise RunError(f"{to.path} contains a run that would be overwritten: use another --to")
     flip, tiles = trained.experiment.prediction.flip, np.flatnonzero(~survey.constant)
     tasks = [
         PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})

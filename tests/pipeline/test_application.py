@@ -120,7 +120,7 @@ def test_what_cannot_be_applied_is_a_sentence(
     with pytest.raises(RunError, match=r"settings \(experiment.network.decoder.dropout: 0.2 before, 0.5 now\)"):
         applied(run, override(tiny, ["network.decoder.dropout=0.5"]), other)
     assert not (run / "new").exists()
-    with pytest.raises(RunError, match="holds a run that would be overwritten: use another --to"):
+    with pytest.raises(RunError, match="contains a run that would be overwritten: use another --to"):
         applied(run, tiny, other, to=".")
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.here_alone(*words, code=1)

@@ -122,7 +122,7 @@ def test_labels_that_do_not_fit_are_refused(folder: Path, truth: np.ndarray, tmp
         (written(tmp_path / "a.sgy", truth, everything), Reading(interval=2)),
         (write_segy(tmp_path / "b.sgy", truth.reshape(-1, 25)[:42], code=8), Reading()),
     ):
-        with pytest.raises(VolumeError, match=r"and probability\.sgy has 50 samples at 4 from 0 on; resample or cut"):
+        with pytest.raises(VolumeError, match=r"but probability\.sgy has 50 samples at 4 from 0; resample or crop"):
             score_volume(folder, open_volume(other, reading))
     apart = grid_numbers() | {189: grid_numbers()[189] + 50}
     with pytest.raises(VolumeError, match="no trace in common; give labels of the same survey"):

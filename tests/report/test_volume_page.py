@@ -128,7 +128,7 @@ def test_all_parts_are_there_and_say_what_the_files_say(whole: Path) -> None:
         assert str(value) in origin
     for line in summary["assumed"]:
         assert line.split("<")[0] in origin
-    assert summary["assumed"] and "25, that of the run 12.5" in origin
+    assert summary["assumed"] and "25, but 12.5 in the run" in origin
     depth = pd.read_csv(whole / "depths.csv")
     assert f"Most salt is at z = {depth['z'][depth['salt'].idxmax()]:g}:" in section(text, "depth")
 
