@@ -257,7 +257,7 @@ OPTIONS = [
         ("holdout=mosaic:1", "holdout = 'mosaic:1'", "a share above 0 and below 1"),
         ("holdout=section:", "holdout = 'section:'", "a share above 0 and below 1, as in section:0.1"),
         ("holdout=section:0.1", "needs one folder of tiles per section", "use holdout=mosaic:SHARE"),
-        ("holdout=mosaic:0.001", "no mosaic is as small as holdout=mosaic:0.001", "raise the share"),
+        ("holdout=mosaic:0.001", "no mosaic is as small as holdout=mosaic:0.001", "increase the share"),
         ("tune.folds=[]", "tune.folds = []", "at least 1 item"),
         ("tune.parameters.lr.low=1", "tune.parameters", "is not below high"),
         ("tune.parameters.lr.on=false", "tune.parameters", "no parameter is on"),
@@ -471,7 +471,7 @@ RUNS = [
         ("with a word", line(1, lambda row: row.split(",")[0] + ",a,b,c,d"), "is not a table of mosaics"),
         ("with a tile twice", twice, "is not a table of mosaics"),
         ("with a negative place", line(1, lambda row: row.split(",")[0] + ",0,-1,0,1"), "is not a table of mosaics"),
-        ("of an unknown tile", line(1, lambda row: "lone," + row.split(",", 1)[1]), "holds 1 tiles that are not in this survey (first: lone)"),
+        ("of an unknown tile", line(1, lambda row: "lone," + row.split(",", 1)[1]), "contains 1 tiles that are not in this survey (first: lone)"),
         ("a folder", folder, "is not a table of mosaics"),
     )),
     *(Case(f"chunk {how}", at(f"{MODEL}/chunks/00000.npy", change), f"{command} {AGAIN}", f"00000.npy {names}", "delete {run}/predictions/random/fold-0/cosine")

@@ -92,7 +92,7 @@ def test_a_tile_that_the_run_was_trained_on_is_predicted_and_not_scored(
         (known / table).unlink()
     told = road.here_alone("apply", str(undisturbed), "--data", str(known), "--to", str(tmp_path / "to"))
     labelled = load_survey(other).labelled
-    assert "1 labelled tiles have ids that the run was trained on: not scored" in told
+    assert "1 labelled tiles are not scored: the run was trained on tiles with these ids" in told
     assert f"score on the {labelled - 1:,} labelled ones" in told and "without " not in told
 
 
@@ -130,5 +130,5 @@ def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path,
     with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish it with pipeline"):
         applied(tmp_path, tiny, other)
     (tmp_path / "seed-7").mkdir()
-    with pytest.raises(RunError, match=r"holds a run for each seed: pass one of them, .*seed-7"):
+    with pytest.raises(RunError, match=r"contains a run for each seed: pass one of them, .*seed-7"):
         applied(tmp_path, tiny, other)

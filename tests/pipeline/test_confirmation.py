@@ -50,7 +50,7 @@ def test_the_best_and_the_own_settings_are_trained_on_a_fold_that_chose_neither(
     ]
     assert found["fold"] == 1 and found["number"] == number
     assert found["baseline"] == max(marker["best_score"] for marker in markers)  # its own settings, as any run has them
-    assert f"fold 1, which chose neither: own settings {found['baseline']:.4f}, trial-0001" in output.getvalue()
+    assert f"fold 1, not used in the search: own settings {found['baseline']:.4f}, trial-0001" in output.getvalue()
     for trial in (0, number):
         assert not (directory.confirmed(trial).fold("random", 0)).exists()
     if report_study(directory, terminal).best.number == number:

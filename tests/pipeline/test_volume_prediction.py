@@ -341,7 +341,7 @@ def test_a_run_of_tiles_sees_windows_as_large_as_its_crops(tiny: Experiment, dat
     assert summary["window"] == 64 and summary["step"] == 32
     text = "\n".join(said)
     assert "does not record trace spacing and sample interval" in text and "inside salt empty" in text
-    assert "no salt, and seen in middle grey: 1 place without a trace and dead traces" in text
+    assert "predicted as no salt, and middle grey in the input: 1 position without a trace and dead traces" in text
 
 
 def test_pixels_of_another_size_are_refused(tiny: Experiment, data: Path, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_step_or_a_memory_that_cannot_be(run: Path, data: Path, tmp_path: Path
     for step in (0, 33):
         with pytest.raises(RunError, match=rf"cannot be {step} px apart: choose a --step from 1 to 32"):
             predicted(run, data, tmp_path, step=step)
-    with pytest.raises(RunError, match=r"a line of .*a\.sgy takes 0\.0\d GB: give as much with --memory"):
+    with pytest.raises(RunError, match=r"a line of .*a\.sgy takes 0\.0\d GB: increase --memory"):
         predicted(run, data, tmp_path, memory=1 << 20)
     assert not list(tmp_path.iterdir())
 
@@ -408,7 +408,7 @@ def test_the_command_says_what_it_wrote(road: Road, run: Path, data: Path, whole
     assert (tmp_path / "to" / "mask.sgy").read_bytes() == (whole / "mask.sgy").read_bytes()
     again = road.here_alone(*words, str(tmp_path / "to"), *local, "--memory", "0.5", "--json")
     assert json.loads(again[again.index("{") :])["traces"] == 199 and "is already complete" in again
-    for bad, told in (("a", "names no lines"), ("1:2:3", "FIRST:LAST"), ("1:2:0", "names no lines")):
+    for bad, told in (("a", "is not a range"), ("1:2:3", "FIRST:LAST"), ("1:2:0", "is not a range")):
         assert told in road.here_alone(*words, str(tmp_path / "bad"), *local, "--inlines", bad, code=2)
     refused = road.here_alone(*words, str(tmp_path / "to"), *local, "--step", "7", code=1)
     assert "use another --to" in refused
@@ -437,7 +437,7 @@ def test_a_sections_picture_takes_the_same_path(suffix: str, road: Road, tiny: E
     assert "is already complete" in road.here_alone(*words, str(tmp_path / "to"))
     (tmp_path / "bad.png").write_bytes(b"no picture")
     words[4] = str(tmp_path / "bad.png")
-    assert "give a grey picture" in road.here_alone(*words, str(tmp_path / "bad"), code=1)
+    assert "give a greyscale picture" in road.here_alone(*words, str(tmp_path / "bad"), code=1)
 
 
 @pytest.mark.alone

@@ -130,7 +130,7 @@ def test_labels_that_do_not_fit_are_refused(folder: Path, truth: np.ndarray, tmp
     with pytest.raises(RunError, match="labels no trace"):
         score_volume(folder, open_volume(written(path, np.full_like(truth, -1), everything)))
     (folder / "done.json").unlink()
-    with pytest.raises(RunError, match="holds no finished prediction: run volume predict first"):
+    with pytest.raises(RunError, match="contains no finished prediction: run volume predict first"):
         score_volume(folder, open_volume(written(path, truth, everything)))
 
 
