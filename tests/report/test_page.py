@@ -100,7 +100,7 @@ def test_thresholds_that_the_labels_chose_stand_beside_the_given_ones(text: str,
     run = dataclasses.replace(made_run, decisions=decisions, thresholds=chosen, scores=scores)
     shown = section(render(run), "thresholds")
     assert f"Thresholds chosen: {final.thresholds} instead of {given.thresholds}" in shown
-    assert "0.5123 before, 0.5321 with each fold's thresholds" in shown and "+0.0012 to +0.0345 (30 groups" in shown
+    assert "0.5123 before, 0.5321 with each fold" in shown and "+0.0012 to +0.0345 (30 groups" in shown
     for mask, salt in pairs.values():
         assert f"<td>20</td><td>{mask}</td><td>{salt}</td><td>0.5123</td><td>0.5321</td>" in shown
     assert "in use: 0.45" in shown or "in use 0.45" in shown
