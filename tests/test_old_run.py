@@ -162,7 +162,7 @@ def test_thresholds_change_predictions_and_nothing_else(old: Path, capfd: pytest
     assert steps.score(changed)["test"] > before
     said = " ".join(capfd.readouterr().out.split())
     assert "2 of 2 folds are already trained" in said and "2 of 2 models have already predicted" in said
-    assert f"as the run began: {ARGUS.text}; predictions: mask threshold 0.5," in said
+    assert f"as when the run began: {ARGUS.text}; predictions: mask threshold 0.5," in said
     changed = opened(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=evidence")
     with pytest.raises(RunError, match=r"not post-processed with these settings \(.*mask_threshold: 0\.28 before"):
         steps.submit(changed)

@@ -81,7 +81,7 @@ def test_scores_masks_and_other_surveys_are_decided_by_what_was_chosen(
     assert scores["oof"] == pytest.approx(found.gain.second) and found.gain.second > found.gain.first
     assert json.loads(written.read_text())["gain"]["first"] == found.gain.first
     page = (timid / "report.html").read_text()
-    assert f"out of fold {found.gain.first:.4f} before, {found.gain.second:.4f} where each fold" in page
+    assert f"out of fold {found.gain.first:.4f} before, {found.gain.second:.4f} with each fold" in page
 
     unlabelled, models = run.prepared.unlabelled, run.predictions.values()
     assert survey_masks(run.prepared, models, unlabelled, found.final).any()
