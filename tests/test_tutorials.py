@@ -18,7 +18,7 @@ from salt_ray.survey.tiles import load_survey
 pytestmark = pytest.mark.usefixtures("one_thread")
 PAGE = Path(__file__).parents[1] / "docs" / "tutorials.md"
 LOCAL, CLUSTER = PAGE.read_text().split("## A search on a cluster")
-SHORTER = ("epochs=4", "epochs=1")  # for one slow core
+SHORTER = ("epochs=8", "epochs=1")  # for one slow core
 
 
 def shape(line: str) -> str:
