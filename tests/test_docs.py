@@ -156,7 +156,8 @@ def test_a_command_parses_and_its_settings_are_accepted(where: str, words: tuple
     given = context.params.get("experiment")
     if given is not None and Path(given).parts[0] in MADE:
         return
-    file = ROOT / (given or f"experiments/{DEFAULTS.get(name, 'random_folds')}.py")
+    given = given or DEFAULTS.get(name, "random_folds")
+    file = ROOT / (given if Path(given).suffix else f"experiments/{given}.py")  # one that is shipped, by its name
     load_experiment(file, context.params.get("set_") or ())
     for benchmark in context.params.get("names") or ():
         assert benchmark == NEW or (ROOT / "benchmarks" / f"{benchmark}.py").is_file(), where

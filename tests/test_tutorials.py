@@ -23,7 +23,7 @@ SHORTER = ("epochs=8", "epochs=1")  # for one slow core
 
 def shape(line: str) -> str:
     """A line without what differs from run to run: figures, and the width of a table."""
-    return re.sub(r"[\s─]+", " ", re.sub(r"\d[\d,.]*", "#", line)).strip()
+    return re.sub(r"[\s─━]+", " ", re.sub(r"\d[\d,.]*(e[-+]\d+)?", "#", line)).strip()
 
 
 def shows(output: str, shown: str) -> str | None:
