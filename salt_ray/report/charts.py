@@ -7,7 +7,6 @@ replaced by CSS variables (``--ink``, ``--blue``, …).
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,9 +118,8 @@ def draw_bars(
     axes: Axes, names: Sequence[str], scores: Sequence[float], errors: Sequence[float], dashed: float
 ) -> None:
     """Scores as bars on axes, the first on top, with their errors (NaN: not known), and a dashed line."""
-    known = [0 if math.isnan(error) else error for error in errors]
     bar = {"height": 0.72, "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 2}}
-    axes.barh(names, scores, xerr=known, **bar)
+    axes.barh(names, scores, xerr=list(errors), **bar)
     axes.axvline(dashed, color=ORANGE, linewidth=1.5, linestyle="--")
     axes.tick_params(axis="y", labelsize=9)
     axes.invert_yaxis()

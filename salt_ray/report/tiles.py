@@ -126,8 +126,11 @@ class Tiles:
         Returns:
             A matplotlib figure; ``figure.axes`` has its pictures, ``figure.savefig`` writes it.
         """
-        from salt_ray.report.sheets import legend_patch  # matplotlib: only pictures need it
+        from matplotlib.patches import Patch  # only pictures need it
+
+        from salt_ray.report.sheets import legend_patch
         from salt_ray.report.style import Drawing, styled
+        from salt_ray.report.volume_gallery import DOUBT
 
         cards = [self._panels(place) for place in range(min(count, len(self)))]
         if not cards:
@@ -152,6 +155,9 @@ class Tiles:
             if self.truth is not None and self.masks is not None:
                 names |= {Kind.ADDED: "missed", Kind.REMOVED: "too much"}
             handles = [legend_patch(kind, name) for kind, name in names.items()]
+            if self.spread is not None:
+                colour = np.array(DOUBT) / 255
+                handles.append(Patch(facecolor=colour, label="doubt: the models disagree"))
             if handles:
                 figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
         return figure
