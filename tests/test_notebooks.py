@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebooks" / "first-look.ipynb"
-#: Of the out-of-fold score. Three seeds scored SCORES; an empty mask for every tile scores 0.4.
-SCORE = (0.42, 0.75)
+#: Of the out-of-fold score, which is 0.55 where the notebook was run; an empty mask for every tile scores 0.4. With six
+#: epochs on 240 tiles two seeds scored 0.45 and 0.51, with eight on 270 tiles one scored 0.57.
+SCORE = (0.42, 0.7)
 
 
 def cells(kind: str) -> list[dict[str, Any]]:

@@ -276,7 +276,7 @@ class TrainedRun:
         Returns:
             A matplotlib figure; ``figure.savefig`` writes it.
         """
-        from salt_ray.report.charts import CURVES, HEIGHT, WIDTH, draw_curves  # matplotlib: only pictures need it
+        from salt_ray.report.charts import CURVES, draw_curves  # matplotlib: only pictures need it
         from salt_ray.report.style import Drawing, styled
 
         history = self.history().assign(fold=lambda table: "fold " + table["fold"].astype(str))
@@ -284,7 +284,7 @@ class TrainedRun:
         with styled():
             columns = 2
             rows = len(CURVES) // columns
-            figure = Drawing((WIDTH * columns, HEIGHT * rows * len(trainings)), facecolor="white")
+            figure = Drawing((4 * columns, 2.8 * rows * len(trainings)), facecolor="white")
             grid = figure.subplots(rows * len(trainings), columns).reshape(len(trainings), -1)
             for (name, table), row in zip(trainings, grid, strict=True):
                 table = table.assign(epoch=table.groupby("fold").cumcount() + 1)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from salt_ray.report.style import Drawing
 
 PANEL, TITLE, LEGEND = 1.5, 0.3, 0.35  # inches: the edge of a picture, the line above it, the legend
-IN_A_ROW = 8  # pictures beside each other, at most
+IN_A_ROW = 4  # pictures beside each other, at most: their titles stay readable on a page
 #: What doubt is measured by, the first that is known.
 DOUBTS = ("doubt", "spread")
 
@@ -117,7 +117,7 @@ class Tiles:
                 return self.columns[name]
         raise RunError(f"these tiles have no {' or '.join(names)}: take those of run.tiles or run.predict")
 
-    def plot(self, count: int = 8) -> Drawing:
+    def plot(self, count: int = 6) -> Drawing:
         """The first tiles as pictures: image, label, prediction, difference and doubt, as far as they are known.
 
         Green is labelled salt, blue labelled as none, red predicted salt, yellow what was missed, magenta what was too
@@ -203,7 +203,7 @@ class PredictedTiles(Prediction):
         """The tiles of which the models are least sure."""
         return self.tiles.most_doubtful(count)
 
-    def plot(self, count: int = 8) -> Drawing:
+    def plot(self, count: int = 6) -> Drawing:
         """The first tiles as pictures: see ``Tiles.plot``."""
         return self.tiles.plot(count)
 

@@ -85,7 +85,7 @@ def test_judged_tiles_are_those_of_the_report(made_run: FinishedRun, tiles: Tile
     np.testing.assert_array_equal(worst.columns["score"], np.sort(table["score"])[:3])
     assert tiles.most_doubtful(1).ids[0] == table["id"][table["doubt"].argmax()]
     figure = worst.plot()
-    assert len(figure.axes) == 4 * 4 and figure.axes[0].get_title() == worst.ids[0]  # two places of four pictures a row
+    assert len(figure.axes) == 3 * 4 and figure.axes[0].get_title() == worst.ids[0]  # a row of four pictures a tile
     picture(figure)
     assert f"<td>{len(tiles)}</td>" in tiles._repr_html_() and "33 x 33 px" in tiles._repr_html_()
 
