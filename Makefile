@@ -2,7 +2,7 @@
 # make test-all  all tests of CI: also slow, and browser   make lint      style
 # make soak      larger, and again and again: before a release, an hour or more
 # make rehearsal  cluster-onprem.yaml on three pretended machines
-# make docs      the documents as a website, in site/
+# make docs      the documents as a website, in site/      make notebooks  runs its notebooks again
 # make audit     security: the code, and known vulnerabilities of the pinned packages (asks PyPI)
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +15,7 @@ SHARED := $(PYTEST) --numprocesses auto --dist worksteal
 CHECKS := not soak and not machines
 QUICK := $(CHECKS) and not slow and not browser
 
-.PHONY: install demo test test-all soak rehearsal lint docs audit clean
+.PHONY: install demo test test-all soak rehearsal lint docs notebooks audit clean
 
 install: $(VENV)/installed
 
@@ -53,6 +53,10 @@ lint: install
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -E -W --keep-going --quiet -c docs . site
 	@echo 'open site/index.html'
+
+# Runs docs/notebooks and stores what their cells show: after a change that the pictures show.
+notebooks: $(VENV)/docs
+	$(BIN)/python docs/notebooks/execute.py
 
 $(VENV)/docs: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -16,19 +16,20 @@ from salt_ray.section import Section
 
 ROOT = Path(__file__).parents[1]
 HOME = "docs/index"
-# A section of the home page, its lines "- [TITLE](PAGE.md): ..." are what the navigation shows.
+# A section of the home page, its lines "- [TITLE](PAGE.md): ..." (or .ipynb) are what the navigation shows.
 SECTION = re.compile(r"^## ([^\n]+)\n(.+?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 SETTINGS = re.compile(r"^- `salt_ray\.config\.(\w+)`$", re.MULTILINE)
 BOUNDS = re.compile(r"Annotated\[(\w+), Field\((.+?)\)\]")
-ENTRY = re.compile(r"^- \[(.+?)\]\((.+?)\.md\)", re.MULTILINE)
+ENTRY = re.compile(r"^- \[(.+?)\]\((.+?)\.(?:md|ipynb)\)", re.MULTILINE)
 
 project, author, copyright = "salt-ray", "the authors of salt-ray", "the authors of salt-ray, MIT licence"
 release = version = __version__
 root_doc = HOME
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "experiments/*.md", "benchmarks/*.md"]
 exclude_patterns = ["docs/site"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 
+nb_execution_mode = "off"  # pages show what is stored in the notebooks: make notebooks
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 suppress_warnings = ["misc.highlighting_failure"]  # blocks that mix a command with what it prints

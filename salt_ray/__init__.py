@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from salt_ray.api import (
         compare,
         load_experiment,
+        load_tiles,
         predict_volume,
         scan_volume,
         score_volume,
+        synth_survey,
         synth_volume,
         tile_volume,
         train,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from salt_ray.inference.predictor import Prediction, Predictor
     from salt_ray.pipeline.trained import TrainedRun, load_run
     from salt_ray.pipeline.volumes import Asked
+    from salt_ray.report.mosaics import Mosaics
+    from salt_ray.report.scores import Scores
+    from salt_ray.report.tiles import PredictedTiles, Tiles
     from salt_ray.volume.reading import Reading
 
 #: Of the code; pyproject.toml reads it here, and every run records it.
@@ -40,18 +45,24 @@ __version__ = "0.2.0"
 __all__ = [
     "Asked",
     "Experiment",
+    "Mosaics",
+    "PredictedTiles",
     "Prediction",
     "Predictor",
     "Reading",
     "SaltRayError",
+    "Scores",
+    "Tiles",
     "TrainedRun",
     "__version__",
     "compare",
     "load_experiment",
     "load_run",
+    "load_tiles",
     "predict_volume",
     "scan_volume",
     "score_volume",
+    "synth_survey",
     "synth_volume",
     "tile_volume",
     "train",
@@ -62,17 +73,23 @@ __all__ = [
 _FROM = {
     "Asked": "pipeline.volumes",
     "Experiment": "config",
+    "Mosaics": "report.mosaics",
+    "PredictedTiles": "report.tiles",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
     "Reading": "volume.reading",
     "SaltRayError": "errors",
+    "Scores": "report.scores",
+    "Tiles": "report.tiles",
     "TrainedRun": "pipeline.trained",
     "compare": "api",
     "load_experiment": "api",
     "load_run": "pipeline.trained",
+    "load_tiles": "api",
     "predict_volume": "api",
     "scan_volume": "api",
     "score_volume": "api",
+    "synth_survey": "api",
     "synth_volume": "api",
     "tile_volume": "api",
     "train": "api",

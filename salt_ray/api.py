@@ -20,9 +20,12 @@ from salt_ray.pipeline.run import Run
 from salt_ray.pipeline.search import search
 from salt_ray.pipeline.trained import TrainedRun
 from salt_ray.pipeline.volumes import Asked, predict_file
-from salt_ray.report.comparison import Comparison, Tiles, compare_runs
+from salt_ray.report.comparison import Comparison, TileSet, compare_runs
 from salt_ray.report.terminal import Terminal
+from salt_ray.report.tiles import Tiles
 from salt_ray.storage import StoragePath, storage_path
+from salt_ray.survey.synthetic import write_survey
+from salt_ray.survey.tiles import load_survey
 from salt_ray.tuning.results import trial_table
 from salt_ray.tuning.study import load_study
 from salt_ray.volume.reading import Reading
@@ -75,7 +78,7 @@ def train(
     """
     with _at_work(experiment, data, to, engine, quiet) as (run, doing):
         steps.pipeline(run, doing, folds)
-    return TrainedRun(run.directory, experiment)
+    return TrainedRun(run.directory, experiment, run.data)
 
 
 def tune(
@@ -102,6 +105,34 @@ def tune(
     with _at_work(experiment, data, to, engine, quiet) as (run, doing):
         search(run, doing, trials)
     return trial_table(load_study(run.directory))
+
+
+def synth_survey(to: str | Path, *, tiles: int = 2000, tile_px: int = 101, seed: int = 0, quiet: bool = False) -> None:
+    """Write a synthetic survey in Kaggle's layout whose salt is known, also that of its test tiles (``truth``).
+
+    Args:
+        to: a folder that is not there yet.
+        tiles: how many, two thirds of them labelled.
+        tile_px: their edge.
+        seed: the same one, and the same numbers, give the same bytes.
+        quiet: print nothing.
+
+    Raises:
+        SaltRayError: a number out of range, or the folder holds something.
+    """
+    write_survey(Path(to), tiles, seed, tile_px=tile_px, report=Terminal(quiet=quiet).say)
+
+
+def load_tiles(data: str | Path, *, labelled: bool = True) -> Tiles:
+    """The tiles of a survey to look at, with their labels; or those without a label.
+
+    Args:
+        data: a survey in Kaggle's layout.
+
+    Raises:
+        SurveyError: the survey cannot be used; the message says what is wrong with which file.
+    """
+    return Tiles.of_survey(load_survey(Path(data)), labelled=labelled)
 
 
 def scan_volume(data: str | Path, *, reading: Reading = Reading()) -> Scanned:  # noqa: B008 - it is frozen
@@ -258,7 +289,7 @@ def synth_volume(
     write_synthetic_volume(Path(to), inlines, crosslines, samples, seed, report=Terminal(quiet=quiet).say)
 
 
-def compare(first: str | StoragePath, second: str | StoragePath, *, on: Tiles = "oof") -> Comparison:
+def compare(first: str | StoragePath, second: str | StoragePath, *, on: TileSet = "oof") -> Comparison:
     """Which of two scored runs scores higher, tile by tile, and how sure that is.
 
     Args:

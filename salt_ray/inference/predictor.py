@@ -46,6 +46,7 @@ class Prediction:
         salt: (n,) float32, P(salt): probability that the tile has any, the mean over the models.
         spread: (n, S, S) float32, standard deviation of the probabilities over the models.
         salt_spread: (n,) float32, that of P(salt).
+        images: (n, S, S) uint8, the tiles as the models saw them.
     """
 
     ids: np.ndarray
@@ -54,6 +55,7 @@ class Prediction:
     salt: np.ndarray
     spread: np.ndarray
     salt_spread: np.ndarray
+    images: np.ndarray
 
     def table(self) -> pd.DataFrame:
         """A row a tile: ``id``, ``salt`` and ``salt_spread`` (of P(salt)), ``area`` (share of salt pixels in the mask),
@@ -73,7 +75,7 @@ class Prediction:
 
     def one(self) -> Prediction:
         """That of the only tile, without the first axis."""
-        return Prediction(*(getattr(self, name)[0] for name in self.__dataclass_fields__))
+        return type(self)(*(getattr(self, name)[0] for name in self.__dataclass_fields__))
 
 
 class Predictor:
@@ -138,7 +140,7 @@ class Predictor:
                 at = tiles[places]
                 probabilities[at], salt[at], masks[at] = *mean, self._decision.masks(*mean)
                 spread[at], salt_spread[at] = deviation
-        return Prediction(ids, probabilities, masks, salt, spread, salt_spread)
+        return Prediction(ids, probabilities, masks, salt, spread, salt_spread, images)
 
     def _each_model(self, images: np.ndarray, edge: int) -> list[ModelPrediction]:
         """What every model says of (m, S, S) uint8 images."""

@@ -330,9 +330,21 @@ def report(run: Run) -> StoragePath:
     """
     from salt_ray.report.page import write_report  # matplotlib: only pictures need it
 
+    path = write_report(finished(run))
+    run.tracking.file(path, "report")
+    run.terminal.say(f"report (open in a browser): {path}")
+    return path
+
+
+def finished(run: Run) -> FinishedRun:
+    """A scored run, with everything that its report is made of.
+
+    Raises:
+        RunError: the run is not finished.
+    """
     directory = run.directory
     check_finished(directory)
-    finished = FinishedRun(
+    return FinishedRun(
         directory,
         run.experiment,
         run.prepared,
@@ -346,7 +358,3 @@ def report(run: Run) -> StoragePath:
         run.validation,
         run.thresholds,
     )
-    path = write_report(finished)
-    run.tracking.file(path, "report")
-    run.terminal.say(f"report (open in a browser): {path}")
-    return path

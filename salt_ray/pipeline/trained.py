@@ -9,7 +9,7 @@ import functools
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,17 +20,27 @@ from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
-from salt_ray.inference.predictor import Prediction, Predictor, Tiles
+from salt_ray.inference.predictor import Predictor
+from salt_ray.inference.predictor import Tiles as TilesToPredict
 from salt_ray.inference.stored import chunk_path
 from salt_ray.inference.thresholds import Thresholds
 from salt_ray.metric import has_label, tile_scores
 from salt_ray.pipeline.workplace import own_device
 from salt_ray.record import RunRecord, chosen_folds
-from salt_ray.report.finished import load_scores
+from salt_ray.report.finished import FinishedRun
+from salt_ray.report.html import facts_html
+from salt_ray.report.mosaics import Mosaics
+from salt_ray.report.scores import Scores
+from salt_ray.report.terminal import Terminal
+from salt_ray.report.tiles import PredictedTiles, Tiles
+from salt_ray.report.verdicts import SCORE_TITLES
 from salt_ray.storage import StoragePath, fields_if_there, load_array, load_fields, readable, storage_path
 from salt_ray.survey.folds import load_folds
 from salt_ray.training.models import FoldModel, fold_models
 from salt_ray.training.task import decisive, fold_name
+
+if TYPE_CHECKING:
+    from salt_ray.report.style import Drawing
 
 
 def load_run(path: str | StoragePath, settings: Iterable[str] = ()) -> TrainedRun:
@@ -61,6 +71,7 @@ class TrainedRun:
 
     Args:
         experiment: the run's experiment, possibly with other prediction settings.
+        data: the survey that it was trained on, if known.
 
     Attributes:
         models: the models of every fold, as used for the run's own predictions.
@@ -69,8 +80,9 @@ class TrainedRun:
         RunError: a fold is not finished, was trained with another experiment, or is damaged.
     """
 
-    def __init__(self, directory: RunDirectory, experiment: Experiment) -> None:
-        self.directory, self.experiment = directory, experiment
+    def __init__(self, directory: RunDirectory, experiment: Experiment, data: Path | None = None) -> None:
+        self.directory, self.experiment, self._data = directory, experiment, data
+        self._finished: dict[Path, FinishedRun] = {}
         self.models: list[FoldModel] = []
         for training, fold in chosen_folds(directory, experiment):
             found = fold_models(directory, training, fold, experiment.prediction.models)
@@ -156,11 +168,42 @@ class TrainedRun:
         record = self.record
         return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, own_device())
 
-    def predict(self, tiles: Tiles) -> Prediction:
+    def predict(self, tiles: TilesToPredict) -> PredictedTiles:
         """Predict tiles with the mean of the run's models: see ``Predictor.predict``."""
-        return self.predictor.predict(tiles)
+        return PredictedTiles(**vars(self.predictor.predict(tiles)))
 
-    def evaluate(self, tiles: Tiles, masks: np.ndarray) -> pd.DataFrame:
+    def tiles(self, data: str | Path | None = None) -> Tiles:
+        """The labelled tiles as models predict them that were not trained on them, with score and doubt of each.
+
+        Args:
+            data: the survey that the run was trained on; None: the one that ``train`` was given.
+
+        Raises:
+            RunError: the run is not scored, or ``data`` is needed or is another survey.
+            SurveyError: the survey cannot be used.
+        """
+        return Tiles.of_run(self._with_survey(data))
+
+    def mosaics(self, data: str | Path | None = None) -> Mosaics:
+        """The run's mosaics, as predicted and after the rules; arguments and errors are those of ``tiles``."""
+        return Mosaics(self._with_survey(data))
+
+    def _with_survey(self, data: str | Path | None) -> FinishedRun:
+        """What a report is made of, of the run as it was made, whatever the settings for prediction are here."""
+        from salt_ray.pipeline import steps
+        from salt_ray.pipeline.run import Run
+
+        where = self._data if data is None else Path(data)
+        if where is None:
+            raise RunError(f"the survey of the run in {self.directory.path} is needed: name its folder with data=")
+        where = where.absolute()
+        if where not in self._finished:
+            experiment = load_experiment(self.directory.experiment)
+            run = Run(experiment, where, self.directory, Terminal(quiet=True))
+            self._finished[where] = steps.finished(run)
+        return self._finished[where]
+
+    def evaluate(self, tiles: TilesToPredict, masks: np.ndarray) -> pd.DataFrame:
         """Predict and score tiles with known masks that the run was not trained on.
 
         Args:
@@ -208,15 +251,15 @@ class TrainedRun:
                 found.append(table)
         return pd.concat(found, ignore_index=True)
 
-    def scores(self) -> dict[str, Any]:
-        """The content of ``scores.json``.
+    def scores(self) -> Scores:
+        """The content of ``scores.json``, a dict, which shows itself as a table and has ``plot``.
 
         Raises:
             RunError: the run is not scored.
         """
         if not self.directory.scores.exists():
             raise RunError(f"the run in {self.directory.path} is not scored: run score")
-        return load_scores(self.directory.scores)
+        return Scores(self.directory)
 
     def score_table(self) -> pd.DataFrame:
         """One row per scored set of tiles: its ``name`` ("fold 0", "oof", "holdout", "test"), the number of ``tiles``
@@ -226,6 +269,45 @@ class TrainedRun:
         rows = [(f"fold {name}", None, score) for name, score in scores["folds"].items()]
         rows += [(name, scores[f"{name}_tiles"], scores[name]) for name in ("oof", "holdout", "test") if name in scores]
         return pd.DataFrame(rows, columns=["name", "tiles", "score"]).astype({"tiles": "Int64"})
+
+    def plot(self) -> Drawing:
+        """How each fold learned: score, losses and learning rate over the epochs, those of all trainings.
+
+        Returns:
+            A matplotlib figure; ``figure.savefig`` writes it.
+        """
+        from salt_ray.report.charts import CURVES, draw_curves  # matplotlib: only pictures need it
+        from salt_ray.report.style import Drawing, styled
+
+        history = self.history().assign(fold=lambda table: "fold " + table["fold"].astype(str))
+        trainings = list(history.groupby("training", sort=False))
+        with styled():
+            columns = 2
+            rows = len(CURVES) // columns
+            figure = Drawing((4 * columns, 2.8 * rows * len(trainings)), facecolor="white")
+            grid = figure.subplots(rows * len(trainings), columns).reshape(len(trainings), -1)
+            for (name, table), row in zip(trainings, grid, strict=True):
+                table = table.assign(epoch=table.groupby("fold").cumcount() + 1)
+                for axes, kind in zip(row, CURVES, strict=True):
+                    draw_curves(axes, table, kind)
+                    if len(trainings) > 1:
+                        axes.set_title(name)
+        return figure
+
+    def _repr_html_(self) -> str:
+        folds = pd.DataFrame([(model.training, model.fold) for model in self.models], columns=["training", "fold"])
+        trained = {name: sorted(set(table["fold"])) for name, table in folds.groupby("training", sort=False)}
+        counts = {training.name: training.folds.count for training in self.experiment.trainings}
+        facts = {"run": Path(str(self.directory.path)).name, "experiment": self.experiment.name}
+        for name, numbers in trained.items():
+            facts[f"folds of {name}"] = f"{', '.join(map(str, numbers))} ({len(numbers)} of {counts[name]} trained)"
+        if self.directory.scores.exists():
+            scores = self.scores()
+            facts |= {title: scores.text(name) for name, title in SCORE_TITLES.items() if name in scores}
+            facts["every mask empty"] = f"{scores['trivial']['all_empty']:.3f}"
+        else:
+            facts["score"] = "not scored yet: run score"
+        return facts_html(facts | {"path": self.directory.path})
 
     def __repr__(self) -> str:
         return f"TrainedRun({Path(str(self.directory.path)).name}: {len(self.models)} models of {self.experiment.name})"

@@ -7,7 +7,6 @@ replaced by CSS variables (``--ink``, ``--blue``, …).
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,13 @@ from salt_ray.report.style import BLUE, INK, LINES, ORANGE, SERIES, plain_ticks,
 WIDTH, HEIGHT = 5, 3.3  # inches: 360 x 238 units of the SVG, near the pixels of a phone
 MOST_POINTS = 300  # of a curve: more cannot be seen at this size
 SCORE = "score"
+#: What learning curves show: the title of the axis, and what to look for.
+CURVES = {
+    "score": ("score on the fold's validation tiles", "Flat at the end: longer training would bring little."),
+    "loss": ("training loss", "A jump at a line is a new stage with other loss weights, not a setback."),
+    "validation_loss": ("validation loss", "Rising while the training loss falls: the network overfits."),
+    "lr": ("learning rate", "When the schedule lowered it, and where a new stage began."),
+}
 COLOURS = ("INK", "GRID", "BLUE", "ORANGE", "GREEN", "PURPLE", "SKY")  # that the page has, in small letters
 
 
@@ -51,38 +57,45 @@ def learning_curves(training: str, table: pd.DataFrame) -> list[Chart]:
         table: a row an epoch: the names of ``fold`` and ``stage``, ``epoch``, counted from 1 over all stages of a fold,
             ``loss``, ``validation_loss``, ``score`` and ``lr``.
     """
-    spans = table.groupby(["fold", "stage"], sort=False)["epoch"].agg(["min", "max"])
-    folds = spans.index.unique("fold")
-    looks = dict(zip(folds, itertools.cycle(LINES), strict=False))
-    stages = ", ".join(f"{stage} until epoch {end}" for stage, end in spans.loc[folds[0]]["max"].items())
-    kinds = {
-        "score": ("score on the fold's validation tiles", "Flat at the end: longer training would bring little."),
-        "loss": ("training loss", "A jump at a line is a new stage with other loss weights, not a setback."),
-        "validation_loss": ("validation loss", "Rising while the training loss falls: the network overfits."),
-        "lr": ("learning rate", "When the schedule lowered it, and where a new stage began."),
-    }
+    spans = _spans(table)
+    stages = ", ".join(
+        f"{stage} until epoch {end}" for stage, end in spans.loc[spans.index.unique("fold")[0]]["max"].items()
+    )
     charts = []
-    for kind, (title, caption) in kinds.items():
+    for kind, (title, caption) in CURVES.items():
         axes = empty_axes()
-        for (fold, _), stage in table.groupby(["fold", "stage"], sort=False):
-            # A line ends with its stage: the next one begins from an earlier epoch.
-            kept = stage.iloc[thinned(len(stage))]
-            label = fold if kept["epoch"].iloc[0] == 1 else None
-            mark = "o" if len(kept) == 1 else None  # of one epoch there is no line
-            axes.plot(kept["epoch"], kept[kind], linewidth=1.6, marker=mark, markersize=4, label=label, **looks[fold])
-        for begin in sorted(set(spans["min"]) - {1}):
-            axes.axvline(begin - 0.5, color=INK, linewidth=0.9, linestyle=":")
-        if kind == "lr":
-            axes.set_yscale("log")
-            plain_ticks(axes.yaxis, *axes.get_ylim())
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        axes.set(xlabel="epoch", ylabel=title)
-        if len(folds) <= len(SERIES):
-            axes.legend(loc="best")
+        draw_curves(axes, table, kind)
         last = ", ".join(f"{fold} {curve[kind].iloc[-1]:.4g}" for fold, curve in table.groupby("fold", sort=False))
         alt = f"{title} over epochs, one line a fold; stages: {stages}. At the end: {last}."
         charts.append(finished_chart(axes, f"{training}-{kind}", alt, f"{title[0].upper()}{title[1:]}. {caption}"))
     return charts
+
+
+def draw_curves(axes: Axes, table: pd.DataFrame, kind: str) -> None:
+    """One of ``CURVES`` on axes, a line a fold; the table is that of ``learning_curves``."""
+    spans = _spans(table)
+    folds = spans.index.unique("fold")
+    looks = dict(zip(folds, itertools.cycle(LINES), strict=False))
+    for (fold, _), stage in table.groupby(["fold", "stage"], sort=False):
+        # A line ends with its stage: the next one begins from an earlier epoch.
+        kept = stage.iloc[thinned(len(stage))]
+        label = fold if kept["epoch"].iloc[0] == 1 else None
+        mark = "o" if len(kept) == 1 else None  # of one epoch there is no line
+        axes.plot(kept["epoch"], kept[kind], linewidth=1.6, marker=mark, markersize=4, label=label, **looks[fold])
+    for begin in sorted(set(spans["min"]) - {1}):
+        axes.axvline(begin - 0.5, color=INK, linewidth=0.9, linestyle=":")
+    if kind == "lr":
+        axes.set_yscale("log")
+        plain_ticks(axes.yaxis, *axes.get_ylim())
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.set(xlabel="epoch", ylabel=CURVES[kind][0])
+    if len(folds) <= len(SERIES):
+        axes.legend(loc="best")
+
+
+def _spans(table: pd.DataFrame) -> pd.DataFrame:
+    """First and last epoch of each stage of each fold."""
+    return table.groupby(["fold", "stage"], sort=False)["epoch"].agg(["min", "max"])
 
 
 def thinned(count: int) -> np.ndarray:
@@ -95,16 +108,23 @@ def group_bars(key: str, title: str, found: Sequence[Group], overall: float, cap
     """The score of each group as a bar with its standard error; the line is the score of all tiles."""
     axes = empty_axes(1.0 + 0.26 * max(5, len(found)))
     names = [f"{group.name}  ({group.tiles:,})" for group in found]
-    errors = [0 if math.isnan(group.error) else group.error for group in found]
+    draw_bars(axes, names, [group.score for group in found], [group.error for group in found], overall)
+    axes.set_xlabel(f"{SCORE} (dashed: all tiles, {overall:.3f})")
+    alt = f"{title}: " + "; ".join(f"{g.name} {g.score:.3f} on {g.tiles:,} tiles" for g in found) + "."
+    return finished_chart(axes, key, alt, caption)
+
+
+def draw_bars(
+    axes: Axes, names: Sequence[str], scores: Sequence[float], errors: Sequence[float], dashed: float
+) -> None:
+    """Scores as bars on axes, the first on top, with their errors (NaN: not known), and a dashed line."""
     bar = {"height": 0.72, "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 2}}
-    axes.barh(names, [group.score for group in found], xerr=errors, **bar)
-    axes.axvline(overall, color=ORANGE, linewidth=1.5, linestyle="--")
+    axes.barh(names, scores, xerr=list(errors), **bar)
+    axes.axvline(dashed, color=ORANGE, linewidth=1.5, linestyle="--")
     axes.tick_params(axis="y", labelsize=9)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(xlim=(0, 1), xlabel=f"{SCORE} (dashed: all tiles, {overall:.3f})")
-    alt = f"{title}: " + "; ".join(f"{g.name} {g.score:.3f} on {g.tiles:,} tiles" for g in found) + "."
-    return finished_chart(axes, key, alt, caption)
+    axes.set_xlim(0, 1)
 
 
 @styled()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,14 @@ from salt_ray.inference.thresholds import MIN_CLUSTERS
 from salt_ray.mosaic.folds import whole_mosaics
 from salt_ray.mosaic.table import load_mosaics
 from salt_ray.record import RunRecord
+from salt_ray.report.html import table_html
 from salt_ray.storage import StoragePath, readable
 from salt_ray.survey.window import lines_of
 
-Tiles = Literal["oof", "holdout", "test"]
+if TYPE_CHECKING:
+    from salt_ray.report.style import Drawing
+
+TileSet = Literal["oof", "holdout", "test"]
 #: Sets of tiles, as named in messages.
 SETS = {"oof": "out of fold", "holdout": "on the hold-out", "test": "on the test truth"}
 #: Groups of tiles by share of salt: upper bound and name.
@@ -47,7 +51,7 @@ class Comparison:
 
     names: tuple[str, str]
     runs: tuple[int, int]
-    kind: Tiles
+    kind: TileSet
     whole: Difference
     by_salt: dict[str, Difference]
 
@@ -87,6 +91,15 @@ class Comparison:
             )
         return lines
 
+    def plot(self) -> Drawing:
+        """The difference and its interval, on all tiles and by share of salt."""
+        from salt_ray.report.forest import comparison_figure  # matplotlib: only pictures need it
+
+        return comparison_figure(self)
+
+    def _repr_html_(self) -> str:
+        return table_html(difference_table(self), self.sentences())
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         parts = {"whole": self.whole, **self.by_salt}
@@ -101,7 +114,7 @@ class Comparison:
         }
 
 
-def compare_runs(first: RunDirectory, second: RunDirectory, kind: Tiles = "oof") -> Comparison:
+def compare_runs(first: RunDirectory, second: RunDirectory, kind: TileSet = "oof") -> Comparison:
     """Compare two scored runs, or two directories with runs over several seeds.
 
     Args:
@@ -115,7 +128,7 @@ def compare_runs(first: RunDirectory, second: RunDirectory, kind: Tiles = "oof")
     for run, tables in zip((first, second), sides, strict=True):
         for other in tables:
             _check_same(table, other, first, run)
-    clusters = _clusters(table.index.to_numpy(str), [first, second])
+    clusters = neighbours(table.index.to_numpy(str), [first, second])
     scores = [np.stack([each["score"].to_numpy() for each in tables]) for tables in sides]
     groups = np.searchsorted(list(SHARES), table["salt"].to_numpy())
     by_salt = {
@@ -133,13 +146,22 @@ def comparison_table(comparison: Comparison) -> Table:
     table = Table("salt", *(f"[b]{name}" for name in comparison.names), "difference", "95 % interval", "tiles")
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, part in {"all": comparison.whole, **comparison.by_salt}.items():
-        scores = (f"{part.first:.4f}", f"{part.second:.4f}", f"{part.difference:+.4f}")
-        table.add_row(name, *scores, f"{part.low:+.4f} to {part.high:+.4f}", f"{part.tiles:,}")
+    for row in difference_table(comparison).itertuples(index=False):
+        table.add_row(*row)
     return table
 
 
-def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
+def difference_table(comparison: Comparison) -> pd.DataFrame:
+    """The difference by share of salt, as text."""
+    rows = [
+        (name, f"{part.first:.4f}", f"{part.second:.4f}", f"{part.difference:+.4f}",
+         f"{part.low:+.4f} to {part.high:+.4f}", f"{part.tiles:,}")
+        for name, part in {"all": comparison.whole, **comparison.by_salt}.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["salt", *comparison.names, "difference", "95 % interval", "tiles"])
+
+
+def _tables(run: RunDirectory, kind: TileSet) -> list[pd.DataFrame]:
     """The scored tiles of a run, or of each of its seeds, by id: columns ``score``, ``salt`` and ``labelled``."""
     found = []
     for one in _seeds(run) or [run]:
@@ -176,8 +198,12 @@ def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, r
         )
 
 
-def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
-    """Clusters for the bootstrap, (n,) int64: each tile's line or mosaic, or a unique number."""
+def neighbours(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
+    """Clusters for the bootstrap, (n,) int64: each tile's line or mosaic, or a unique number.
+
+    Raises:
+        RunError: no run says which tiles are neighbours, or they say different things.
+    """
     if any(RunRecord.load(one.record).window for run in runs for one in (run, *_seeds(run))):
         return np.unique(lines_of(ids), return_inverse=True)[1]
     paths = [path for run in runs for path in _mosaic_tables(run)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
-
 from salt_ray.report.comparison import SETS, Comparison
-from salt_ray.report.style import BLUE, INK, png, styled
+from salt_ray.report.style import BLUE, INK, Drawing, png, styled
 
 WIDTH, ROW = 9, 0.42  # inches
 
@@ -13,8 +11,14 @@ WIDTH, ROW = 9, 0.42  # inches
 @styled()
 def draw_comparison(comparison: Comparison) -> bytes:
     """Draw a PNG; equal comparisons give identical bytes."""
+    return png(comparison_figure(comparison))
+
+
+@styled()
+def comparison_figure(comparison: Comparison) -> Drawing:
+    """The plot as a figure."""
     rows = {"all tiles": comparison.whole, **comparison.by_salt}
-    figure = Figure((WIDTH, 1.6 + ROW * len(rows)))
+    figure = Drawing((WIDTH, 1.6 + ROW * len(rows)))
     axes = figure.add_subplot()
     for place, part in enumerate(rows.values()):
         colour = INK if place == 0 else BLUE
@@ -27,4 +31,4 @@ def draw_comparison(comparison: Comparison) -> bytes:
     axes.set_xlabel(f"score of {second} minus score of {first}, {SETS[comparison.kind]}; 95 % intervals")
     question = "two recipes" if comparison.of_recipes else "these trained models"
     axes.set_title(f"{second} vs. {first}: {question}; tiles by share of salt (number)", loc="left")
-    return png(figure)
+    return figure

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from salt_ray.postprocessing.corrections import CorrectedMosaic
 from salt_ray.postprocessing.draw import draw_mosaic, draw_tile, encode_png
 from salt_ray.postprocessing.predicted import MosaicTiles, PredictedMosaic, final_view
 from salt_ray.report.finished import FinishedRun
@@ -57,19 +58,38 @@ def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
     labelled, salt = truth >= 0, truth > 0
     count, part = np.count_nonzero(labelled), "the tile" if labelled.all() else "the labelled part"
     missed, false = (float((wrong & labelled).sum() / count) for wrong in (salt & ~mask, mask & ~salt))
-    nothing = np.zeros_like(mask)
     name = str(survey.ids[tile])
-    # In a difference "added" means missed, "removed" means false positive.
-    panels = (
-        (draw_tile(image, False, nothing, nothing), f"Tile {name}: the seismic image."),
-        (draw_tile(image, labelled, salt, salt), f"Label: salt on {salt.sum() / count:.0%} of {part}."),
-        (draw_tile(image, False, mask, mask), f"Prediction: salt on {mask.mean():.0%} of the tile."),
-        (draw_tile(image, False, mask & labelled, salt), f"Difference: {missed:.0%} missed, {false:.0%} too much."),
+    texts = (
+        f"Tile {name}: the seismic image.",
+        f"Label: salt on {salt.sum() / count:.0%} of {part}.",
+        f"Prediction: salt on {mask.mean():.0%} of the tile.",
+        f"Difference: {missed:.0%} missed, {false:.0%} too much.",
     )
     note = f"{missed:.0%} missed, {false:.0%} too much" if missed or false else "label and prediction are equal"
-    pictures = tuple(Picture(data_url(encode_png(panel), "png"), alt) for panel, alt in panels)
+    panels = tile_panels(image, truth, mask).values()
+    pictures = tuple(Picture(data_url(encode_png(panel), "png"), alt) for panel, alt in zip(panels, texts, strict=True))
     card = {"tile": name, "fold": finished.fold_of[name], "note": note, "pictures": pictures}
     return card | {"score": float(judged.scores[place]), "salt": float(judged.salt[place])}
+
+
+def tile_panels(image: np.ndarray, truth: np.ndarray | None, mask: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What is known of a tile as pictures, uint8 (S, S, 3): the image, and "label", "prediction", "difference".
+
+    Args:
+        image: (S, S) uint8.
+        truth: (S, S), bool or int8 as ``Judged.truth`` has it.
+        mask: (S, S) bool, as predicted.
+    """
+    nothing = np.zeros(image.shape, bool)
+    panels = {"image": draw_tile(image, False, nothing, nothing)}
+    if truth is not None:
+        panels["label"] = draw_tile(image, truth >= 0, truth > 0, truth > 0)
+    if mask is not None:
+        panels["prediction"] = draw_tile(image, False, mask, mask)
+    if truth is not None and mask is not None:
+        # In a difference "added" is what was missed, "removed" what was too much.
+        panels["difference"] = draw_tile(image, False, mask & (truth >= 0), truth > 0)
+    return panels
 
 
 def changed_mosaics(finished: FinishedRun) -> list[int]:
@@ -85,11 +105,10 @@ def changed_mosaics(finished: FinishedRun) -> list[int]:
 
 def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:
     """One mosaic as predicted and after the rules."""
-    tiles = MosaicTiles.gather(number, finished.mosaics, finished.prepared)
-    before = final_view(PredictedMosaic.gather(tiles, list(finished.models.values())), finished.decision).masks
-    after = finished.corrections.apply(tiles.tiles, before)
+    mosaic = corrected_mosaic(finished, number)
+    tiles, before, after = mosaic.tiles, mosaic.before, mosaic.after
     added, removed = int((after & ~before).sum()), int((before & ~after).sum())
-    changed = int((after != before).any(axis=(1, 2)).sum())
+    changed = int(mosaic.corrected.sum())
     size = f"{len(before)} tiles, {tiles.labelled.sum()} of them labelled"
     note = f"{size}; tiles changed by the rules: {changed} ({added:,} px added, {removed:,} px removed)"
     pictures = tuple(
@@ -97,6 +116,13 @@ def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:
         for masks, shown in ((before, f"as predicted: {size}"), (after, f"after the rules: {note}"))
     )
     return {"title": f"Mosaic {number}", "note": note, "pictures": pictures}
+
+
+def corrected_mosaic(finished: FinishedRun, number: int) -> CorrectedMosaic:
+    """One mosaic as predicted and after the rules, without what each rule did."""
+    tiles = MosaicTiles.gather(number, finished.mosaics, finished.prepared)
+    before = final_view(PredictedMosaic.gather(tiles, list(finished.models.values())), finished.decision).masks
+    return CorrectedMosaic(tiles, before, finished.corrections.apply(tiles.tiles, before), ())
 
 
 def png_of(picture: np.ndarray) -> bytes:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from salt_ray.postprocessing.corrections import CorrectedMosaic
 from salt_ray.postprocessing.draw import Kind, draw_mosaic, draw_tile, swatch
-from salt_ray.report.style import DPI, png, styled
+from salt_ray.report.style import DPI, Drawing, png, styled
 from salt_ray.storage import StoragePath, write_atomically
 
 MOSAICS, TILES = 12, 16  # largest numbers shown
@@ -92,15 +92,18 @@ def _changed_px(mosaic: CorrectedMosaic, tile: int) -> tuple[int, int]:
 
 def _sheet(width: float, kinds: Sequence[Kind], columns: int) -> tuple[Axes, float]:
     """An empty sheet with a legend: axes in inches from the upper left corner, and the height of the legend."""
-    axes = Figure((width, 1), layout="none").add_axes((0, 0, 1, 1))
+    axes = Drawing((width, 1), layout="none").add_axes((0, 0, 1, 1))
     axes.axis("off")
-    handles = []
-    for kind in kinds:
-        name, plain, strong = swatch(kind)
-        stripes = "///" if kind in (Kind.REMOVED, Kind.NO_TILE) else None
-        handles.append(Patch(facecolor=plain / 255, edgecolor=strong / 255, linewidth=1.5, hatch=stripes, label=name))
+    handles = [legend_patch(kind) for kind in kinds]
     axes.figure.legend(handles=handles, loc="upper left", ncols=columns, handlelength=3, handleheight=1.5)
     return axes, GAP + LINE * math.ceil(len(kinds) / columns)
+
+
+def legend_patch(kind: Kind, name: str | None = None) -> Patch:
+    """A kind in a legend, by its own name or another."""
+    own, plain, strong = swatch(kind)
+    stripes = "///" if kind in (Kind.REMOVED, Kind.NO_TILE) else None
+    return Patch(facecolor=plain / 255, edgecolor=strong / 255, linewidth=1.5, hatch=stripes, label=name or own)
 
 
 def _place(axes: Axes, picture: np.ndarray, left: float, top: float, scale: float) -> float:

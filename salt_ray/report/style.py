@@ -51,6 +51,17 @@ def styled() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", STYLE])
 
 
+class Drawing(Figure):
+    """A figure on white that a notebook shows where it is a cell's last value; ``savefig`` writes it to a file.
+
+    It belongs to no window and to no ``pyplot``: it is shown once, and is gone when nobody holds it.
+    """
+
+    def _repr_png_(self) -> bytes:
+        with styled():
+            return png(self)
+
+
 def png(figure: Figure, compression: int = 6) -> bytes:
     """A figure on white, with ``DPI`` dots an inch; compression from 1, the quickest, to 9."""
     options = {"facecolor": "white", "metadata": {"Software": None}, "pil_kwargs": {"compress_level": compression}}

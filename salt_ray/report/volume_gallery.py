@@ -79,11 +79,15 @@ def draw_salt(section: Section) -> np.ndarray:
 def draw_doubt(section: Section) -> np.ndarray:
     """Pale amplitudes, the more violet the farther models are apart; salt's outline in black; uint8 (h, w, 3)."""
     picture, scale = _ground(section)
-    picture = _mixed(picture, (255, 255, 255), 0.45)
-    share = np.clip(_enlarged(section.spread, scale) / FULL_DOUBT, 0, 1)[..., None]
-    picture = _mixed(picture, DOUBT, share)
+    picture = tint_doubt(picture, _enlarged(section.spread, scale))
     picture[_outline(_enlarged(section.mask.astype(np.uint8), scale), section.live, scale)] = 0
     return picture
+
+
+def tint_doubt(picture: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """A picture (h, w, 3) paled, the more violet the larger the spread (h, w) over the models."""
+    share = np.clip(spread / FULL_DOUBT, 0, 1)[..., None]
+    return _mixed(_mixed(picture, (255, 255, 255), 0.45), DOUBT, share)
 
 
 def _ground(section: Section) -> tuple[np.ndarray, int]:
