@@ -189,17 +189,17 @@ def test_trials_end_as_the_study_says(
 ) -> None:
     """The experiment's own values first; one value gives a loss that is no number, one cannot be used at all."""
     lr = Choice(name="lr", fields=("trainings.all.stages.all.lr",), values=(0.02, 1e30))
-    tune = Tune(parameters=(lr,), trials=4, folds=(1,), sampler="random", pruner="none", max_concurrent=1)
+    tune = Tune(parameters=(lr,), trials=3, folds=(1,), sampler="random", pruner="none", max_concurrent=1)
     experiment, run = short(tiny).replace(tune=tune), RunDirectory(tmp_path)
     study = Study(experiment, run, study_folder(experiment, run, {}))
     events: list[str] = []
-    view = TrialView(["lr"], 4, [], lambda view, event: events.append(event) if event else None, events.append)
+    view = TrialView(["lr"], 3, [], lambda view, event: events.append(event) if event else None, events.append)
     engine.search(study, SearchWork(experiment, {"random": tiny_folds}, run, ARGUS), tiny_tiles, view)
-    assert not study.left and view.ended == 4
+    assert not study.left and view.ended == 3
     for trial in study.ended:
         good = trial.params["lr"] == 0.02
         assert trial.state is (TrialState.COMPLETE if good else TrialState.FAIL)
         assert good or "the loss is" in trial.user_attrs["reason"]
         assert (run.trial(trial.number).stage("random", 1, "plateau") / "done.json").exists() == good
     assert study.ended[0].params == {"lr": 0.02} and {trial.state for trial in study.ended} > {TrialState.COMPLETE}
-    assert sum(" begins: " in event for event in events) == 4
+    assert sum(" begins: " in event for event in events) == 3
