@@ -18,13 +18,17 @@ from salt_ray.config import Choice, Experiment, Resources, Tune
 from salt_ray.decision import ARGUS
 from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredRecords, chunk_path
+from salt_ray.pipeline.application import apply
 from salt_ray.pipeline.engine import Chunk, Engine, Failed, Predicting
 from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.trained import load_run
 from salt_ray.pipeline.trial import SearchWork
 from salt_ray.postprocessing.selection import LeakError
+from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.survey.synthetic import write_survey
 from salt_ray.training import pace
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.progress import Progress, StepProgress
@@ -144,6 +148,18 @@ def test_chunks_are_written_by_their_models_and_come_back_once(
             np.testing.assert_array_equal(records["salt"], answer.salt)
     torch.set_num_threads(threads)
     assert len(StoredRecords(tmp_path / "0")[np.arange(10)]) == 10
+
+
+@pytest.mark.alone
+def test_a_run_is_applied_on_a_ray_as_in_this_process(
+    ray_engine: Engine, undisturbed: Path, one_thread: None, tmp_path: Path
+) -> None:
+    write_survey(tmp_path / "other", 40, seed=9, tile_px=33)
+    trained = load_run(undisturbed)
+    for name, engine in (("here", LocalEngine()), ("there", ray_engine)):
+        apply(trained, tmp_path / "other", RunDirectory(tmp_path / name), engine, Terminal(quiet=True))
+    for name in ("submission.csv", "masks.zip", "summary.json"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
 def square(number: int) -> int:
