@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 PYTEST := $(BIN)/python -m pytest
-# Tests marked alone start Ray, kill processes or take memory away, one after the other; all others share the cores.
+# Tests marked alone start Ray, one after the other; all others share the cores.
 # worksteal: a file's tests stay together, so that what they share is made once, and no long one is left for the end.
 SHARED := $(PYTEST) --numprocesses auto --dist worksteal
 CHECKS := not soak and not machines

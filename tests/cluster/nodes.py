@@ -43,7 +43,8 @@ def cluster_with_head(ray_directory: Path, cpus: int) -> Iterator["Cluster"]:  #
         patch.delenv("RAY_ADDRESS", raising=False)
         for name, value in QUICK.items():
             patch.setenv(name, value)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "object_store_memory": NODE_MEMORY})
+        head = {"num_cpus": cpus, "object_store_memory": NODE_MEMORY, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             with session.connect(cluster.address):
                 yield cluster
@@ -99,7 +100,7 @@ def growing_cluster(ray_directory: Path, types: dict[str, dict]) -> Iterator[Non
     }
     options = {
         "port": port,
-        "dashboard-port": free_port(),
+        "include-dashboard": False,
         "dashboard-agent-listen-port": free_port(),
         "ray-client-server-port": free_port(),
         "node-ip-address": "127.0.0.1",

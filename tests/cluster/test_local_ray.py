@@ -46,7 +46,7 @@ SERVERS = ("gcs_server", "raylet", "DashboardAgent", "RuntimeEnvAgent", "dashboa
 def training(
     survey: Path, experiment_file: Path, own_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dashboard]:
-    """A command with a home folder of its own, stopped once fold 0 has trained its first stage."""
+    """A command with a home folder of its own, stopped once its one fold has trained the first stage."""
     moments = Moments(tmp_path_factory.mktemp("moments") / "hook")
     with tempfile.TemporaryDirectory(prefix="salt", ignore_cleanup_errors=True) as home:
         road = Road(survey, experiment_file, Path(home))
@@ -54,7 +54,7 @@ def training(
             del road.environment[name]
         road.environment["HOME"] = home
         run = tmp_path_factory.mktemp("training")
-        with followed(road, run, moments, FIRST_OF_COSINE, "train") as shown:
+        with followed(road, run, moments, FIRST_OF_COSINE, "train", "--folds", "0") as shown:
             last = METRICS[-1]
             wait_for(lambda: any(last in owner for owner in metrics_ports(shown).values()), shown.process)
             yield shown

@@ -27,7 +27,7 @@ from salt_ray.storage import storage_path
 from salt_ray.training.checkpoint import read_checkpoint
 from salt_ray.tuning.study import load_study
 
-TRIALS = 5
+TRIALS = 4
 TUNE_WORKER = "ImplicitFunc"  # Ray Tune's name for a function that it runs
 STAGE = "trainings.all.stages.plateau"
 PARAMETERS = (

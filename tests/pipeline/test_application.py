@@ -13,8 +13,11 @@ import pandas as pd
 import pytest
 import torch
 from road import Road, results
+from typer.testing import CliRunner
 
+from salt_ray import api
 from salt_ray.artifacts import RunDirectory
+from salt_ray.cli.main import app
 from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
@@ -96,14 +99,17 @@ def test_a_tile_that_the_run_was_trained_on_is_predicted_and_not_scored(
     assert f"score on the {labelled - 1:,} labelled ones" in told and "without " not in told
 
 
-@pytest.mark.alone
-def test_on_a_ray_it_writes_the_same(road: Road, undisturbed: Path, other: Path, tmp_path: Path) -> None:
-    words = ["apply", str(undisturbed), "--data", str(other), "--to"]
-    here = road.here_alone(*words, str(tmp_path / "here"))
-    there = road.run_alone(*words, str(tmp_path / "there"))
-    assert "Ray dashboard: http" in there and "Ray dashboard" not in here
-    for name in ("submission.csv", "masks.zip", "summary.json"):
-        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+def test_where_no_engine_is_named_it_joins_a_ray(
+    undisturbed: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``tests/pipeline/test_engines.py`` shows that it writes the same there."""
+
+    def joined(engine: str, *more: object) -> None:
+        raise RunError(f"it joins: {engine}")
+
+    monkeypatch.setattr(api, "open_engine", joined)
+    words = ["apply", str(undisturbed), "--data", str(other), "--to", str(tmp_path)]
+    assert str(CliRunner().invoke(app, words).exception) == "it joins: ray"
 
 
 def applied(run: Path, experiment: Experiment, data: Path, to: str = "new") -> None:

@@ -18,13 +18,17 @@ from salt_ray.config import Choice, Experiment, Resources, Tune
 from salt_ray.decision import ARGUS
 from salt_ray.inference.predict import Model
 from salt_ray.inference.stored import StoredRecords, chunk_path
+from salt_ray.pipeline.application import apply
 from salt_ray.pipeline.engine import Chunk, Engine, Failed, Predicting
 from salt_ray.pipeline.local import LocalEngine
+from salt_ray.pipeline.trained import load_run
 from salt_ray.pipeline.trial import SearchWork
 from salt_ray.postprocessing.selection import LeakError
+from salt_ray.report.terminal import Terminal
 from salt_ray.report.trials import TrialView
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import TrainingTiles
+from salt_ray.survey.synthetic import write_survey
 from salt_ray.training import pace
 from salt_ray.training.checkpoint import CheckpointFolder
 from salt_ray.training.progress import Progress, StepProgress
@@ -146,6 +150,18 @@ def test_chunks_are_written_by_their_models_and_come_back_once(
     assert len(StoredRecords(tmp_path / "0")[np.arange(10)]) == 10
 
 
+@pytest.mark.alone
+def test_a_run_is_applied_on_a_ray_as_in_this_process(
+    ray_engine: Engine, undisturbed: Path, one_thread: None, tmp_path: Path
+) -> None:
+    write_survey(tmp_path / "other", 40, seed=9, tile_px=33)
+    trained = load_run(undisturbed)
+    for name, engine in (("here", LocalEngine()), ("there", ray_engine)):
+        apply(trained, tmp_path / "other", RunDirectory(tmp_path / name), engine, Terminal(quiet=True))
+    for name in ("submission.csv", "masks.zip", "summary.json"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
 def square(number: int) -> int:
     if number % 10 == 7:
         raise ValueError(f"{number} is not for me")
@@ -189,17 +205,17 @@ def test_trials_end_as_the_study_says(
 ) -> None:
     """The experiment's own values first; one value gives a loss that is no number, one cannot be used at all."""
     lr = Choice(name="lr", fields=("trainings.all.stages.all.lr",), values=(0.02, 1e30))
-    tune = Tune(parameters=(lr,), trials=4, folds=(1,), sampler="random", pruner="none", max_concurrent=1)
+    tune = Tune(parameters=(lr,), trials=3, folds=(1,), sampler="random", pruner="none", max_concurrent=1)
     experiment, run = short(tiny).replace(tune=tune), RunDirectory(tmp_path)
     study = Study(experiment, run, study_folder(experiment, run, {}))
     events: list[str] = []
-    view = TrialView(["lr"], 4, [], lambda view, event: events.append(event) if event else None, events.append)
+    view = TrialView(["lr"], 3, [], lambda view, event: events.append(event) if event else None, events.append)
     engine.search(study, SearchWork(experiment, {"random": tiny_folds}, run, ARGUS), tiny_tiles, view)
-    assert not study.left and view.ended == 4
+    assert not study.left and view.ended == 3
     for trial in study.ended:
         good = trial.params["lr"] == 0.02
         assert trial.state is (TrialState.COMPLETE if good else TrialState.FAIL)
         assert good or "the loss is" in trial.user_attrs["reason"]
         assert (run.trial(trial.number).stage("random", 1, "plateau") / "done.json").exists() == good
     assert study.ended[0].params == {"lr": 0.02} and {trial.state for trial in study.ended} > {TrialState.COMPLETE}
-    assert sum(" begins: " in event for event in events) == 4
+    assert sum(" begins: " in event for event in events) == 3

@@ -243,7 +243,6 @@ def started(road: Road, moments: Moments, command: Sequence[str]) -> Iterator[su
         process.communicate()
 
 
-@pytest.mark.alone
 def test_kills_at_random_slabs_leave_the_bytes_of_an_undisturbed_one(
     road: Road, moments: Moments, run: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -262,7 +261,6 @@ def test_kills_at_random_slabs_leave_the_bytes_of_an_undisturbed_one(
     assert same(tmp_path, whole)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_one_message(
     number: signal.Signals,
@@ -286,7 +284,7 @@ def test_a_signal_ends_it_with_one_message(
 
 
 @pytest.mark.alone
-def test_a_worker_that_is_killed_while_it_predicts_changes_no_byte(
+def test_a_worker_of_a_ray_that_is_killed_while_it_predicts_changes_no_byte(
     road: Road, moments: Moments, run: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     moment = moments.at(f"{tmp_path}/slabs/inline/.00003.npy.*")
@@ -296,5 +294,6 @@ def test_a_worker_that_is_killed_while_it_predicts_changes_no_byte(
         moment.kill()
         output = process.stdout.read()
         process.wait(SECONDS)
+    assert "Ray dashboard: http" in output
     assert process.returncode == 0 and "a prediction worker was lost; another one takes over its" in output, output
     assert same(tmp_path, whole)

@@ -438,12 +438,3 @@ def test_a_sections_picture_takes_the_same_path(suffix: str, road: Road, tiny: E
     (tmp_path / "bad.png").write_bytes(b"no picture")
     words[4] = str(tmp_path / "bad.png")
     assert "give a greyscale picture" in road.here_alone(*words, str(tmp_path / "bad"), code=1)
-
-
-@pytest.mark.alone
-def test_on_a_ray_it_writes_the_same(road: Road, run: Path, data: Path, whole: Path, tmp_path: Path) -> None:
-    words = ["volume", "predict", str(run), "--data", str(data), "--to", str(tmp_path / "to")]
-    output = road.run_alone(*words)
-    assert "Ray dashboard: http" in output
-    for name in RESULTS:
-        assert (tmp_path / "to" / name).read_bytes() == (whole / name).read_bytes()

@@ -21,9 +21,9 @@ LONG = {"epochs": "100000", "early_stopping": "null"}  # it trains until it is e
 
 
 def started(road: Road, run: Path) -> subprocess.Popen:
-    """``train`` in a session of its own, as a terminal's."""
+    """``train`` in a session of its own, as a terminal's: one fold, each costs several processes."""
     words = [sys.executable, "launch.py", "train", *road.options, "--run-dir", str(run)]
-    words += ["--set", "resources.compile=false"]
+    words += ["--folds", "0", "--set", "resources.compile=false"]
     words += [word for f, v in LONG.items() for word in ("--set", f"trainings.random.stages.plateau.{f}={v}")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(words, cwd=ROOT, env=road.environment, start_new_session=True, **pipes)

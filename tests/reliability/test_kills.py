@@ -29,10 +29,12 @@ def test_a_run_in_an_object_store_is_killed_and_ends_with_the_same_bytes(
     tmp_path: Path,
     recovered: Callable[[str, float], None],
 ) -> None:
+    """One of its two folds is trained before, without Ray."""
     run = storage_path(f"{bucket}/{tmp_path.name}")
-    epoch = RunDirectory(run).stage("random", 0, "plateau") / "epoch-00001.pt"
-    process = road.start("pipeline", run, environment=store_environment())
-    wait_for(epoch.exists, process)
+    fold = RunDirectory(run).stage("random", 0, "plateau").parent
+    road.here("train", run, "--folds", "1")
+    process = road.start("train", run, "--folds", "0", environment=store_environment())
+    wait_for(lambda: bool(set(fold.rglob("epoch-*.pt"))), process)
     process.kill()
     process.communicate()
 
@@ -45,15 +47,14 @@ def test_a_run_in_an_object_store_is_killed_and_ends_with_the_same_bytes(
         return [worker for worker in workers(ray_directory) if worker.pid in own]
 
     wait_for(lambda: bool(victims()), process)
-    before = set((run / "trainings").rglob("*.pt"))
-    wait_for(lambda: bool(set((run / "trainings").rglob("*.pt")) - before), process)
+    (victim,) = victims()
+    before = set(fold.rglob("epoch-*.pt"))
+    wait_for(lambda: bool(set(fold.rglob("epoch-*.pt")) - before), process)
+    victim.kill()
     recovered("the driver was killed, run on S3: from the same command to the next epoch", time.monotonic() - started)
-    killed = victims()
-    assert killed
-    for victim in killed:
-        victim.kill()
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
+    assert "random-fold-0: its worker was lost and resumes from its checkpoint" in output
     assert results(downloaded(run, tmp_path / "run")) == results(undisturbed)
     assert (run / "submission.csv").read_bytes() == (undisturbed / "submission.csv").read_bytes()
 

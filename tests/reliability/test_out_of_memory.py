@@ -212,7 +212,6 @@ def train_in_memory(task: FoldTask, tiles: TrainingTiles, folder: Path, parts: i
     folder.with_suffix(".json").write_text(json.dumps({"lines": lines, "peak": status("VmPeak")}))
 
 
-@pytest.mark.alone
 def test_a_host_without_memory_for_a_whole_batch(
     task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from salt_ray.training.task import FoldTask
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+FEW_LAYERS = "network.encoder=test_resnet"  # timm's smallest: compiling takes time by layers
 
 
 @pytest.fixture
@@ -73,23 +74,22 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("epoch", [1, 3, 4])
 @pytest.mark.usefixtures("as_on_a_gpu")
-def test_interrupted_it_goes_on_to_the_same_bytes(
-    epoch: int, task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path
-) -> None:
-    undisturbed, run, seen = RunDirectory(tmp_path / "undisturbed"), RunDirectory(tmp_path / "run"), []
+def test_interrupted_it_goes_on_to_the_same_bytes(task: FoldTask, tiny_tiles: TrainingTiles, tmp_path: Path) -> None:
+    undisturbed = RunDirectory(tmp_path / "undisturbed")
     train_fold(task, tiny_tiles, undisturbed, CPU)
+    for epoch in (1, 3, 4):
+        run, seen = RunDirectory(tmp_path / str(epoch)), []
 
-    def stop(progress: Progress) -> None:
-        seen.append(progress)
-        if len(seen) == epoch:
-            raise Interrupted
+        def stop(progress: Progress, epoch: int = epoch, seen: list = seen) -> None:
+            seen.append(progress)
+            if len(seen) == epoch:
+                raise Interrupted
 
-    with pytest.raises(Interrupted):
-        train_fold(task, tiny_tiles, run, CPU, stop)
-    train_fold(task, tiny_tiles, run, CPU, seen.append)
-    assert files_of(run) == files_of(undisturbed)
+        with pytest.raises(Interrupted):
+            train_fold(task, tiny_tiles, run, CPU, stop)
+        train_fold(task, tiny_tiles, run, CPU)
+        assert files_of(run) == files_of(undisturbed), epoch
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
@@ -224,7 +224,8 @@ def test_compiled_and_interrupted_it_goes_on_to_the_same_bytes(
 ) -> None:
     (training,) = task.experiment.trainings
     experiment = task.experiment.replace(trainings=(training.replace(stages=training.stages[:1]),))
-    compiling = with_(FoldTask(experiment, experiment.trainings[0], task.fold, task.folds), "resources.compile=true")
+    one_stage = FoldTask(experiment, experiment.trainings[0], task.fold, task.folds)
+    compiling = with_(one_stage, "resources.compile=true", FEW_LAYERS)
     undisturbed, run = RunDirectory(tmp_path / "undisturbed"), RunDirectory(tmp_path / "run")
     lines: list[str] = []
     train_fold(compiling, tiny_tiles, undisturbed, CPU, say=lines.append)
@@ -262,7 +263,7 @@ def test_compiled_losses_and_gradients_are_near_the_exact_ones_as_others_are(
     task: FoldTask, tiny_tiles: TrainingTiles
 ) -> None:
     """Exact is float64. In float32 both have been seen between 0.002 % and 1.5 % off: where a ReLU is at its kink."""
-    config = override(task.experiment, ["network.decoder.dropout=0.0"]).network
+    config = override(task.experiment, ["network.decoder.dropout=0.0", FEW_LAYERS]).network
     samples = HostSamples(tiny_tiles, task.experiment.augmentation, CPU)
     samples.seed(0)
     batch = samples.random(np.arange(4))

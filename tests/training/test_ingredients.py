@@ -46,14 +46,32 @@ def with_ingredients(tiny: Experiment, *names: str, epochs: int = 3) -> Experime
     return tiny.replace(network=network, trainings=(training.replace(stages=(stage,)),))
 
 
+@pytest.fixture(scope="module")
+def plain(
+    one_thread: None,
+    tiny: Experiment,
+    tiny_tiles: TrainingTiles,
+    tiny_folds: FoldTable,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RunDirectory:
+    """A fold without any ingredient."""
+    run = RunDirectory(tmp_path_factory.mktemp("plain"))
+    train_fold(task_of(with_ingredients(tiny), tiny_folds), tiny_tiles, run, CPU)
+    return run
+
+
 @pytest.mark.parametrize("names", [*zip(INGREDIENTS), *TOGETHER], ids=" ".join)
 def test_with_every_ingredient_an_interrupted_fold_ends_with_the_same_bytes(
-    names: tuple[str, ...], tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+    names: tuple[str, ...],
+    plain: RunDirectory,
+    tiny: Experiment,
+    tiny_tiles: TrainingTiles,
+    tiny_folds: FoldTable,
+    tmp_path: Path,
 ) -> None:
     """And with other weights than without it."""
-    plain, whole, broken = (RunDirectory(tmp_path / name) for name in ("plain", "whole", "broken"))
+    whole, broken = (RunDirectory(tmp_path / name) for name in ("whole", "broken"))
     task = task_of(with_ingredients(tiny, *names), tiny_folds)
-    train_fold(task_of(with_ingredients(tiny), tiny_folds), tiny_tiles, plain, CPU)
     train_fold(task, tiny_tiles, whole, CPU)
 
     def stop(progress: Progress) -> None:
@@ -73,10 +91,9 @@ def test_with_every_ingredient_an_interrupted_fold_ends_with_the_same_bytes(
 
 
 def test_what_is_kept_is_the_average_and_training_goes_on_without_it(
-    tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
+    plain: RunDirectory, tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path
 ) -> None:
-    plain, averaged = (RunDirectory(tmp_path / name) for name in ("plain", "averaged"))
-    train_fold(task_of(with_ingredients(tiny), tiny_folds), tiny_tiles, plain, CPU)
+    averaged = RunDirectory(tmp_path)
     train_fold(task_of(with_ingredients(tiny, "average"), tiny_folds), tiny_tiles, averaged, CPU)
     alone, state = (read_checkpoint(run.stage("random", 0, "plateau") / "epoch-00003.pt") for run in (plain, averaged))
     assert "trained" not in alone
