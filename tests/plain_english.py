@@ -11,7 +11,8 @@ MOST_WORDS = 25
 #: Words that said something else than was meant, or that only this project used.
 BANNED = re.compile(
     r"\b(anew|by lot|lies|mend|nobody|has not the|cut off|an own|the seed's|all the same|whole road|gone before"
-    r"|goes on|go on|stands twice|stand twice|to be had|be had from|let it be)\b",
+    r"|goes on|go on|stands twice|stand twice|to be had|be had from|let it be|somebody|name others"
+    r"|is no place for|beside it|as they came|looked at)\b",
     re.IGNORECASE,
 )
 #: Where a sentence ends. A colon does not end one.

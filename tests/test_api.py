@@ -52,7 +52,7 @@ def test_what_is_wrong_with_a_file_is_told_and_what_cannot_be_done_is_raised(mad
         salt_ray.synth_volume(made, quiet=True)
     with pytest.raises(salt_ray.SaltRayError, match="no finished prediction"):
         salt_ray.score_volume(tmp_path, made / "truth.sgy")
-    with pytest.raises(salt_ray.SaltRayError, match="needs labels in one way"):
+    with pytest.raises(salt_ray.SaltRayError, match="needs exactly one kind of labels"):
         salt_ray.tile_volume(made / "amplitudes.sgy", tmp_path / "windows", quiet=True)
     with pytest.raises(salt_ray.SaltRayError, match="none of 7"):
         salt_ray.tile_volume(

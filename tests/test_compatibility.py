@@ -40,6 +40,7 @@ FIELDS = [
     ("predictions.0.model.experiment.network.decoder", "dropout"),
     ("predictions.0.model.experiment.network.decoder", "kind"),
     ("predictions.0.model.experiment.network", "auxiliary_heads"),
+    ("predictions.0.model.experiment.network", "input_scale"),
     ("predictions.0.model.experiment", "augmentation"),
     ("predictions.0.model.stages.0", "pixel_bce_weight"),
     ("predictions.0.model.stages.0", "auxiliary_weight"),

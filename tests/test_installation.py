@@ -186,7 +186,7 @@ WELL, ILL = Finding("device", "GPU", "none"), Finding("disk", "runs", "1 B free 
 def test_what_is_wrong_ends_with_its_fix_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     told(monkeypatch, WELL)
     result = CliRunner().invoke(app, ["doctor"])
-    assert result.exit_code == 0 and "all is well" in result.output
+    assert result.exit_code == 0 and "all checks passed" in result.output
     told(monkeypatch, WELL, ILL)
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1

@@ -113,7 +113,7 @@ def test_a_finished_run_scores_submits_and_reports_as_before(finished: Run, capf
         assert after[name] == before[name], name
     said = capfd.readouterr().out
     assert "has predicted with" not in said  # its first stage is no better
-    assert "2 of 2 models have predicted already" in said
+    assert "2 of 2 models have already predicted" in said
     page = (run / "report.html").read_text()
     assert ARGUS.text in page and "mask threshold 0.28, salt threshold 0.3, with flip" in page
     assert page.count("<td>not known</td>") == 2  # how long its folds trained: it kept no times
@@ -161,8 +161,8 @@ def test_thresholds_change_predictions_and_nothing_else(old: Path, capfd: pytest
     steps.predict(changed, NOTHING_TO_DO)
     assert steps.score(changed)["test"] > before
     said = " ".join(capfd.readouterr().out.split())
-    assert "2 of 2 folds are trained already" in said and "2 of 2 models have predicted already" in said
-    assert f"as the run began: {ARGUS.text}; predictions: mask threshold 0.5," in said
+    assert "2 of 2 folds are already trained" in said and "2 of 2 models have already predicted" in said
+    assert f"as when the run began: {ARGUS.text}; predictions: mask threshold 0.5," in said
     changed = opened(old, "finished", "prediction.mask_threshold=0.5", "postprocessing.rules=evidence")
     with pytest.raises(RunError, match=r"not post-processed with these settings \(.*mask_threshold: 0\.28 before"):
         steps.submit(changed)

@@ -89,7 +89,7 @@ def test_prepare_says_what_it_found_and_assumed(own: Path, tiny: Experiment, tmp
         "become greys from 0 to 255; the lowest and highest 1 % are clipped",
         "without depths.csv: folds by depth are assigned by id",
         "without sample_submission.csv: submission.csv lists the tiles in the order of their ids",
-        "assumed: networks see crops of 64 px, out of tiles that are padded from 33 to 84 px",
+        "assumed: network input is a crop of 64 px from tiles padded from 33 to 84 px",
     ):
         assert words in result.output
 

@@ -1,4 +1,4 @@
-"""The command of speed claims."""
+"""The command that runs benchmarks."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ commands = typer.Typer()
 def bench(
     names: Annotated[list[str], typer.Argument(help="One or more of the benchmarks in benchmarks/.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the rows as a JSON list.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if available.")] = None,
 ) -> None:
-    """Measure speed claims, each against its peer in the same run."""
+    """Run benchmarks, each against a reference in the same run."""
     try:
         from benchmarks.harness import run_benchmarks
     except ModuleNotFoundError as error:
         if not str(error.name).startswith("benchmarks"):
             raise
-        raise RunError("benchmarks lie in the project's folder: run python launch.py bench there") from error
+        raise RunError("benchmarks are not installed: run python launch.py bench in a checkout") from error
 
     rows = run_benchmarks(names, typer.echo, device)
     if json_file:

@@ -1,4 +1,4 @@
-"""The command that looks at the installation itself."""
+"""The command that checks the installation."""
 
 import json
 from typing import Annotated
@@ -12,13 +12,13 @@ commands = typer.Typer()
 
 @commands.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a finding.")] = False,
-    clear: Annotated[
-        bool, typer.Option("--clear", help="Afterwards delete salt-ray's caches, once you have said yes.")
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list for programs, one object per finding.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --clear: do not ask.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Then delete salt-ray's caches, after confirmation.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --clear: delete without asking.")] = False,
 ) -> None:
-    """Say what is installed, which device, Ray, weights and caches there are, and what is wrong (then exit code 1)."""
+    """Check the installation: versions, device, Ray, weights and caches. The exit code is 1 if anything is wrong."""
     from salt_ray.installation import caches, clear_caches, examine
     from salt_ray.report.status import size_text
 
@@ -33,10 +33,10 @@ def doctor(
         wrong = [finding for finding in findings if finding.fix]
         for finding in wrong:
             terminal.say(f"wrong: {finding.part}, {finding.name}: {finding.value}. Fix: {finding.fix}")
-        terminal.say(f"{len(wrong)} of {len(findings)} findings ask for something" if wrong else "all is well")
+        terminal.say(f"{len(wrong)} of {len(findings)} checks failed" if wrong else "all checks passed")
     if clear:
         where = next(iter(caches())).value
-        asked = f"Delete the caches in {where}? They are made again when needed; no other command may run meanwhile."
+        asked = f"Delete the caches in {where}? They are rebuilt when needed. No other command may be running."
         if yes or typer.confirm(asked, err=as_json):
             typer.echo(f"{size_text(clear_caches())} deleted", err=as_json)
     if any(finding.fix for finding in findings):

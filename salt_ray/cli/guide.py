@@ -1,21 +1,21 @@
-"""What ``--help`` says beside each command's own words: commands grouped by task, and examples to be typed.
+"""Help texts besides the commands' own: groups of commands by task, and examples.
 
-``tests/cli/test_guide.py`` sends every example through the parser.
+``tests/cli/test_guide.py`` parses every example.
 """
 
 import typer
 
-#: Commands by what somebody wants to do, in the order in which they come up.
+#: Commands by task, in the order in which a user needs them.
 TASKS = {
-    "Begin": ("doctor", "demo", "synth"),
+    "Get started": ("doctor", "demo", "synth"),
     "Run an experiment": ("pipeline", "tune"),
-    "One step of a run": ("prepare", "mosaic", "train", "predict", "postprocess", "submit", "score", "report"),
+    "Single steps of a run": ("prepare", "mosaic", "train", "predict", "postprocess", "submit", "score", "report"),
     "Use a trained run": ("apply", "volume"),
-    "Look at runs": ("status", "study", "compare"),
+    "Inspect runs": ("status", "study", "compare"),
     "Measure speed": ("bench",),
 }
 
-#: By command, without the program's name.
+#: Examples by command, without the program's name.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor", "doctor --json", "doctor --clear"),
     "demo": ("demo", "demo --engine local --run-dir runs/demo"),
@@ -53,7 +53,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def guide(app: typer.Typer) -> None:
-    """Give every command of a program, and of its groups, its task and its examples."""
+    """Attach its task and examples to every command of a program and its groups."""
     for group in app.registered_groups:
         _guide(group.typer_instance, "")
 
@@ -69,7 +69,7 @@ def _guide(commands: typer.Typer, before: str) -> None:
 
 
 def task_of(name: str) -> str:
-    """The task that a command is for."""
+    """The task of a command."""
     return next(task for task, names in TASKS.items() if name in names)
 
 

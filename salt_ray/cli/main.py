@@ -18,8 +18,8 @@ EXIT_ERROR = 1
 
 app = typer.Typer(
     help="K-fold training, tuning, prediction and submission for salt segmentation in seismic tiles, on Ray.",
-    epilog="Exit codes: 0 done; 1 a message on standard error says what to do; 2 wrong command line; 130, 143 and 129 "
-    "ended by Ctrl-C, SIGTERM and SIGHUP.",
+    epilog="Exit codes: 0 success; 1 error, explained on standard error; 2 invalid command line; 130, 143 and 129 "
+    "interrupted by Ctrl-C, SIGTERM and SIGHUP.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -32,14 +32,14 @@ guide(app)
 @app.callback()
 def options(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; give it before the command.")
+        bool, typer.Option("--debug", help="Show tracebacks of errors. Must come before the command.")
     ] = False,
 ) -> None:
-    """Read by ``main``; what a command does is the same."""
+    """Options of the program itself; ``main`` reads them."""
 
 
 def main() -> None:
-    """Run a command; what a person can put right is one message on standard error."""
+    """Run a command; errors that a user can fix are printed as one message on standard error."""
     debug = sys.argv[1:2] == ["--debug"]
     make_output_safe()
     warnings.filterwarnings("once", category=RemovedField)
@@ -58,11 +58,11 @@ def main() -> None:
         except (SaltRayError, MemoryError, OSError) as error:
             if debug:
                 raise
-            _end(f"error: {_sentence(error)}")
+            _end(f"error: {_message(error)}")
 
 
-def _sentence(error: SaltRayError | MemoryError | OSError) -> str:
-    """What is wrong, and what to do about it."""
+def _message(error: SaltRayError | MemoryError | OSError) -> str:
+    """What is wrong and how to fix it."""
     if isinstance(error, MemoryError):
         from salt_ray.survey.memory import out_of_memory
 
@@ -74,17 +74,17 @@ def _sentence(error: SaltRayError | MemoryError | OSError) -> str:
 
 
 def _end(message: str, code: int = EXIT_ERROR) -> NoReturn:
-    """End with a message on standard error."""
+    """Exit with a message on standard error."""
     print(_printable(message), file=sys.stderr)
     sys.exit(code)
 
 
 def _show_note(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
-    """Warnings for people are one line; those of libraries are for whoever debugs them."""
+    """Print warnings for users on one line; drop those of libraries."""
     if issubclass(category, RemovedField):
         print(f"note: {_printable(str(message))}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:
-    """A message without escape sequences, which a terminal would obey: it may hold text of a damaged file."""
+    """A message without escape sequences, as it may quote a damaged file."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)

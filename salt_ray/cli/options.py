@@ -1,4 +1,4 @@
-"""Options that commands share, and what a command prints."""
+"""Options shared by commands, and their output."""
 
 import json
 from enum import StrEnum
@@ -13,14 +13,14 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for it
 
 
 class EngineChoice(StrEnum):
-    """What may do a run's work."""
+    """Where a run's work is done."""
 
     RAY = "ray"
     LOCAL = "local"
 
 
 class SetChoice(StrEnum):
-    """Which tiles two runs are compared on."""
+    """The tiles on which two runs are compared."""
 
     OOF = "oof"
     HOLDOUT = "holdout"
@@ -28,13 +28,13 @@ class SetChoice(StrEnum):
 
 
 # Panels of --help, below a command's own options.
-EXPERIMENT, WORK, SAID = "The experiment", "Where the work is done", "What is printed"
+EXPERIMENT, WORK, OUTPUT = "Experiment", "Where to run", "Output"
 
 Data = Annotated[
     Path,
     typer.Option(
         envvar="SALT_RAY_DATA",
-        help="A survey in Kaggle's layout: a folder with train/, test/ and the CSVs, or the one with its zips.",
+        help="A survey in Kaggle's layout: a folder with train/, test/ and the CSV files, unpacked or as zips.",
     ),
 ]
 ExperimentFile = Annotated[
@@ -42,7 +42,7 @@ ExperimentFile = Annotated[
     typer.Option(
         "--experiment",
         rich_help_panel=EXPERIMENT,
-        help="An experiment, Python or JSON. Default: what --run-dir was made with, else random_folds (or tune).",
+        help="Experiment file, Python or JSON. Default: that of --run-dir, else random_folds (tune for a search).",
     ),
 ]
 RunDir = Annotated[
@@ -64,16 +64,14 @@ Address = Annotated[
     str | None,
     typer.Option(
         rich_help_panel=WORK,
-        help="Address of a Ray cluster. Default: the one this process runs on, or a local one for this command.",
+        help="Address of a Ray cluster. Default: the current cluster, else a local one for this command.",
     ),
 ]
 EngineName = Annotated[
     EngineChoice,
-    typer.Option(
-        "--engine", rich_help_panel=WORK, help="Run on Ray, or in this process only; the results are the same."
-    ),
+    typer.Option("--engine", rich_help_panel=WORK, help="Run on Ray or in this process. The results are the same."),
 ]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip damaged tiles and list them, instead of stopping.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip and list damaged tiles instead of stopping.")]
 Probabilities = Annotated[
     bool,
     typer.Option(
@@ -81,21 +79,21 @@ Probabilities = Annotated[
         help="Also write probabilities.zip (16-bit PNG) and tiles.csv (P(salt) and model disagreement).",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=SAID, help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=OUTPUT, help="Print only errors.")]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        rich_help_panel=SAID,
-        help="Print the run's status and results as JSON on standard output; everything else goes to standard error.",
+        rich_help_panel=OUTPUT,
+        help="Print status and results as JSON on standard output, and everything else on standard error.",
     ),
 ]
-Tiles = Annotated[int, typer.Option(help="How many tiles the survey has.")]
-Seed = Annotated[int, typer.Option(help="The same seed writes the same bytes.")]
+Tiles = Annotated[int, typer.Option(help="Number of tiles.")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives identical files.")]
 
 
 class Output(NamedTuple):
-    """What a command prints: everything, nothing (``quiet``), and for programs one JSON on standard output."""
+    """Output of a command: everything, nothing (``quiet``), or JSON on standard output (``as_json``)."""
 
     quiet: bool = False
     as_json: bool = False
@@ -110,7 +108,7 @@ class Output(NamedTuple):
         return Terminal(quiet=self.quiet, to_stderr=self.as_json)
 
     def finish(self, run: "RunDirectory") -> None:
-        """The last word of a command that did not fail."""
+        """Final output of a successful command."""
         if self.as_json:
             from salt_ray.report.status import run_status
 

@@ -1,4 +1,4 @@
-"""Where runs lie."""
+"""Where run directories are."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from salt_ray.errors import RunError
 from salt_ray.storage import StoragePath, storage_path
 
-UNPACKED = ("runtime_resources", "working_dir_files")  # where Ray unpacks a job's code, in a session's folder
+UNPACKED = ("runtime_resources", "working_dir_files")  # where Ray unpacks a job's code, in the session's folder
 
 
 def run_path(run_dir: str) -> StoragePath:
-    """Where a run lies: SALT_RAY_RUNS, where it is set, takes the place of the folder runs."""
+    """The path of a run; SALT_RAY_RUNS, if set, replaces the folder runs."""
     path = storage_path(run_dir)
     root = os.environ.get("SALT_RAY_RUNS")
     if root is None or not isinstance(path, Path) or path.is_absolute():
@@ -23,20 +23,20 @@ def run_path(run_dir: str) -> StoragePath:
 
 
 def kept_path(run_dir: str) -> StoragePath:
-    """``run_path``, where what is written there stays.
+    """``run_path``, checked to be persistent.
 
     Raises:
-        RunError: it would lie in a job's unpacked code.
+        RunError: it would be inside a job's unpacked code.
     """
     path = run_path(run_dir)
     if isinstance(path, Path) and not path.is_absolute() and in_unpacked_code():
         raise RunError(
-            f"{path} would lie in the job's unpacked code, which Ray deletes: name a whole path or s3://BUCKET/PREFIX "
-            "with --run-dir, or set SALT_RAY_RUNS on the cluster"
+            f"{path} would be inside the job's unpacked code, which Ray deletes: use an absolute path or "
+            "s3://BUCKET/PREFIX with --run-dir, or set SALT_RAY_RUNS on the cluster"
         )
     return path
 
 
 def in_unpacked_code() -> bool:
-    """Whether this process works where Ray has unpacked a job's code, which it deletes some time after the job."""
+    """Whether the working directory is a job's unpacked code, which Ray deletes some time after the job."""
     return UNPACKED in itertools.pairwise(Path.cwd().parts)

@@ -1,4 +1,4 @@
-"""Commands that look at a run, or use its models elsewhere."""
+"""Commands that inspect a run, or apply its models to other data."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def apply(
     address: Address = None,
     skip_bad: SkipBad = False,
     own_range: Annotated[
-        bool, typer.Option("--own-range", help="Use this survey's own range of amplitudes, not the run's.")
+        bool, typer.Option("--own-range", help="Use the amplitude range of this survey instead of the run's.")
     ] = False,
     probabilities: Probabilities = False,
     quiet: Quiet = False,
@@ -52,7 +52,7 @@ def apply(
     output = Output(quiet, as_json)
     go_on_as_job(engine, address)
     trained, results = load_run(kept_path(run), set_ or ()), RunDirectory(kept_path(to))
-    Source(data)  # a missing folder is said before the seconds that other modules take to load
+    Source(data)  # report a missing folder before slow imports
     terminal = output.terminal()
     options = {"skip_bad": skip_bad, "own_range": own_range, "probabilities": probabilities}
     with keeping(results), open_engine(engine, terminal, address) as doing:
@@ -67,8 +67,8 @@ def report(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="The survey of the run. Default: the one inside the run directory (a demo has it there), else what "
-            "SALT_RAY_DATA says, else data.",
+            help="The survey of the run. Default: the one inside the run directory (as in a demo), else "
+            "SALT_RAY_DATA, else data.",
         ),
     ] = None,
     run_dir: RunDir = None,
@@ -82,7 +82,7 @@ def report(
 
     name = place or run_dir
     if name is None or (place and run_dir):
-        raise typer.BadParameter("name one run: report RUN, or report --run-dir RUN")
+        raise typer.BadParameter("give exactly one run: report RUN, or report --run-dir RUN")
     path = run_path(name)
     check_finished(RunDirectory(path))
     if data is None:
@@ -99,10 +99,10 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="RUN_A", help="A scored run, or one of several seeds.")],
     second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another one, on the same tiles.")],
     on: Annotated[
-        SetChoice, typer.Option(help="Out-of-fold tiles (before the mosaic rules), hold-out, or a known test truth.")
+        SetChoice, typer.Option(help="Out-of-fold tiles before mosaic rules, the hold-out, or the test truth if known.")
     ] = SetChoice.OOF,
     picture: Annotated[
-        Path | None, typer.Option(help="Also draw the difference and its interval, by share of salt, as a PNG.")
+        Path | None, typer.Option(help="Also write a PNG of the difference and its interval, by share of salt.")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -129,11 +129,14 @@ def compare(
 @commands.command()
 def status(
     run_dir: Annotated[
-        str, typer.Argument(metavar="RUN", help="Where the run is: runs/EXPERIMENT; or a folder of volume predict.")
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run directory such as runs/EXPERIMENT, or an output folder of volume predict."
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what of a run is done, running or waiting, with sizes and times; works during a run too."""
+    """Show which steps of a run are done, running or waiting, with sizes and times. Works during a run."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.status import run_status, status_table
 
@@ -153,7 +156,7 @@ def study(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a search has found so far, and redraw its figures."""
+    """Show the results of a search so far, and redraw its figures."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.report.study import report_study
 

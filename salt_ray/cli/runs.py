@@ -1,4 +1,4 @@
-"""Commands that work on a run: the options that they share, the run, and what does its work."""
+"""Commands that work on a run: shared options, and opening the run and its engine."""
 
 import contextlib
 import inspect
@@ -44,7 +44,7 @@ def open_run(
     *,
     default: str = "random_folds",
 ) -> "Iterator[Run]":
-    """The run that the options describe, held while the block lasts.
+    """Open and lock the run that the options describe.
 
     Args:
         default: the experiment of a new run.
@@ -56,7 +56,7 @@ def open_run(
     if experiment is None and run_dir is not None and (run_path(run_dir) / "experiment.json").exists():
         file = run_path(run_dir) / "experiment.json"
     chosen = load_experiment(file, set_ or ())
-    Source(data)  # a missing folder is said before the seconds that other modules take to load
+    Source(data)  # report a missing folder before slow imports
     from salt_ray.pipeline.run import Run
 
     output, directory = Output(quiet, as_json), RunDirectory(kept_path(run_dir or f"runs/{chosen.name}"))
@@ -80,8 +80,8 @@ def open_run_and_engine(
     *,
     default: str = "random_folds",
 ) -> "Iterator[tuple[Run, Engine]]":
-    """``open_run``, and what does its work; on a cluster the command goes on there, as a job."""
-    if experiment is not None:  # a mistake in it is said before a job begins
+    """``open_run`` with an engine; on a cluster the command continues there as a job."""
+    if experiment is not None:  # report mistakes in it before starting a job
         load_experiment(experiment_path(experiment), set_ or ())
     go_on_as_job(engine, address)
     from salt_ray.api import open_engine
@@ -96,7 +96,7 @@ def open_run_and_engine(
 def run_command(
     commands: typer.Typer, *, default: str = "random_folds"
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function of a run, or of a run and an engine: with the options that open these, then its own.
+    """Turn a function of a run, or of a run and an engine, into a command with the options to open these and its own.
 
     Args:
         default: the experiment of a new run.
@@ -128,11 +128,11 @@ def run_command(
 
 
 def go_on_as_job(engine: EngineChoice, address: str | None) -> None:
-    """On a cluster this process only follows the command, which goes on there as a job."""
+    """On a cluster, continue the command there as a job and only follow it here."""
     if engine is EngineChoice.LOCAL:
         if address is not None:
             raise typer.BadParameter(
-                "--address names a Ray cluster, and --engine local uses none: leave one of them out"
+                "--address cannot be used with --engine local, which uses no Ray cluster: leave one of them out"
             )
         return
     from salt_ray.cluster.jobs import run_as_job
@@ -143,8 +143,8 @@ def go_on_as_job(engine: EngineChoice, address: str | None) -> None:
 
 @contextlib.contextmanager
 def keeping(run: "RunDirectory") -> Iterator[None]:
-    """Say where a signal leaves what is done."""
+    """On a signal, report where finished work is kept."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(f"what is done is kept in {run.path}; run the same command again to resume") from error
+        raise Interrupted(f"finished work is kept in {run.path}; run the same command again to resume") from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # imported where it is used: --help should not wait for PyTor
 commands = typer.Typer()
 
 FoldNumbers = Annotated[
-    list[int] | None, typer.Option("--folds", min=0, help="Only this fold of every training; can be repeated.")
+    list[int] | None, typer.Option("--folds", min=0, help="Use only this fold of every training. Can be repeated.")
 ]
 
 
@@ -24,7 +24,7 @@ def pipeline(
     engine: "Engine",
     *,
     folds: FoldNumbers = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat over this many seeds; report mean and spread.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat over this many seeds, and report mean and spread.")] = 1,
 ) -> None:
     """Prepare, train, predict, post-process, submit, score and report, skipping what is done."""
     from salt_ray.pipeline import steps
@@ -51,7 +51,7 @@ def train(
     *,
     folds: FoldNumbers = None,
 ) -> None:
-    """Train every fold; run it again to resume, skipping what is done."""
+    """Train every fold. Run it again to resume; finished folds are skipped."""
     from salt_ray.pipeline import steps
 
     steps.prepare(run)
@@ -65,7 +65,7 @@ def tune(
     *,
     trials: Annotated[int | None, typer.Option(min=1, help="Total number of trials; default: tune.trials.")] = None,
 ) -> None:
-    """Search loss weights and learning-rate settings; run it again to resume, even after a crash."""
+    """Search loss weights and learning-rate settings. Run it again to resume, even after a crash."""
     from salt_ray.pipeline.search import search
 
     search(run, engine, trials)
@@ -77,10 +77,10 @@ def predict(
     engine: "Engine",
     *,
     again: Annotated[
-        bool, typer.Option("--again", help="Predict again where a fold's predictions are not from its best model.")
+        bool, typer.Option("--again", help="Predict again with folds whose predictions are not from their best model.")
     ] = False,
 ) -> None:
-    """Predict unlabelled tiles with every fold's best model, labelled ones with those that never saw them."""
+    """Predict unlabelled tiles with every fold's best model, and labelled ones out of fold."""
     from salt_ray.pipeline import steps
 
     if again:
@@ -98,7 +98,7 @@ def mosaic(run: "Run") -> None:
 
 @run_command(commands)
 def postprocess(run: "Run", engine: "Engine") -> None:
-    """Correct predictions from mosaic neighbours: choose rules on hidden labels, apply them, draw the mosaics."""
+    """Correct predictions using mosaic neighbours: choose rules on hidden labels, apply them, draw the mosaics."""
     from salt_ray.pipeline import steps
 
     steps.postprocess(run, engine)
@@ -114,7 +114,7 @@ def submit(run: "Run", *, probabilities: Probabilities = False) -> None:
 
 @run_command(commands)
 def score(run: "Run") -> None:
-    """Score the predictions per fold, out of fold, on the hold-out and on a known test truth; write scores.json."""
+    """Score predictions per fold, out of fold, on the hold-out, and on the test truth if known. Writes scores.json."""
     from salt_ray.pipeline import steps
 
     steps.score(run)

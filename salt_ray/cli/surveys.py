@@ -1,4 +1,4 @@
-"""Commands that make a survey: the demonstration, and one to try things on."""
+"""Commands that write a synthetic survey, with or without running on it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from salt_ray.cli.options import Address, AsJson, EngineChoice, EngineName, Outp
 from salt_ray.cli.places import run_path
 from salt_ray.cli.runs import go_on_as_job, open_run_and_engine
 
-DEMO_TILES = 900  # as many as two cores learn from in minutes
+DEMO_TILES = 900  # enough to learn from in minutes on two cores
 DEMO_SEED = 0
 
 commands = typer.Typer()
@@ -28,7 +28,7 @@ def demo(
     from salt_ray.storage import cache_folder
     from salt_ray.survey.synthetic import write_survey
 
-    go_on_as_job(engine, address)  # first: the survey is made where the run lies
+    go_on_as_job(engine, address)  # first, so that the survey is written where the run is
     place = run_path(run_dir)
     survey = (place if isinstance(place, Path) else cache_folder("surveys")) / "survey"
     if not survey.exists():
@@ -42,7 +42,7 @@ def demo(
 
 @commands.command()
 def synth(directory: Path, tiles: Tiles = 2000, seed: Seed = 0, quiet: Quiet = False) -> None:
-    """Write a synthetic survey in Kaggle's layout, with the truth of its test tiles beside it."""
+    """Write a synthetic survey in Kaggle's layout, including the truth of its test tiles."""
     from salt_ray.survey.synthetic import write_survey
 
     write_survey(directory, tiles, seed, report=Output(quiet).say)

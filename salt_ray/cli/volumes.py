@@ -22,14 +22,14 @@ commands.add_typer(volume, name="volume")
 
 
 class ByteOrder(StrEnum):
-    """Of a SEG-Y file's numbers."""
+    """Byte order of a SEG-Y file."""
 
     BIG = "big"
     LITTLE = "little"
 
 
 class Fill(StrEnum):
-    """What takes the place of values that are no numbers."""
+    """Replacement for NaN and infinite values."""
 
     ZERO = "zero"
 
@@ -56,9 +56,9 @@ def reading_of(
     line: Annotated[
         bool, typer.Option("--line", help="Treat each file as a 2D line, whatever its headers say.")
     ] = False,
-    fill: Annotated[Fill | None, typer.Option(help="zero: put 0 where a value is NaN or infinite.")] = None,
+    fill: Annotated[Fill | None, typer.Option(help="zero: replace NaN and infinite values by 0.")] = None,
 ) -> "Reading":
-    """What options say about a file."""
+    """Options for reading a file."""
     from salt_ray.volume.reading import Reading
 
     return Reading(
@@ -74,7 +74,7 @@ def reading_of(
 
 
 def reads_volumes(work: Callable[..., None]) -> Callable[..., None]:
-    """Make a command of a function of a ``reading``: with its own options, then those of ``reading_of``."""
+    """Turn a function with a ``reading`` into a command with its own options and those of ``reading_of``."""
     shared = list(inspect.signature(reading_of).parameters.values())
     own = [p for p in inspect.signature(work).parameters.values() if p.name != "reading"]
 
@@ -93,9 +93,11 @@ def reads_volumes(work: Callable[..., None]) -> Callable[..., None]:
 def scan(
     reading: "Reading",
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="SEG-Y files, or .npy cubes.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON list, one object a file.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list for programs, one object per file.")
+    ] = False,
 ) -> None:
-    """Describe files from their headers: what is odd, and which options they need (exit code 1 if any)."""
+    """Describe files from their headers: anything unusual, and the options they need (exit code 1 if any)."""
     from salt_ray.volume.scan import scan as scanned
 
     found = []
@@ -115,18 +117,18 @@ def tiles(
     reading: "Reading",
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="The amplitudes: a SEG-Y file, or an .npy cube; or several 2D lines."),
+        typer.Argument(metavar="FILE...", help="The amplitudes: a SEG-Y file or an .npy cube, or several 2D lines."),
     ],
-    to: Annotated[Path, typer.Option(help="The folder of the survey that is made.")],
+    to: Annotated[Path, typer.Option(help="Output folder for the survey.")],
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="The labels: a SEG-Y file or an .npy cube of the same survey, or of lines of it; or a folder of "
-            "pictures, inline_339.png. For several FILEs a folder (as --top and --base) with files of the same names."
+            help="The labels: a SEG-Y file or an .npy cube with all or some lines, or a folder of pictures such as "
+            "inline_339.png. For several FILEs a folder, as for --top and --base, with files of the same names."
         ),
     ] = None,
     top: Annotated[
-        Path | None, typer.Option(help="Or the top of salt, as CSV or text: inline, crossline, z at each pick.")
+        Path | None, typer.Option(help="Instead of --labels, the top of salt as CSV or text: inline, crossline, z.")
     ] = None,
     base: Annotated[
         Path | None, typer.Option(help="The base of salt, likewise. Default: salt continues to the last sample.")
@@ -142,7 +144,7 @@ def tiles(
     labels_samples: Annotated[int | None, typer.Option(min=1, help="As --samples, but for the labels.")] = None,
     colour: Annotated[
         list[str] | None,
-        typer.Option(metavar="salt=#RRGGBB", help="What a colour of the pictures means: salt or none; several times."),
+        typer.Option(metavar="salt=#RRGGBB", help="Meaning of a colour in pictures: salt or none. Can be repeated."),
     ] = None,
     inlines: Annotated[
         list[str] | None, typer.Option(metavar="FIRST[:LAST[:STEP]]", help="Inlines to cut. Default: those labelled.")
@@ -152,12 +154,10 @@ def tiles(
         typer.Option(metavar="FIRST[:LAST[:STEP]]", help="Crosslines to cut. Default: those labelled."),
     ] = None,
     window: Annotated[int, typer.Option(help="Edge of a window in px, a multiple of 32.")] = 128,
-    step: Annotated[
-        int | None, typer.Option(help="Step from one window to the next, in px. Default: half a window.")
-    ] = None,
+    step: Annotated[int | None, typer.Option(help="Stride between windows in px. Default: half a window.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Cut windows from labelled lines, of a volume or 2D ones: a survey that train and pipeline take with --data."""
+    """Cut windows from labelled lines of a volume, or from 2D lines. Use the survey as --data of train or pipeline."""
     from salt_ray.volume.reading import Reading
     from salt_ray.volume.tiles import cut_labelled
 
@@ -180,29 +180,30 @@ class DirectionChoice(StrEnum):
 def predict(
     reading: "Reading",
     run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run: runs/EXPERIMENT.")],
-    data: Annotated[Path, typer.Option(help="A line or a volume: SEG-Y or an .npy array; or a section's picture.")],
+    data: Annotated[Path, typer.Option(help="A 2D line or a volume (SEG-Y or .npy), or a picture of a section.")],
     to: Annotated[str, typer.Option(help="Output directory.")],
     direction: Annotated[
         DirectionChoice,
-        typer.Option(help="Sections along inlines, or the mean of these and those along crosslines."),
+        typer.Option(help="Predict along inlines, or average over both directions."),
     ] = DirectionChoice.INLINE,
     step: Annotated[
-        int | None, typer.Option(min=1, help="Step from one window to the next, in px. Default: half a window.")
+        int | None, typer.Option(min=1, help="Stride between windows in px. Default: half a window.")
     ] = None,
     memory: Annotated[
-        float, typer.Option(min=0.001, help="Memory limit of each worker's lines, in GB, on top of its models.")
+        float, typer.Option(min=0.001, help="Memory limit per worker in GB, in addition to its models.")
     ] = 2.0,
     folds: Annotated[
         list[int] | None, typer.Option("--folds", min=0, help="Only this fold's models; can be repeated.")
     ] = None,
     inlines: Annotated[
-        str | None, typer.Option(metavar="FIRST[:LAST]", help="Only these lines, by their numbers.")
+        str | None, typer.Option(metavar="FIRST[:LAST]", help="Predict only these inline numbers.")
     ] = None,
     crosslines: Annotated[
-        str | None, typer.Option(metavar="FIRST[:LAST]", help="Only these, or only these traces of a line.")
+        str | None,
+        typer.Option(metavar="FIRST[:LAST]", help="Predict only these crossline numbers, or traces of a 2D line."),
     ] = None,
     own_range: Annotated[
-        bool, typer.Option("--own-range", help="Use this volume's own range of amplitudes, not the run's.")
+        bool, typer.Option("--own-range", help="Use the amplitude range of this volume instead of the run's.")
     ] = False,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Predict even if trace spacing or sample interval differ from the run's.")
@@ -213,7 +214,7 @@ def predict(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict a section or a volume with a run's models, slab by slab; the results have the traces of the file."""
+    """Predict a section or a volume with a run's models. The results have the same traces as the file."""
     from salt_ray.api import open_engine
     from salt_ray.artifacts import RunDirectory
     from salt_ray.pipeline.trained import load_run
@@ -240,7 +241,7 @@ def predict(
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, int] | None:
-    """The first and the last of the lines that are named."""
+    """Parse FIRST:LAST."""
     from salt_ray.volume.lines import named_lines
 
     if text is None:
@@ -250,23 +251,25 @@ def _numbers(option: str, text: str | None) -> tuple[int, int] | None:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
     if step != 1:
-        raise typer.BadParameter(f"{text!r} leaves lines out: results hold all from FIRST:LAST", param_hint=option)
+        raise typer.BadParameter(
+            f"{text!r} has a step, but all lines are predicted: write FIRST:LAST", param_hint=option
+        )
     return first, last
 
 
 @reads_volumes
 def score(
     reading: "Reading",
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What volume predict has written.")],
-    labels: Annotated[Path, typer.Option(help="SEG-Y or an .npy array: salt, 0 for none, -1 or 255 for not labelled.")],
-    salt: Annotated[float, typer.Option(help="The labels' value of salt.")] = 1,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of volume predict.")],
+    labels: Annotated[Path, typer.Option(help="SEG-Y or .npy labels: salt, 0 for none, -1 or 255 for unlabelled.")],
+    salt: Annotated[float, typer.Option(help="Value of salt in the labels.")] = 1,
     without: Annotated[
-        Path | None, typer.Option(help="Leave out the inlines of this file: labels that trained the run, for instance.")
+        Path | None, typer.Option(help="Exclude the inlines of this file, for example the training labels.")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a predicted section or volume with labels, joined by inline and crossline; options read the labels."""
+    """Compare a predicted section or volume with labels at the same lines and traces. The options read the labels."""
     from salt_ray.api import score_volume
     from salt_ray.report.volumes import volume_tables
 
@@ -281,19 +284,19 @@ def score(
 @volume.command()
 def synth(
     directory: Path,
-    inlines: Annotated[int, typer.Option(help="How many inlines; memory does not grow with them.")] = 120,
-    crosslines: Annotated[int, typer.Option(help="How many crosslines.")] = 160,
-    samples: Annotated[int, typer.Option(help="Of each trace.")] = 256,
+    inlines: Annotated[int, typer.Option(help="Number of inlines; memory use does not depend on it.")] = 120,
+    crosslines: Annotated[int, typer.Option(help="Number of crosslines.")] = 160,
+    samples: Annotated[int, typer.Option(help="Samples per trace.")] = 256,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write a synthetic volume: amplitudes, the truth, labels of every twentieth inline (SEG-Y), top of salt (CSV)."""
+    """Write a synthetic volume: amplitudes, truth, labels of every twentieth inline (SEG-Y) and top of salt (CSV)."""
     from salt_ray.volume.synthetic_survey import write_synthetic_volume
 
     write_synthetic_volume(directory, inlines, crosslines, samples, seed, report=Output(quiet).say)
 
 
-DEMO_SIZE = (400, 160, 256)  # inlines, crosslines, samples: lines of two folds, and the gap between them
+DEMO_SIZE = (400, 160, 256)  # inlines, crosslines, samples: enough lines for two folds and the gap between them
 DEMO_WINDOW, DEMO_STEP = 64, 48
 
 
@@ -306,14 +309,14 @@ def demo(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run every step on a synthetic volume: train on 5 % of its lines, predict all, score on the others; in minutes."""
+    """Run every step on a synthetic volume in minutes: train on 5 % of its lines, predict all, score the others."""
     from salt_ray.artifacts import RunDirectory
     from salt_ray.pipeline.volumes import Asked, check_place, predict_file
     from salt_ray.volume.reading import Reading
     from salt_ray.volume.synthetic_survey import write_synthetic_volume
     from salt_ray.volume.tiles import cut_labelled
 
-    go_on_as_job(engine, address)  # first: the volume is made where the run lies
+    go_on_as_job(engine, address)  # first, so that the volume is written where the run is
     place, say = kept_path(run_dir), Output(quiet, as_json).say
     predicted = RunDirectory(place / "predicted")
     check_place(predicted)

@@ -57,6 +57,9 @@ class Network(Section):
     pretrained: StrictBool | Path = True
     #: Give the encoder greys with the mean and the spread that its ImageNet weights were trained with.
     normalise: StrictBool = False
+    #: Enlarge tiles by this factor (bilinear) for the network and bring its masks back to their size; time and memory
+    #: grow with its square.
+    input_scale: Annotated[StrictFloat, Field(ge=1, le=4)] = 1.0
     #: Probability with which training skips a residual block of the encoder, rising to it from the first to the last
     #: (stochastic depth: Huang et al., 2016); 0: none.
     drop_path: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from salt_ray import config
 from salt_ray.errors import REPEATED, SaltRayError
-from salt_ray.model.decoders.blocks import AlignedConv2d, UNetDecoder
+from salt_ray.model.decoders.blocks import AlignedConv2d, UNetDecoder, interpolate
 from salt_ray.model.decoders.decoder import build_decoder
 from salt_ray.model.encoder import Encoder, build_encoder
 from salt_ray.section import ExperimentError
@@ -38,9 +38,15 @@ class SaltNet(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, decoder: UNetDecoder, mask_head_width: int, auxiliary_heads: bool = False
+        self,
+        encoder: Encoder,
+        decoder: UNetDecoder,
+        mask_head_width: int,
+        auxiliary_heads: bool = False,
+        input_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.input_scale = input_scale
         self.encoder = encoder
         self.decoder = decoder
         self.mask_head = nn.Sequential(
@@ -56,20 +62,31 @@ class SaltNet(nn.Module):
         """Grey tiles (N, 1, H, W), float32 in 0..1, to ``Logits``.
 
         Raises:
-            ValueError: the shape is another, or a side is no multiple of the deepest map's reduction.
+            ValueError: the shape is another, or a side times ``input_scale`` is no multiple of the deepest map's
+                reduction.
         """
         deepest = self.encoder.reductions[-1]
-        if tiles.ndim != 4 or tiles.shape[1] != 1 or tiles.shape[2] % deepest or tiles.shape[3] % deepest:
+        size = tuple(tiles.shape[-2:])
+        scaled = tuple(int(side * self.input_scale) for side in size)
+        if tiles.ndim != 4 or tiles.shape[1] != 1 or any(side * self.input_scale % deepest for side in size):
+            times = "" if scaled == size else f" after scaling by {self.input_scale}"
             raise ValueError(
-                f"tiles of shape {tuple(tiles.shape)}: expected is (N, 1, H, W) with H and W multiples of {deepest}; "
-                "change geometry.crop_px or pad the tiles"
+                f"tiles of shape {tuple(tiles.shape)}: expected is (N, 1, H, W) with H and W multiples of {deepest}"
+                f"{times}; change geometry.crop_px or network.input_scale, or pad the tiles"
             )
+        if scaled != size:
+            tiles = interpolate(tiles, scaled)
         features = self.encoder(tiles.expand(-1, 3, -1, -1))
-        pixels = self.decoder(features, tuple(tiles.shape[-2:]))
+        pixels = self.decoder(features, scaled)
+        masks = self.mask_head(pixels)
+        if self.training and self.auxiliary_heads:
+            masks = torch.cat([masks, self._auxiliary_logits(pixels)], dim=1)
+        if scaled != size:
+            masks = interpolate(masks, size)
         return Logits(
-            mask_logits=self.mask_head(pixels).squeeze(1),
+            mask_logits=masks[:, 0],
             salt_logit=self.empty_head(features[-1].mean(dim=(2, 3))).squeeze(1),
-            auxiliary_logits=self._auxiliary_logits(pixels) if self.training and self.auxiliary_heads else None,
+            auxiliary_logits=masks[:, 1:] if masks.shape[1] > 1 else None,
         )
 
     def _auxiliary_logits(self, pixels: Tensor) -> Tensor:
@@ -85,7 +102,7 @@ def build_network(network: config.Network) -> SaltNet:
     """
     encoder = build_encoder(network.encoder, network.pretrained, network.normalise, network.drop_path)
     decoder = build_decoder(network.decoder, encoder.channels, encoder.reductions)
-    return SaltNet(encoder, decoder, network.mask_head_width, network.auxiliary_heads)
+    return SaltNet(encoder, decoder, network.mask_head_width, network.auxiliary_heads, network.input_scale)
 
 
 def try_network(network: config.Network, crop_px: int, *, download: bool) -> None:

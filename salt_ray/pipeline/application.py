@@ -1,4 +1,4 @@
-"""The models of a finished run on another survey: tiles that came later, or from elsewhere."""
+"""Applies the models of a finished run to another survey."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def apply(
 ) -> dict[str, Any]:
     """Predict a survey that a run's models have not seen, average, decide and write.
 
-    The results are ``masks.zip``, ``submission.csv`` and ``summary.json``, of all tiles, with a score where some are
-    labelled that the run was not trained on (by their ids). No mosaics are made and no rule is applied: rules earn
-    their place in a run of their own.
+    The results are ``masks.zip``, ``submission.csv`` and ``summary.json``, for all tiles, with a score if some labelled
+    tiles were not used in training (judged by their ids). Mosaics are not assembled and rules not applied, as these
+    have to be chosen per survey.
 
     Args:
-        trained: the run; it is only read.
-        to: where the results go; what an interrupted call left there is used.
-        skip_bad: leave damaged tiles out instead of refusing the survey.
-        own_range: measure the range of amplitudes in this survey instead of taking the run's.
-        probabilities: also write what stands behind the masks (``outputs``).
+        trained: the run, which is not modified.
+        to: the output directory; an interrupted call is resumed.
+        skip_bad: skip damaged tiles instead of rejecting the survey.
+        own_range: use this survey's own range of amplitudes instead of the run's.
+        probabilities: also write probabilities (``outputs``).
 
     Returns:
         The content of ``summary.json``.
 
     Raises:
-        RunError: the run was trained on these very tiles; or these are of another size, type or range of amplitudes; or
-            another process writes there, or a run or other results lie there.
+        RunError: the run was trained on these tiles; they differ in size, type or range of amplitudes; or ``to`` is in
+            use or contains a run or other results.
         SurveyError: the survey cannot be used.
     """
     prepared = prepare_for(trained, data, terminal, skip_bad=skip_bad, own_range=own_range)
     survey, frame = prepared.survey, prepared.frame
     if to.experiment.exists():
-        raise RunError(f"{to.path} holds a run that would be overwritten: use another --to")
+        raise RunError(f"{to.path} contains a run that would be overwritten: use another --to")
     flip, tiles = trained.experiment.prediction.flip, np.flatnonzero(~survey.constant)
     tasks = [
         PredictionTask.of(model, folder, tiles, flip, to, {"survey": survey.key})
@@ -81,10 +81,10 @@ def apply(
         write_atomically(to.path / "summary.json", json.dumps(summary, indent=1))
     terminal.say(f"{summary['tiles']:,} tiles, {summary['with_salt']:,} with salt: {to.masks}, {to.submission}")
     if summary["known"]:
-        terminal.say(f"{summary['known']:,} labelled tiles have ids that the run was trained on: not scored")
+        terminal.say(f"{summary['known']:,} labelled tiles are not scored: the run was trained on tiles with these ids")
     if "score" in summary:
         terminal.say(
-            f"score on the {summary['scored']:,} labelled ones: {summary['score']:.4f} "
+            f"score on {summary['scored']:,} labelled tiles: {summary['score']:.4f} "
             f"(all empty {summary['all_empty']:.4f})"
         )
     return summary
@@ -93,8 +93,8 @@ def apply(
 def prepare_for(
     trained: TrainedRun, data: Path, terminal: Terminal, *, skip_bad: bool = False, own_range: bool = False
 ) -> PreparedSurvey:
-    """A survey's tiles, padded, that a run's models can judge; arguments and errors are those of ``apply``."""
-    _ = trained.decision  # what it lacks is said before any work
+    """Load and pad a survey for a run's models; arguments and errors as in ``apply``."""
+    _ = trained.decision  # raise before any work if thresholds are missing
     for line in trained.remarks:
         terminal.say(line)
     meaning = Meaning.of(trained.experiment, None if own_range else trained.record.amplitudes)
@@ -111,7 +111,7 @@ def prepare_for(
 
 
 def _summary(trained: TrainedRun, survey: Survey, masks: np.ndarray) -> dict[str, Any]:
-    """What came out of (N, S, S) bool masks."""
+    """Summary of masks, bool (N, S, S)."""
     labelled = survey.labelled
     known = np.isin(survey.ids[:labelled], trained.trained_ids)
     truth, own = np.asarray(survey.masks)[~known], masks[:labelled][~known]

@@ -1,6 +1,6 @@
-"""What slabs hold becomes files: probabilities, mask and doubt in the volume's own traces, horizons and bodies.
+"""Writes the results of slabs: probability, mask and spread in the volume's traces, horizons and bodies.
 
-Some inlines are held at a time, whatever the directions that were predicted.
+Works on a few inlines at a time, whatever directions were predicted.
 
 Letters: I inlines, K crosslines, S samples, n traces.
 """
@@ -23,9 +23,9 @@ from salt_ray.volume.horizons import top_and_base
 from salt_ray.volume.slabs import Direction, Part, Slab
 from salt_ray.volume.volume import Volume
 
-#: Bytes of memory for a sample of the inlines that are held: of two directions, what is written, labels of bodies.
+#: Bytes of memory per sample of the inlines in memory: two directions, output, and labels of bodies.
 _SAMPLE_BYTES = 64
-#: Dead traces without a place that are written at a time.
+#: Dead traces without a position that are written at a time.
 _UNPLACED_AT_ONCE = 4096
 HORIZONS = ("top.csv", "base.csv", "top.xyz")
 TALLIES = ("lines.csv", "depths.csv")
@@ -33,7 +33,7 @@ TALLIES = ("lines.csv", "depths.csv")
 
 @dataclass
 class Assembled:
-    """What is counted on the way."""
+    """Running totals."""
 
     traces: int = 0
     salt: int = 0
@@ -42,16 +42,16 @@ class Assembled:
 
 
 class Tally:
-    """Of every inline, crossline and sample: its live traces or samples, those that are salt, and the sum of spreads.
+    """For every inline, crossline and depth: number of live samples, number of salt samples, and sum of spreads.
 
-    Inlines are added one by one, so that sums do not depend on how many are held at a time.
+    Inlines are added one by one, so that sums do not depend on how many are in memory at a time.
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.live, self.salt, self.spread = ([np.zeros(length) for length in shape] for _ in range(3))
 
     def add(self, row: int, values: Mapping[str, np.ndarray]) -> None:
-        """The next inlines, arrays (n, K, S), of which ``row`` is the first one's place."""
+        """Add the next inlines, arrays (n, K, S); ``row`` is the index of the first one."""
         for inline, probability in enumerate(values["probability"], start=row):
             alive = probability.any(1)
             self._add(self.live, inline, np.broadcast_to(alive[:, None], probability.shape))
@@ -66,7 +66,7 @@ class Tally:
         sums[2] += section.sum(0, dtype=np.float64)
 
     def rows(self, axis: int, names: Sequence[str]) -> str:
-        """Lines of a table: a name, how many live samples, share of salt in these, mean spread; dead lines left out."""
+        """Rows of a table: name, number of live samples, their share of salt, mean spread; dead lines are skipped."""
         live, salt, spread = (sums[axis] for sums in (self.live, self.salt, self.spread))
         return "".join(
             f"{name},{int(live[i])},{salt[i] / live[i]:.6f},{spread[i] / live[i]:.6f}\n"
@@ -84,18 +84,18 @@ def assemble(
     memory: int,
     advance: Callable[[int], None] = lambda inlines: None,
 ) -> dict[str, Any]:
-    """Write all results; each file appears when all are whole.
+    """Write all results; the files appear together when all are complete.
 
     Args:
-        part: what was predicted.
-        slabs: of each direction, those that make up the part.
-        threshold: a sample is salt where its probability is above it.
-        to: a folder.
-        memory: bytes that this may take.
-        advance: takes how many inlines were written just now.
+        part: the part that was predicted.
+        slabs: the slabs of the part, by direction.
+        threshold: samples with a higher probability are salt.
+        to: output folder.
+        memory: limit in bytes.
+        advance: called with the number of inlines just written.
 
     Returns:
-        What is told of them.
+        Totals for the summary.
 
     Raises:
         RunError: a slab is missing or damaged.
@@ -143,7 +143,7 @@ def assemble(
 def _values(
     slabs: Mapping[Direction, Sequence[Slab]], rows: Part, samples: int, threshold: float
 ) -> dict[str, np.ndarray]:
-    """What is written of some inlines, each (I, K, S)."""
+    """Values to write for some inlines, each (I, K, S)."""
     each = [_read(of_direction, rows, samples) for of_direction in slabs.values()]
     if len(each) == 1:
         probability, spread = each[0]
@@ -206,7 +206,7 @@ def _write(
 
 
 def _write_unplaced(copying: Copying, copies: Mapping[str, Copy], samples: int) -> None:
-    """Dead traces that have no place of their own stay where they are, and dead."""
+    """Write zeros to dead traces without a position, which keep their place in the file."""
     numbers = np.sort(copying.unplaced)
     for start in range(0, len(numbers), _UNPLACED_AT_ONCE):
         few = numbers[start : start + _UNPLACED_AT_ONCE]
@@ -220,7 +220,7 @@ def _horizon_files(volume: Volume) -> tuple[str, ...]:
 
 
 def _coordinates(volume: Volume, headers: np.ndarray) -> np.ndarray | None:
-    """X and y of traces, float64 (2, n), in the unit of the coordinates; None where there are none."""
+    """X and y of traces, float64 (2, n), in the unit of the coordinates; None without coordinates."""
     if volume.coordinates is None:
         return None
     order = {"big": ">", "little": "<"}[volume.byte_order]
@@ -229,7 +229,7 @@ def _coordinates(volume: Volume, headers: np.ndarray) -> np.ndarray | None:
 
 
 def _rows(volume: Volume, places: np.ndarray, coordinates: np.ndarray | None, samples: np.ndarray) -> Iterator[str]:
-    """Lines of a table of a horizon: places int64 (2, n), samples float64 (n,), NaN where there is no salt."""
+    """CSV rows of a horizon: places int64 (2, n), samples float64 (n,), NaN without salt."""
     for trace in np.flatnonzero(np.isfinite(samples)).tolist():
         x, y = ("", "") if coordinates is None else (f"{axis[trace]:.2f}" for axis in coordinates)
         z = volume.start + samples[trace] * volume.interval
@@ -244,7 +244,7 @@ def _points(volume: Volume, coordinates: np.ndarray, samples: np.ndarray) -> Ite
 
 
 def _write_bodies(volume: Volume, part: Part, bodies: Bodies, table: BinaryIO) -> dict[str, int]:
-    """A row a body: its number, samples, and first and last inline, crossline and z. Returns what is told of them."""
+    """Write one row per body: number, samples, and first and last inline, crossline and z. Returns totals."""
     geometry, number, largest = volume.geometry, 0, 0
     table.write(b"body,samples,inline_first,inline_last,crossline_first,crossline_last,z_first,z_last\n")
     for number, body in enumerate(bodies.found(), start=1):

@@ -1,7 +1,7 @@
-"""What a run needs of whoever does its work: the one interface between the steps and Ray.
+"""The interface between the steps of a run and the engine that does the work, on Ray or not.
 
-``salt_ray.cluster.engine`` places work on a Ray cluster; ``salt_ray.pipeline.local`` does it in this process. Both end
-with the same bytes.
+``salt_ray.cluster.engine`` places work on a Ray cluster; ``salt_ray.pipeline.local`` does it in this process. Both give
+identical results.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Tiles that one model predicts into one file.
+    """Tiles that one model predicts, written to one file.
 
     Attributes:
         checkpoints: the model's weights, a file for each of its networks.
@@ -47,11 +47,11 @@ Piece = TypeVar("Piece")
 
 
 class Work(Protocol[Piece]):
-    """Pieces that are predicted into a file each: chunks of tiles, or slabs of a volume.
+    """Prediction of pieces, each written to a file: chunks of tiles, or slabs of a volume.
 
     Attributes:
-        experiment: of the models.
-        directories: where checkpoints are read and predictions written; every worker has to see them.
+        experiment: the models' experiment.
+        directories: where checkpoints are read and predictions written; every worker must be able to access them.
     """
 
     @property
@@ -63,27 +63,27 @@ class Work(Protocol[Piece]):
     def begin(
         self, device: torch.device, say: Callable[[str], None], most: int | None = None
     ) -> Callable[[Piece], None]:
-        """What predicts and writes a piece, in the process that calls it; models stay once they are loaded.
+        """Return a function that predicts and writes a piece in this process; loaded models are kept.
 
         Args:
-            say: gets lines for people.
-            most: how many models stay; None: all.
+            say: called with messages for users.
+            most: largest number of models kept; None: all.
 
         Raises:
-            SaltRayError: this process does not see what it needs.
+            SaltRayError: this process cannot access what it needs.
         """
 
     def workers(self, left: Collection[Piece]) -> int:
-        """How many workers are worth asking a cluster for."""
+        """The largest useful number of workers."""
 
 
 @dataclass(frozen=True)
 class Predicting:
-    """What chunks have in common (``Work``).
+    """Data shared by all chunks (``Work``).
 
     Attributes:
         padded: (N, P, P) uint8, the survey's padded tiles.
-        directories: where checkpoints are read and predictions written; every worker has to see them.
+        directories: where checkpoints are read and predictions written; every worker must be able to access them.
     """
 
     experiment: Experiment
@@ -114,19 +114,19 @@ class Tasks(Protocol):
     """Numbered tasks, done while the caller continues."""
 
     def add(self, number: int) -> None:
-        """One more to be done."""
+        """Add a task."""
 
     def __bool__(self) -> bool:
-        """Whether one has not been answered."""
+        """Whether any answer is outstanding."""
 
     def answers(self, wait: bool) -> Iterator[tuple[int, Any]]:
-        """Those that have come, by number: what the task returned, or ``Failed``.
+        """Available answers by number: the task's result, or ``Failed``.
 
         Args:
-            wait: for at least one; otherwise predictions are being made, which go before.
+            wait: wait for at least one; False while predictions are running, which have priority.
 
         Raises:
-            LeakError: a task saw a label that it must not see.
+            LeakError: a task saw a hidden label.
         """
 
 
@@ -134,7 +134,7 @@ class Engine(Protocol):
     """Does the work of runs."""
 
     def places(self, experiment: Experiment) -> int:
-        """How many folds are trained at a time, at least one."""
+        """The number of folds trained at a time, at least one."""
 
     def train(
         self,
@@ -144,35 +144,35 @@ class Engine(Protocol):
         report: Callable[[Progress | StepProgress], None],
         say: Callable[[str], None],
     ) -> list[Outcome]:
-        """Train every fold; one that fails does not stop the others.
+        """Train every fold; a failure does not stop the others.
 
         Args:
-            report: gets every fold's progress.
-            say: gets lines for people.
+            report: called with every fold's progress.
+            say: called with messages for users.
         """
 
     def predict(self, pieces: Sequence[Piece], work: Work[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
-        """Predict and write pieces, the first ones first; each comes back once its file is there.
+        """Predict and write pieces in order; yields each piece once its file is complete.
 
         Raises:
             SaltRayError: a model cannot predict.
         """
 
     def tasks(self, task: Callable[[int], Callable[[], Any]], run: RunDirectory, beside: Resources) -> Tasks:
-        """Tasks that take a core each.
+        """Tasks that use one core each.
 
         Args:
-            task: what is to be done for a number, with all of its data; asked when its turn comes.
+            task: returns the function for a number, with all of its data; called when its turn comes.
             run: where the tasks read and write.
-            beside: what the prediction workers take that these tasks run beside.
+            beside: resources taken by prediction workers that run at the same time.
         """
 
     def search(self, study: Study, work: SearchWork, tiles: TrainingTiles, view: TrialView) -> None:
-        """Run every trial that is left.
+        """Run all remaining trials.
 
         Args:
-            view: is told how far every trial is.
+            view: shows the progress of every trial.
 
         Raises:
-            SearchStopped: something is in the way that is no trial's fault; what was running can resume.
+            SearchStopped: an error not caused by a trial; running trials can be resumed.
         """

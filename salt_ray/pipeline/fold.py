@@ -1,4 +1,4 @@
-"""One fold, trained by whoever does a run's work: how it ended, and whether another try could end otherwise."""
+"""Trains one fold on behalf of an engine, and decides whether a failure is worth a retry."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ AGAIN = "retrying would fail the same way"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a fold ended: its last stage's marker, or why it has none."""
+    """The result of a fold: its last stage's marker, or the reason for its failure."""
 
     task: FoldTask
     marker: dict[str, Any] | None
     failure: str | None = None
-    #: Where an error ended it that is no ``SaltRayError``.
+    #: Of errors other than ``SaltRayError``.
     traceback: str | None = None
 
 
@@ -42,14 +42,14 @@ def try_fold(
     report: Callable[[Progress | StepProgress], None],
     say: Callable[[str], None],
 ) -> Outcome:
-    """Train a fold from its newest checkpoint. An error that a retry cannot cure is its outcome; others are raised.
+    """Train a fold from its newest checkpoint. Errors that a retry cannot fix become its outcome; others are raised.
 
-    One that was superseded is raised: the worker that is waited for takes the fold over again when it is begun again,
-    and one that was forgotten has nobody who would begin it.
+    ``Superseded`` is raised too: the retry of an active worker takes the fold over again, and an abandoned worker is
+    not retried.
 
     Args:
-        report: told of every epoch, and of the steps of those that take long.
-        device: says what to compute on; a ``SaltRayError`` that it raises is the fold's outcome.
+        report: called after every epoch, and during long ones.
+        device: returns the device to use; a ``SaltRayError`` from it becomes the fold's outcome.
     """
     from salt_ray.training.loop import train_fold
 
@@ -73,7 +73,7 @@ def try_fold(
 
 
 def lasting(error: Exception) -> str | None:
-    """What another try would end with as well, in words; None: it may pass by itself."""
+    """The reason why a retry would fail too; None if the error may be temporary."""
     if isinstance(error, Superseded | StorageError):
         return None
     if isinstance(error, SaltRayError):

@@ -1,4 +1,4 @@
-"""An engine without Ray, for notebooks, debuggers and tests: all of a run's work in this process, in turn."""
+"""An engine without Ray, for notebooks, debuggers and tests: everything runs sequentially in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """Does the work of runs, with the threads that a worker of a Ray on this machine has (``pipeline.engine``)."""
+    """Runs all work with as many threads as a Ray worker on this machine has (``pipeline.engine``)."""
 
     def places(self, experiment: Experiment) -> int:
         return 1
@@ -51,7 +51,7 @@ class LocalEngine:
     def predict(self, pieces: Sequence[Piece], work: Work[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
         write: Callable[[Piece], None] | None = None
         for piece in pieces:
-            with workplace(work.experiment) as device:  # not around the yield: the caller's threads are its own
+            with workplace(work.experiment) as device:  # not around the yield, which would change the caller's threads
                 write = write or work.begin(device, say)
                 write(piece)
             yield piece
@@ -81,11 +81,11 @@ class LocalEngine:
         device: torch.device,
         view: TrialView,
     ) -> None:
-        """One trial to its end, which is written into the study.
+        """Run one trial to its end and record it in the study.
 
         Raises:
-            _Pruned: it has fallen behind.
-            SearchStopped: something is in the way of all trials.
+            _Pruned: it is to be pruned.
+            SearchStopped: an error would affect all trials.
         """
 
         def judge(step: Step) -> None:
@@ -106,11 +106,11 @@ class LocalEngine:
 
 
 class _Pruned(Exception):
-    """A trial has fallen behind."""
+    """A trial is to be pruned."""
 
 
 class LocalTasks:
-    """Tasks that are done when their answers are asked for (``pipeline.engine.Tasks``)."""
+    """Tasks that run when their answers are requested (``pipeline.engine.Tasks``)."""
 
     def __init__(self, task: Callable[[int], Callable[[], Any]]) -> None:
         self._task, self._waiting = task, deque()
@@ -128,7 +128,7 @@ class LocalTasks:
 
 
 def attempt(task: Callable[[], Any]) -> Any:
-    """A task's answer, or ``Failed`` for whatever reason; but a leak ends everything."""
+    """A task's answer, or ``Failed`` for any error except a leak, which is raised."""
     try:
         return task()
     except LeakError:

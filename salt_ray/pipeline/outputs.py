@@ -1,4 +1,4 @@
-"""What leaves a run on demand: the probabilities behind its masks, and how far its models are apart."""
+"""Optional outputs of a run: probabilities, and the disagreement of its models."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def write_behind_masks(
 ) -> None:
     """Write ``probabilities.zip`` and ``tiles.csv`` for the tiles at (n,) positions of a survey, before any rule.
 
-    ``tiles.csv`` has a row a tile: ``id``; ``salt``, P(salt), and ``salt_spread``, its standard deviation over the
+    ``tiles.csv`` has one row per tile: ``id``; ``salt``, P(salt), and ``salt_spread``, its standard deviation over the
     models; ``probability`` and ``spread``, the means over the pixels of their probability and of its standard
-    deviation; ``models``, how many predicted the tile: none predicts tiles of one colour, which hold no data.
+    deviation; ``models``, the number of models that predicted the tile, 0 for constant tiles, which hold no data.
     """
     ids, edge = prepared.survey.ids[tiles], prepared.frame.tile_px
     probabilities = np.zeros((len(tiles), edge, edge), np.float32)

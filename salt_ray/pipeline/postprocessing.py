@@ -1,7 +1,7 @@
-"""Mosaic post-processing: every mosaic as soon as its tiles are predicted.
+"""Mosaic post-processing, which handles each mosaic as soon as its tiles are predicted.
 
-Where rules are chosen by evidence, every mosaic with labels first tries them on hidden ones; when all have answered,
-the rules that convinced are applied.
+If rules are chosen by evidence, every mosaic with labels first tries them on hidden labels. Rules with enough evidence
+are then applied.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from salt_ray.survey.prepared import PreparedSurvey
 
 
 class PostprocessingFailed(SaltRayError):
-    """Mosaics that keep their masks as predicted, because their task failed."""
+    """Some mosaics keep their predicted masks, because their task failed."""
 
 
 def try_mosaic(
@@ -41,7 +41,7 @@ def try_mosaic(
     candidates: Sequence[Sequence[RuleName]],
     decisions: FoldDecisions,
 ) -> HiddenScores:
-    """``try_rules`` on what is stored of a mosaic; ``groups`` and ``decisions``: of its tiles."""
+    """``try_rules`` on a mosaic's stored predictions, with the ``groups`` and ``decisions`` of its tiles."""
     return try_rules(PredictedMosaic.gather(tiles, models), groups, candidates, decisions)
 
 
@@ -52,21 +52,21 @@ def correct_mosaic(
     decision: Decision,
     picture: StoragePath,
 ) -> CorrectedMosaic:
-    """``correct`` on what is stored of a mosaic, which is drawn as well."""
+    """``correct`` on a mosaic's stored predictions; also draws the mosaic."""
     corrected = correct(PredictedMosaic.gather(tiles, models), rules, decision)
     write_atomically(picture, encode_png(draw_mosaic(tiles, corrected.before, corrected.after)))
     return corrected
 
 
 class Postprocessing:
-    """Follows predictions as they arrive, and lets an engine work on the mosaics that are complete.
+    """Tracks predictions as they arrive, and gives complete mosaics to an engine.
 
     Args:
         table: the mosaics.
-        models: all models' predictions, in a place that every worker sees; they may still be growing.
-        missing: (N,) int64: how many models have yet to predict each tile of the survey.
+        models: all models' predictions, accessible to every worker; may be incomplete.
+        missing: (N,) int64, number of models that have yet to predict each tile of the survey.
         decisions: how predictions become masks.
-        folder: where the results go; whole once it has its marker.
+        folder: output folder; complete once it has its marker.
         run: contains the models' predictions and the folder.
     """
 
@@ -100,7 +100,7 @@ class Postprocessing:
         self._alone: dict[RuleName, Evidence] = {}
         self._together: Evidence | None = None
         self._scores: dict[int, HiddenScores] = {}
-        self._untried: set[int] = set()  # whose hidden tiles have yet to be scored before the rules are known
+        self._untried: set[int] = set()  # mosaics whose hidden tiles must be scored before rules can be chosen
         self._rules: tuple[RuleName, ...] | None = {"argus": tuple(RULES), "none": (), "evidence": None}.get(
             settings.rules, settings.rules
         )
@@ -120,12 +120,12 @@ class Postprocessing:
         self._collect(wait=False)
 
     def finish(self) -> dict[str, Any]:
-        """Wait for what is left and write the results; the marker names mosaics that failed.
+        """Wait for the remaining tasks and write the results; the marker lists failed mosaics.
 
         Returns:
             The content of ``rules.json``.
         """
-        from salt_ray.report.sheets import write_sheets  # matplotlib: no task draws with it
+        from salt_ray.report.sheets import write_sheets  # imports matplotlib, which tasks do not need
 
         while self._tasks:
             self._collect(wait=True)
@@ -142,7 +142,7 @@ class Postprocessing:
         return rules
 
     def _begin(self, numbers: Iterable[int]) -> None:
-        """Give those of the mosaics that are complete their next task, where they have one by now."""
+        """Start the next task of complete mosaics, if it is known."""
         for number in numbers:
             is_next = self._rules is not None or number in self._untried
             is_complete = self._sizes[number] > 0 and self._missing[number] == 0
@@ -150,7 +150,7 @@ class Postprocessing:
                 self._tasks.add(number)
 
     def _task(self, number: int) -> Callable[[], HiddenScores | CorrectedMosaic]:
-        """What is to be done with a complete mosaic. While rules are tried no mosaic waits for anything else."""
+        """The next task of a complete mosaic: to try rules while they are being chosen, else to apply them."""
         tiles = MosaicTiles.gather(number, self._table, self._prepared)
         models = [model.part(tiles.tiles) for model in self._models]
         if self._rules is None:
@@ -160,7 +160,7 @@ class Postprocessing:
         return functools.partial(correct_mosaic, tiles, models, self._rules, self._decisions.final, picture)
 
     def _collect(self, wait: bool) -> None:
-        """Take in what has been answered, and continue from there."""
+        """Process available answers."""
         for number, answer in self._tasks.answers(wait):
             if isinstance(answer, Failed):
                 self._failures[number] = answer.reason
@@ -174,9 +174,9 @@ class Postprocessing:
                     self._decide()
 
     def _decide(self) -> None:
-        """All mosaics have answered, in a first round of each rule alone, in a second of the kept ones together."""
+        """Decide after all mosaics have answered: first on each rule, then on the kept rules together."""
         evidence = weigh([self._scores[number] for number in sorted(self._scores)], self._experiment.seed)
-        if not evidence:  # the mosaics that hid labels have failed
+        if not evidence:  # all mosaics with hidden labels have failed
             self._rules = ()
         elif not self._alone:
             self._alone = dict(zip(RULES, evidence, strict=True))

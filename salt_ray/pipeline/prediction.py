@@ -1,4 +1,4 @@
-"""Predictions of many models, written chunk by chunk: of a run's own tiles and of another survey's."""
+"""Predictions of many models, written chunk by chunk, for a run's own survey or another one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from salt_ray.pipeline.engine import Chunk, Engine, Predicting
 from salt_ray.report.terminal import Terminal
 from salt_ray.training.models import FoldModel
 
-BLOCK = 8  # chunks that one model predicts before the next one does
+BLOCK = 8  # chunks that one model predicts before the next model's turn
 
 
 @dataclass(frozen=True)
 class PredictionTask:
-    """One model and the tiles that it predicts.
+    """One model and the tiles it predicts.
 
     Attributes:
-        tiles: (n,) int64: positions in the survey, in the order in which they are wanted.
-        folder: where the model's probabilities go.
+        tiles: (n,) int64: positions in the survey, in order of priority.
+        folder: where the model's probabilities are written.
     """
 
     model: FoldModel
@@ -41,15 +41,15 @@ class PredictionTask:
         results: RunDirectory,
         also: Mapping[str, Any],
     ) -> PredictionTask:
-        """What a fold's model predicts in a directory of results.
+        """The task of a fold's model in a results directory.
 
         Args:
             stage: the model's folder.
-            also: what else its predictions depend on.
+            also: other inputs that its predictions depend on.
         """
         depends = {
             "model": stage.inputs,
-            "trained": stage.done,  # a model that was trained again has other weights
+            "trained": stage.done,  # changes if the model is trained again
             "flip": flip,
             "chunk": CHUNK,
             **also,
@@ -64,13 +64,13 @@ def predict_missing(
     terminal: Terminal,
     arrived: Callable[[np.ndarray], None] = lambda tiles: None,
 ) -> None:
-    """Predict with every model, the first tiles of every model's order first; what an earlier call left is kept.
+    """Predict with every model, by priority of tiles; finished chunks of an earlier call are kept.
 
-    Each folder gets its marker when it is whole.
+    Each folder gets its marker when it is complete.
 
     Args:
-        tasks: those that have no marker.
-        arrived: called with positions of the tiles that one model has just predicted, or had before.
+        tasks: tasks without a marker.
+        arrived: called with positions of tiles that one model has predicted, now or earlier.
     """
     if not tasks:
         return
@@ -104,6 +104,6 @@ def predict_missing(
 
 
 def say_outdated(folder: Folder, terminal: Terminal) -> None:
-    """Why results that are there will be made again."""
+    """Print why existing results are regenerated."""
     if outdated := folder.outdated:
-        terminal.say(f"{folder.path} is made again ({'; '.join(outdated[:4])})")
+        terminal.say(f"regenerating {folder.path} ({'; '.join(outdated[:4])})")

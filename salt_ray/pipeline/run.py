@@ -1,7 +1,7 @@
-"""What a run consists of: its tiles, their places, folds, models, predictions and corrections, each made or read once.
+"""The parts of a run: tiles, mosaics, folds, models, predictions and corrections, each computed or read once.
 
-The steps that bring a run further are in ``steps``. PyTorch and timm are imported where a network computes, so that all
-else answers at once.
+The steps are in ``steps``. PyTorch and timm are imported only where a network is used, so that everything else starts
+quickly.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Run:
 
     Args:
         data: a survey in Kaggle's layout, as a folder or zips.
-        skip_bad: leave damaged tiles out instead of refusing the survey.
+        skip_bad: skip damaged tiles instead of rejecting the survey.
 
     Attributes:
-        experiment: what is done; of windows not all that was asked for (``survey.window``).
-        remarks: a line for each thing that is done otherwise.
+        experiment: the experiment, adapted to windows if the survey has them (``survey.window``).
+        remarks: a message for each setting that was adapted.
     """
 
     def __init__(
@@ -77,49 +77,49 @@ class Run:
         self.skip_bad = skip_bad
 
     def with_seed(self, seed: int) -> Run:
-        """The same with another seed, in a run directory of its own inside this one."""
+        """The same run with another seed, in a subdirectory of this one."""
         experiment, directory = self.experiment.replace(seed=seed), self.directory.seed(seed)
         return Run(experiment, self.data, directory, self.terminal, skip_bad=self.skip_bad)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Run]:
-        """The run, which no other process works on while the block lasts.
+        """Lock the run against other processes for the duration of the block.
 
         Raises:
-            RunError: another process works on it, or a tracker that the experiment names cannot be used.
+            RunError: another process is working on it, or a tracker of the experiment cannot be used.
         """
         with self.directory.lock(), self.tracking:
             yield self
 
     @functools.cached_property
     def tracking(self) -> Tracking:
-        """The experiment trackers, told of the run by this process alone."""
+        """The experiment trackers, which only this process updates."""
         return Tracking(self.directory, self.experiment, self.terminal.say)
 
     @functools.cached_property
     def survey(self) -> Survey:
-        """The survey's tiles, as they were found."""
+        """The survey's tiles, unpadded."""
         check_ignored(self.directory)
         meaning = Meaning.of(self.experiment)
         return load_survey(self.data, meaning, skip_bad=self.skip_bad, report=self.terminal.say)
 
     @functools.cached_property
     def prepared(self) -> PreparedSurvey:
-        """The survey's tiles, padded, and which of them are held out."""
+        """The survey's padded tiles, with the hold-out marked."""
         experiment = self.experiment
         if isinstance(experiment.holdout, HoldoutShare):
             experiment = experiment.replace(holdout=self._drawn_holdout(experiment.holdout))
         return prepare_survey(self.survey, experiment, self.terminal.say)
 
     def _drawn_holdout(self, wanted: HoldoutShare) -> StoragePath:
-        """The list of a hold-out of whole mosaics or sections, drawn once per run and without a look at a mask.
+        """A hold-out of whole mosaics or sections, sampled once per run without using masks; returns its file.
 
         Raises:
-            RunError: it was drawn otherwise before; the survey has no sections; or no group is small enough.
+            RunError: it was sampled differently before; the survey has no sections; or no group is small enough.
         """
         survey, seed = self.survey, self.experiment.holdout_seed
         varied = np.flatnonzero(~survey.constant[: survey.labelled])
-        too_small = RunError(f"no {wanted.kind} is as small as holdout={wanted} asks for: raise the share")
+        too_small = RunError(f"no {wanted.kind} is as small as holdout={wanted} asks for: increase the share")
         if not round(wanted.share * len(varied)):  # known before mosaics are assembled
             raise too_small
         inputs = {"holdout": str(wanted), "seed": seed, "survey": survey.key}
@@ -142,19 +142,19 @@ class Run:
             )
         with readable(path, folder.path):
             if _digest(path.read_bytes()) != folder.done["sha256"]:
-                raise ValueError("its tiles are not those that were drawn")
+                raise ValueError("its tiles have changed")
         return path
 
     def _groups(self, kind: str, tiles: np.ndarray) -> np.ndarray:
-        """(n,) which mosaic or section each tile, at a position (n,) in the survey, belongs to; of windows which line
-        in the place of a mosaic, and which block of neighbouring lines in that of a section.
+        """The mosaic or section (n,) of each tile at a position (n,) in the survey. For windows, the line instead of
+        the mosaic, and the block of neighbouring lines instead of the section.
         """
         survey = self.survey
         if kind == "mosaic" and survey.window is not None:
             return np.unique(survey.sections[tiles], return_inverse=True)[1]
         if kind == "mosaic":
             return whole_mosaics(survey.ids[tiles], self.mosaics)
-        if survey.window is not None:  # one block: few lines are near to it
+        if survey.window is not None:  # one block has few neighbouring lines
             return line_blocks(survey.places[tiles], max(2, round(1 / self.experiment.holdout.share)))
         if survey.sections is None:
             raise RunError(
@@ -165,15 +165,15 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """What the run has noted of itself."""
+        """The run's record."""
         return RunRecord.load(self.directory.record)
 
     @functools.cached_property
     def full_tiles(self) -> FullTiles:
-        """What a prediction that fills its tile becomes: as set, as the run has it, or as its labels say.
+        """How predictions that fill their tile are handled: as set, as recorded, or as the labels suggest.
 
         Raises:
-            RunError: there are too few labels to say.
+            RunError: there are too few labels to tell.
         """
         noted = self.experiment.labels.full_tiles or self.record.full_tiles
         if noted is None and is_older(self.directory):
@@ -182,7 +182,7 @@ class Run:
 
     @functools.cached_property
     def given(self) -> Decision:
-        """How predictions become masks by the experiment's own thresholds."""
+        """How predictions become masks with the experiment's thresholds."""
         return Decision.of(self.experiment.prediction, self.full_tiles)
 
     @functools.cached_property
@@ -197,7 +197,7 @@ class Run:
 
     @functools.cached_property
     def thresholds(self) -> Thresholds | None:
-        """The thresholds that the labels choose, once all models have predicted; None where they are given.
+        """The thresholds chosen on labels once all models have predicted; None if they are given.
 
         Raises:
             RunError: a model has not predicted yet.
@@ -225,9 +225,9 @@ class Run:
 
     @property
     def fold_of_tiles(self) -> np.ndarray:
-        """(N,) int64: the fold of every tile, -1 where it is in none.
+        """(N,) int64: the fold of every tile, -1 if it is in none.
 
-        Of several trainings the first one counts whose folds keep neighbours together, or the first of all.
+        With several trainings, of the first one whose folds keep neighbours together, else of the first.
         """
         training = min(self.experiment.trainings, key=lambda one: one.folds.kind not in ("mosaic", "section", "lines"))
         table, ids = self.tables[training.name], self.prepared.survey.ids
@@ -237,19 +237,21 @@ class Run:
 
     @functools.cached_property
     def validation(self) -> Decision:
-        """How validation decides: as the run's trainings began, or as the experiment says where none has begun."""
+        """How predictions become masks in validation: as when training began, else by the experiment."""
         wanted = validation_decision(self.experiment, self.full_tiles)
         begun = begun_decision(self.directory, self.experiment)
         if begun is not None and begun != wanted:
-            self.terminal.say(f"epochs are chosen as the run began: {begun.text}; predictions: {self.given.text}")
+            self.terminal.say(
+                f"epochs are compared as when the run began: {begun.text}; predictions: {self.given.text}"
+            )
         return begun or wanted
 
     @functools.cached_property
     def mosaics(self) -> MosaicTable:
-        """The tiles' places, assembled once per run."""
+        """The positions of tiles in mosaics, assembled once per run."""
         survey, settings = self.survey, self.experiment.mosaics
         if survey.window is not None:
-            raise RunError(f"the windows in {self.data} overlap: no mosaics can be assembled")
+            raise RunError(f"the windows in {self.data} overlap: they cannot be assembled into mosaics")
         folder = Folder(self.directory.mosaics, {"survey": survey.key, "settings": settings.model_dump(mode="json")})
         path = folder.path / "mosaics.csv"
         if folder.done is None:
@@ -266,7 +268,7 @@ class Run:
         unknown = np.setdiff1d(table.ids, survey.ids)
         if len(unknown):
             raise RunError(
-                f"{path} holds {len(unknown)} tiles that are not in this survey (first: {shown(str(unknown[0]))}): "
+                f"{path} contains {len(unknown)} tiles that are not in this survey (first: {shown(str(unknown[0]))}): "
                 f"delete {path.parent} to regenerate them"
             )
         return table
@@ -281,9 +283,9 @@ class Run:
         inputs = division.model_dump(mode="json") | {"survey": self.prepared.survey.key}
         if division.kind == "mosaic":
             inputs["checkpoint"] = None
-            if division.checkpoint is not None:  # by content: its place does not matter
+            if division.checkpoint is not None:  # identified by content, not by path
                 inputs["checkpoint"] = weights_digest(division.checkpoint)
-                read_checkpoint(division.checkpoint)  # what is wrong with it is said before mosaics are assembled
+                read_checkpoint(division.checkpoint)  # report mistakes in it before assembling mosaics
             inputs["mosaics"] = self.mosaics.digest
         folder = Folder(self.directory.folds(training.name), inputs)
         path = folder.path / "folds.csv"
@@ -333,11 +335,11 @@ class Run:
         return [task for task in self.tasks if (task.training, task.fold) in chosen]
 
     def choose(self, folds: Collection[int] | None) -> None:
-        """Note the folds that the run trains and predicts with.
+        """Record the folds that the run trains and predicts with.
 
         Args:
-            folds: of every training these, beside those chosen before; None: all. A run that has begun with all of
-                them keeps all.
+            folds: these folds of every training, in addition to those chosen before; None: all. A run that began with
+                all folds keeps all.
 
         Raises:
             RunError: there is no such fold.
@@ -350,16 +352,16 @@ class Run:
         chosen = None if folds is None or has_all else tuple(sorted({*(record.folds or ()), *folds}))
         if chosen != record.folds:
             record.model_copy(update={"folds": chosen}).save(self.directory.record)
-            for made in ("prediction_tasks", "predictions"):  # of the folds before
+            for made in ("prediction_tasks", "predictions"):  # computed from the previous folds
                 self.__dict__.pop(made, None)
 
     def models(self, task: FoldTask) -> list[FoldModel]:
-        """What a fold predicts with; empty while it is not trained to its end."""
+        """The models of a fold; empty until its training is finished."""
         return fold_models(self.directory, task.training, task.fold, self.experiment.prediction.models)
 
     @functools.cached_property
     def prediction_tasks(self) -> list[PredictionTask]:
-        """What every model predicts, mosaic by mosaic so that they are complete early, and lone tiles last.
+        """The prediction tasks of all models, ordered so that mosaics are complete early, single tiles last.
 
         Raises:
             RunError: a fold is not trained.
@@ -386,13 +388,13 @@ class Run:
 
     @property
     def predicting(self) -> Predicting:
-        """What an engine has to know to predict this run's tiles."""
+        """Data that an engine needs to predict this run's tiles."""
         padded = np.asarray(self.prepared.images)
         return Predicting(self.experiment, self.prepared.frame, padded, (self.directory,))
 
     @functools.cached_property
     def predictions(self) -> dict[tuple[str, int], ModelPrediction]:
-        """Every model's predictions by (training, fold); kept, because what is whole stays as it is.
+        """Every model's predictions by (training, fold); cached, as complete predictions never change.
 
         Raises:
             RunError: a model has not predicted yet.
@@ -407,12 +409,12 @@ class Run:
             model = ModelPrediction.load(folder, self.prepared.frame.tile_px)
             with readable(folder / "tiles.npy", folder):
                 if not np.array_equal(model.tiles, np.sort(prediction.tiles)):
-                    raise ValueError("its tiles are not those that the model predicts")
+                    raise ValueError("its tiles are not those of the prediction task")
             predictions[task.training.name, task.fold] = model
         return predictions
 
     def check_begun(self) -> None:
-        """Make sure that commands which only read a run begin none.
+        """Check that the run has begun, for commands that only read it.
 
         Raises:
             RunError: a training has no folds here yet.
@@ -424,12 +426,12 @@ class Run:
 
     @property
     def has_rules(self) -> bool:
-        """Whether mosaic neighbours correct the predictions."""
+        """Whether mosaic rules are applied."""
         return self.experiment.postprocessing.rules != "none"
 
     @property
     def postprocessing_folder(self) -> Folder:
-        """Where post-processing leaves its results."""
+        """The output folder of post-processing."""
         inputs = {
             "predictions": [prediction.folder.inputs for prediction in self.prediction_tasks],
             "mosaics": self.mosaics.digest,
@@ -441,7 +443,7 @@ class Run:
 
     @property
     def corrections(self) -> Corrections:
-        """What the rules changed.
+        """The changes made by the rules.
 
         Raises:
             RunError: the mosaics are not post-processed yet.
@@ -456,7 +458,7 @@ class Run:
 
     @functools.cached_property
     def trial_judgement(self) -> tuple[Decision, Choice]:
-        """How the trials of a search validate, and which of a fold's stages counts: as the search began."""
+        """How trials of a search validate, and which of a fold's stages is used: as when the search began."""
         begun = fields_if_there(self.directory.study / "inputs.json", self.directory.study)
         if begun is None:
             return self.validation, self.experiment.prediction.models
@@ -464,7 +466,7 @@ class Run:
 
     @property
     def study_folder(self) -> Folder:
-        """Where a search of this experiment is in the run."""
+        """The folder of a search of this experiment."""
         decision, models = self.trial_judgement
         inputs = {
             "survey": self.prepared.survey.key,
@@ -481,6 +483,6 @@ def _digest(content: bytes) -> str:
 
 
 def _changed(folder: Folder) -> str:
-    """What makes results outdated, for the middle of a message; nothing where they are only missing."""
+    """Why results are outdated, as part of a message; empty if they are missing."""
     outdated = folder.outdated
     return f" with these settings ({'; '.join(outdated[:4])})" if outdated else ""

@@ -1,4 +1,4 @@
-"""A search from its beginning, or from where it was, to what it has found and what that is worth elsewhere."""
+"""Runs or resumes a search, and confirms its result on another fold."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from salt_ray.tuning.trial import Step, folds_of
 
 
 def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
-    """Search what the experiment's ``tune`` section names, or resume it; write ``best.json`` and pictures.
+    """Run or resume the search of the experiment's ``tune`` section; write ``best.json`` and pictures.
 
     Args:
-        trials: how many in all, instead of ``tune.trials``.
+        trials: total number of trials, instead of ``tune.trials``.
 
     Raises:
-        ExperimentError: the search space cannot be used.
-        RunError: this run directory holds another search.
-        SearchStopped: something is in the way of all trials.
-        TrainingFailed: no trial has a value.
+        ExperimentError: the search space is invalid.
+        RunError: this run directory contains another search.
+        SearchStopped: an error would affect all trials.
+        TrainingFailed: no trial completed.
     """
-    Space(run.experiment)  # what is wrong with it is said before tiles are read
+    Space(run.experiment)  # report mistakes in it before reading tiles
     folds_of(run.experiment)
     if trials is not None:
         run.experiment = run.experiment.replace(tune=run.experiment.tune.replace(trials=trials))
     prepare(run)
     study = Study(run.experiment, run.directory, run.study_folder)
-    for trial in study.ended:  # a tracker that was away, or has been named since
+    for trial in study.ended:  # for trackers that were unavailable, or added since
         run.tracking.trial_ends(trial, _stages(run.experiment))
     if study.left:
-        from salt_ray.model.network import try_network  # timm: a search that is done does not wait for it
+        from salt_ray.model.network import try_network  # imports timm, which is slow
 
         for encoder in study.space.encoders():
             network = run.experiment.network.replace(encoder=encoder)
@@ -60,12 +60,12 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
         with run.terminal.trials(list(study.space.baseline), study.asked, study.ended) as view:
             engine.search(study, work, run.prepared.training_tiles(run.experiment), TrackedTrials(view, run))
     else:
-        run.terminal.say(f"{len(study.ended)} trials have ended already; more with --trials")
+        run.terminal.say(f"{len(study.ended)} trials have already ended; use --trials for more")
     summary = report_study(run.directory, run.terminal)
     if summary.best is None:
         raise TrainingFailed(
-            f"no trial in {run.directory.path} has a value: change the ranges in tune.parameters, "
-            "with another --run-dir"
+            f"no trial in {run.directory.path} completed: change the ranges in tune.parameters "
+            "and use another --run-dir"
         )
     if run.experiment.tune.confirm is not None and summary.best.number != BASELINE:
         confirm(run, engine, summary, run.experiment.tune.confirm)
@@ -73,7 +73,7 @@ def search(run: Run, engine: Engine, trials: int | None = None) -> Summary:
 
 
 class TrackedTrials:
-    """A view of trials (``report.trials.TrialView``) that also tells the run's trackers."""
+    """A view of trials (``report.trials.TrialView``) that also updates the run's trackers."""
 
     def __init__(self, view: TrialView, run: Run) -> None:
         self._view, self._tracking, self._stages = view, run.tracking, _stages(run.experiment)
@@ -94,12 +94,12 @@ class TrackedTrials:
 
 
 def _stages(experiment: Experiment) -> list[tuple[str, int, list[str]]]:
-    """Training, number and stages of every fold of a trial."""
+    """Training, fold and stage names of every fold of a trial."""
     return [(one.name, fold, [stage.name for stage in one.stages]) for one, fold in folds_of(experiment)]
 
 
 def confirm(run: Run, engine: Engine, summary: Summary, fold: int) -> None:
-    """Train the best trial's settings and the experiment's own on a fold that chose neither; say and keep their scores.
+    """Train the best settings and the baseline on a fold not used in the search; print and save both scores.
 
     Raises:
         SaltRayError: as ``train``.

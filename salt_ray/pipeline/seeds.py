@@ -1,4 +1,4 @@
-"""One experiment over several seeds: a run each, and what they come to together."""
+"""One experiment over several seeds, with the spread of its scores."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from salt_ray.storage import write_atomically
 
 
 def run_seeds(run: Run, engine: Engine, count: int, folds: Collection[int] | None = None) -> dict[str, Spread]:
-    """``pipeline`` with the experiment's seed and those after it; writes ``seeds.json``.
+    """Run ``pipeline`` with the experiment's seed and the following ones; writes ``seeds.json``.
 
-    Each has its own run directory, ``RUN/seed-K``; the same command again resumes.
+    Each has its own run directory, ``RUN/seed-K``; run again to resume.
 
     Args:
-        count: how many seeds, two or more.
-        folds: as for ``train``.
+        count: number of seeds, two or more.
+        folds: as in ``train``.
 
     Returns:
-        Every score by its name.
+        Every score by name.
 
     Raises:
-        SaltRayError: as ``pipeline``; the seeds before are kept.
+        SaltRayError: as in ``pipeline``; finished seeds are kept.
     """
     first, directory = run.experiment.seed, run.directory
     write_atomically(directory.experiment, run.experiment.model_dump_json(indent=1))
@@ -37,7 +37,7 @@ def run_seeds(run: Run, engine: Engine, count: int, folds: Collection[int] | Non
     table = spreads(found)
     content = {"first_seed": first, "scores": {name: spread.as_json() for name, spread in table.items()}}
     write_atomically(directory.seeds, json.dumps(content, indent=1))
-    for seed in range(first, first + count):  # anew: each says how far the seeds scatter
+    for seed in range(first, first + count):  # rewrite the reports, which now include the spread over seeds
         with run.with_seed(seed).held() as one:
             report(one)
     run.terminal.seeds(table, count)

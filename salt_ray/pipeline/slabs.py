@@ -1,4 +1,4 @@
-"""Slabs of a volume predicted by all of a run's models, wherever an engine places them.
+"""Prediction of a volume's slabs with all of a run's models.
 
 Letters: I inlines, K crosslines, S samples.
 """
@@ -27,26 +27,26 @@ from salt_ray.volume.volume import Volume
 if TYPE_CHECKING:
     import torch
 
-#: Bytes of memory for a sample of a slab: what networks see, the mean and the spread …
+#: Bytes of memory per sample of a slab: network input, mean and spread …
 _SAMPLE_BYTES = 1 + 4 + 4
-#: … and besides of one of its lines: what windows add up to, and what is made of it.
+#: … plus, per sample of one line: the sum over windows and its intermediate results.
 _LINE_BYTES = 40
-#: For a pixel of the windows that are cut at a time, and for a byte that is read.
+#: Per pixel of the windows cut at a time, and per byte read at a time.
 _WINDOW_BYTES, _READ_BYTES = 16, 10
-#: A direction has so many slabs at least, if it has the lines: enough for a few machines, and for a command to resume.
+#: Fewest slabs per direction, given enough lines: enough to use a few machines, and to resume.
 _SLABS = 16
 
 
 @dataclass(frozen=True)
 class SlabWork:
-    """What slabs have in common (``pipeline.engine.Work``).
+    """Data shared by all slabs (``pipeline.engine.Work``).
 
     Attributes:
-        volume: it is read where a slab is predicted.
-        fingerprint: of the volume, so that every worker reads this one.
+        volume: read by the worker that predicts a slab.
+        fingerprint: of the volume, so that every worker reads the same file.
         models: the weights of each model, a file for each of its networks.
-        greys: amplitudes that become 0 to 255.
-        window_px, step: of the windows.
+        greys: the range of amplitudes mapped to 0 to 255.
+        window_px, step: size and stride of windows.
     """
 
     experiment: Experiment
@@ -61,7 +61,7 @@ class SlabWork:
     def begin(
         self, device: torch.device, say: Callable[[str], None], most: int | None = None
     ) -> Callable[[Slab], None]:
-        from salt_ray.inference.predict import Models  # PyTorch: not before it is needed
+        from salt_ray.inference.predict import Models  # imports PyTorch, which is slow
 
         self.check_volume()
         window = self.window_px
@@ -69,16 +69,16 @@ class SlabWork:
         return lambda slab: slab.save(self.predicted(slab, models.pixels))
 
     def check_volume(self) -> None:
-        """Make sure that the file is, and is here, the one that the work began with.
+        """Check that the volume is accessible and unchanged.
 
         Raises:
-            RunError: it is another one.
+            RunError: it has changed.
             VolumeError: it cannot be read.
         """
         if fingerprint(self.volume) != self.fingerprint:
             raise RunError(
                 f"{self.volume.path} on {socket.gethostname()} has changed since this prediction began: restore it, or "
-                "predict it into another --to"
+                "use another --to"
             )
 
     def workers(self, left: Collection[Slab]) -> int:
@@ -87,10 +87,10 @@ class SlabWork:
     def predicted(self, slab: Slab, pixels: Callable[[tuple[StoragePath, ...], np.ndarray], np.ndarray]) -> np.ndarray:
         """Mean and standard deviation of the models' probabilities, float32 (2, I, K, S); 0 in dead traces.
 
-        Every line is predicted by itself: how many are in a slab changes nothing.
+        Lines are predicted independently, so results do not depend on the size of a slab.
 
         Args:
-            pixels: answers float32 (n, C, C) for a model's weights and uint8 windows (n, C, C).
+            pixels: maps a model's weights and windows uint8 (n, C, C) to probabilities float32 (n, C, C).
         """
         seen, live = read_greys(self.volume, slab.part.of(self.volume.geometry.traces), self.greys)
         found = np.zeros((2, *seen.shape), np.float32)
@@ -101,7 +101,7 @@ class SlabWork:
         for count, weights in enumerate(self.models, start=1):
             for line in lines:
                 said = blending.join(seen[line].T, live[line], partial(pixels, weights)).T
-                away = said - mean[line]  # the mean and the squares so far (Welford, 1962)
+                away = said - mean[line]  # running mean and sum of squares (Welford, 1962)
                 mean[line] += away / np.float32(count)
                 squares[line] += away * (said - mean[line])
         squares /= np.float32(len(self.models))
@@ -110,7 +110,7 @@ class SlabWork:
         return found
 
     def lines_at_once(self, part: Part, direction: Direction, memory: int) -> int:
-        """How many lines a slab has so that predicting it takes no more than ``memory`` bytes, models aside.
+        """The number of lines per slab that can be predicted within ``memory`` bytes, not counting models.
 
         Raises:
             RunError: not even one line fits.
@@ -122,11 +122,11 @@ class SlabWork:
         fitting = (memory - fixed) // (line * _SAMPLE_BYTES)
         if fitting < 1:
             needed = (fixed + line * _SAMPLE_BYTES) / 2**30
-            raise RunError(f"a line of {self.volume.path} takes {needed:.2f} GB: give as much with --memory")
+            raise RunError(f"a line of {self.volume.path} needs {needed:.2f} GB: increase --memory")
         return max(1, min(fitting, -(-lines // _SLABS)))
 
     def windows(self, slab: Slab) -> int:
-        """How many windows the models see of a slab."""
+        """The number of windows that all models predict for a slab."""
         rows, columns = slab.part.shape
         lines, traces = (rows, columns) if slab.direction == "inline" else (columns, rows)
         blending = Blending((self.volume.traces.samples, traces), self.window_px, self.step)

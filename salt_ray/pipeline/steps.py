@@ -1,6 +1,6 @@
-"""The steps from tiles to a report, in order: each skips what is done and finishes what was begun.
+"""The steps from tiles to a report, in order; each skips finished work and resumes unfinished work.
 
-Those that place work take an ``Engine``; the others compute here.
+Steps with much to compute take an ``Engine``; the others run in this process.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from salt_ray.training.progress import Progress, StepProgress
 from salt_ray.training.speed import own_speed, remember_speed, remembered_speed
 from salt_ray.training.task import FoldTask
 
-PROJECT = Path(__file__).parents[2]  # where this code lies; a report asks it for its commit
+PROJECT = Path(__file__).parents[2]  # the checkout, whose commit is shown in reports
 
 
 def pipeline(run: Run, engine: Engine, folds: Collection[int] | None = None) -> dict[str, Any]:
-    """All steps; returns the scores.
+    """Run all steps and return the scores.
 
     Args:
-        folds: as for ``train``.
+        folds: as in ``train``.
 
     Raises:
-        SaltRayError: as the steps.
+        SaltRayError: as in the steps.
     """
     prepare(run)
     train(run, engine, folds)
@@ -67,7 +67,7 @@ def prepare(run: Run) -> None:
     terminal.account(run.prepared)
     terminal.survey(run.data, run.prepared)
     terminal.full_tiles(run.full_tiles, run.prepared)
-    if not directory.experiment.exists():  # a network that cannot be used begins no run; nothing is downloaded yet
+    if not directory.experiment.exists():  # check the network before the run begins, without downloading
         from salt_ray.model.network import try_network
 
         try_network(experiment.network, run.prepared.frame.crop_px, download=False)
@@ -77,7 +77,7 @@ def prepare(run: Run) -> None:
         path = directory.folds(name) / "folds.csv"
         terminal.say(f"folds {name}: {division.text}, {len(run.tables[name].ids):,} tiles, {path}")
     version = None if is_older(directory) else __version__
-    if directory.record.exists():  # of what made the run, not of what goes on with it
+    if directory.record.exists():  # the version that created the run, not the one that resumes it
         version = run.record.version
     masks = run.prepared.survey.masks
     ignored = None if experiment.labels.ignore is None else np.count_nonzero(masks < 0) / max(1, masks.size)
@@ -88,17 +88,17 @@ def prepare(run: Run) -> None:
 
 
 def _check_same_settings(run: Run) -> None:
-    """Make sure, before anything is written, that what lies here already comes from the same settings.
+    """Check, before anything is written, that existing results come from the same settings.
 
     Raises:
-        RunError: it does not.
+        RunError: they do not.
     """
     for task in run.tasks:
         for stage in range(len(task.training.stages)):
             _ = task.stage_folder(run.directory, stage, run.prepared.survey.key).done
     if all(run.models(task) for task in run.chosen):
         _ = [prediction.folder.done for prediction in run.prediction_tasks]
-        given = run.experiment.prediction.thresholds == "given"  # what is to be chosen may change without an error
+        given = run.experiment.prediction.thresholds == "given"  # chosen thresholds may change without an error
         if given and run.has_rules and run.directory.postprocessing.exists():
             _ = run.postprocessing_folder.done
     if run.directory.study.exists():
@@ -106,33 +106,33 @@ def _check_same_settings(run: Run) -> None:
 
 
 def assemble(run: Run) -> None:
-    """Find the tiles' places, and say what came out."""
+    """Assemble mosaics and print a summary."""
     table, sizes = run.mosaics, np.bincount(run.mosaics.mosaics)
     if not run.directory.experiment.exists():
         write_atomically(run.directory.experiment, run.experiment.model_dump_json(indent=1))
     run.terminal.say(
-        f"{len(table.ids):,} of {len(run.survey.ids):,} tiles lie in {table.count:,} mosaics"
+        f"{len(table.ids):,} of {len(run.survey.ids):,} tiles are in {table.count:,} mosaics"
         + (f", the largest of {sizes.max()}" if len(sizes) else "")
         + f": {run.directory.mosaics / 'mosaics.csv'}"
     )
 
 
 def train(run: Run, engine: Engine, folds: Collection[int] | None = None) -> None:
-    """Train every fold that is not finished.
+    """Train every unfinished fold.
 
     Args:
-        folds: of every training only these, so that an idea can be tried on one, beside those chosen by an earlier
-            call; None: all. What comes after training goes by the same folds.
+        folds: train only these folds of every training, in addition to those of earlier calls; None: all. Later steps
+            use the same folds.
 
     Raises:
         RunError: there is no such fold.
-        TrainingFailed: naming every fold that failed, after the others have finished.
+        TrainingFailed: folds failed; raised after the others have finished.
     """
     run.choose(folds)
     wanted = [task for task in run.tasks if folds is None or task.fold in folds]
     unfinished = [task for task in wanted if not run.models(task)]
     if skipped := len(wanted) - len(unfinished):
-        run.terminal.say(f"{skipped} of {len(wanted)} folds are trained already")
+        run.terminal.say(f"{skipped} of {len(wanted)} folds are already trained")
     stages = [(task.training.name, task.fold, [stage.name for stage in task.training.stages]) for task in wanted]
     run.tracking.stages(stages)
     if unfinished:
@@ -144,13 +144,13 @@ def train(run: Run, engine: Engine, folds: Collection[int] | None = None) -> Non
         (model,) = run.models(task)
         run.terminal.say(f"{task.name}: {model.text}")
     if left := [task.name for task in run.chosen if not run.models(task)]:
-        run.terminal.say(f"not trained yet: {', '.join(left)}; predictions need them")
+        run.terminal.say(f"not trained yet, but needed for predictions: {', '.join(left)}")
 
 
 def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
     from salt_ray.model.network import try_network
 
-    # What is wrong with it is said here, not by K workers.
+    # Report mistakes in it once here, not in every worker.
     try_network(run.experiment.network, run.prepared.frame.crop_px, download=True)
     speed = own_speed(run.directory, run.tasks) or remembered_speed(run.experiment)
     plan = Plan(unfinished, run.directory, engine.places(run.experiment), speed)
@@ -176,16 +176,16 @@ def _train(run: Run, engine: Engine, unfinished: list[FoldTask]) -> None:
 
 
 def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = lambda tiles: None) -> None:
-    """Predict with every fold's model: all unlabelled and held-out tiles, and those of its own fold. Then choose the
-    thresholds, where the experiment says so.
+    """Predict all unlabelled and held-out tiles and the fold's own with every fold's model. Then choose thresholds if
+    the experiment asks for it.
 
     Args:
-        arrived: called with positions of tiles that one model has predicted, also in an earlier run.
+        arrived: called with positions of tiles that one model has predicted, now or earlier.
     """
     run.check_begun()
     if len(run.chosen) == 1:
         name = run.chosen[0].name
-        run.terminal.say(f"one fold, {name}: no ensemble and no evidence for mosaic rules, which need two")
+        run.terminal.say(f"only one fold, {name}: no ensemble and no evidence for mosaic rules, which need two")
     missing = []
     for task in run.prediction_tasks:
         if task.model.remark is not None:
@@ -195,26 +195,26 @@ def predict(run: Run, engine: Engine, arrived: Callable[[np.ndarray], None] = la
         else:
             arrived(task.tiles)
     if done := len(run.prediction_tasks) - len(missing):
-        run.terminal.say(f"{done} of {len(run.prediction_tasks)} models have predicted already")
+        run.terminal.say(f"{done} of {len(run.prediction_tasks)} models have already predicted")
     predict_missing(missing, run.predicting, engine, run.terminal, arrived)
     _ = run.thresholds
 
 
 def predict_again(run: Run) -> None:
-    """Forget the predictions of other models than would be taken today, so that ``predict`` makes them again."""
+    """Delete predictions of models that are no longer the best, so that ``predict`` regenerates them."""
     for task in run.chosen:
         models = run.experiment.prediction.models
         for folder in other_predictions(run.directory, task.training, task.fold, models):
-            run.terminal.say(f"{task.name}: predictions of stage {folder.name} are left behind")
+            run.terminal.say(f"{task.name}: deleting predictions of stage {folder.name}")
             remove_tree(folder)
 
 
 def postprocess(run: Run, engine: Engine) -> None:
-    """Let mosaic neighbours correct the predictions; needs all of them.
+    """Correct predictions using mosaic neighbours; needs all predictions.
 
     Raises:
         RunError: a model has not predicted yet.
-        PostprocessingFailed: naming the mosaics that keep their masks as predicted.
+        PostprocessingFailed: some mosaics keep their predicted masks.
     """
     _ = run.predictions
     _predict_and_postprocess(run, engine)
@@ -222,19 +222,19 @@ def postprocess(run: Run, engine: Engine) -> None:
 
 
 def _predict_and_postprocess(run: Run, engine: Engine) -> None:
-    """Predict what is missing, and post-process every mosaic as soon as its tiles are predicted."""
-    # Thresholds are chosen by the predictions of all folds: until then no mosaic has masks that rules could see.
+    """Make missing predictions, and post-process every mosaic as soon as its tiles are predicted."""
+    # Chosen thresholds need the predictions of all folds, and rules need masks: no mosaic can start before.
     streams = run.has_rules and run.experiment.prediction.thresholds == "given"
     if not streams:
         predict(run, engine)
     if not run.has_rules:
-        run.terminal.say("masks stay as predicted: postprocessing.rules is none")
+        run.terminal.say("masks are not post-processed: postprocessing.rules is none")
         return
     folder = run.postprocessing_folder
     if folder.done is not None and not folder.done["failed"]:
         if streams:
             predict(run, engine)
-        run.terminal.say(f"the masks are post-processed already: {folder.path}")
+        run.terminal.say(f"masks are already post-processed: {folder.path}")
         return
     say_outdated(folder, run.terminal)
     folder.reopen()
@@ -257,16 +257,16 @@ def _check_postprocessing(run: Run) -> None:
     if failed:
         number, reason = next(iter(failed.items()))
         raise PostprocessingFailed(
-            f"{len(failed)} mosaics keep their masks as predicted (mosaic {number}: {reason}): "
-            "the same command tries them again"
+            f"{len(failed)} mosaics could not be post-processed (first: mosaic {number}: {reason}): "
+            "run the same command again to retry"
         )
 
 
 def submit(run: Run, probabilities: bool = False) -> StoragePath:
-    """Average, decide, correct and write ``submission.csv`` and ``masks.zip``.
+    """Average, threshold, correct and write ``submission.csv`` and ``masks.zip``.
 
     Args:
-        probabilities: also write what stands behind the masks (``outputs``).
+        probabilities: also write probabilities (``outputs``).
     """
     models = run.predictions.values()
     unlabelled, survey = run.prepared.unlabelled, run.prepared.survey
@@ -275,7 +275,7 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
     ids = survey.ids[unlabelled]
     left_out = np.setdiff1d(survey.submission_ids, ids) if run.skip_bad else ids[:0]
     if len(left_out):
-        run.terminal.say(f"{len(left_out)} damaged tiles that were left out are submitted as empty")
+        run.terminal.say(f"{len(left_out)} damaged tiles were skipped and are submitted as empty")
         ids = np.concatenate([ids, left_out])
         masks = np.concatenate([masks, np.zeros((len(left_out), *masks.shape[1:]), bool)])
     submission, pictures = run.directory.submission, run.directory.masks
@@ -289,7 +289,7 @@ def submit(run: Run, probabilities: bool = False) -> StoragePath:
 
 
 def score(run: Run) -> dict[str, Any]:
-    """Score the predictions before and after the rules, write ``scores.json`` and each tile's, show the table."""
+    """Score predictions before and after the rules, write ``scores.json`` and scores per tile, and print the table."""
     models, corrections = run.predictions, run.corrections
     survey = run.prepared.survey
     truth = read_test_truth(run.data, survey.ids[run.prepared.unlabelled], Meaning.of(run.experiment))
@@ -308,7 +308,7 @@ def score(run: Run) -> dict[str, Any]:
 
 
 def _test_of_each_rule(run: Run, truth: np.ndarray) -> dict[str, float]:
-    """The score on a known test truth after each rule alone; nothing is chosen by it."""
+    """The score on the test truth after each rule on its own; not used for choosing."""
     prepared, decision = run.prepared, run.decisions.final
     models = list(run.predictions.values())
     masks = survey_masks(prepared, models, prepared.unlabelled, decision)
@@ -348,5 +348,5 @@ def report(run: Run) -> StoragePath:
     )
     path = write_report(finished)
     run.tracking.file(path, "report")
-    run.terminal.say(f"report, to be opened in a browser: {path}")
+    run.terminal.say(f"report (open in a browser): {path}")
     return path

@@ -1,6 +1,6 @@
-"""A trained run as it lies in its directory: its models, how they are used, and its results as tables.
+"""A trained run: its models, settings for prediction, and results as tables.
 
-It needs neither the run's survey nor Ray; PyTorch is loaded when something is predicted.
+Needs neither the run's survey nor Ray; PyTorch is imported when something is predicted.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from salt_ray.training.task import decisive, fold_name
 
 
 def load_run(path: str | StoragePath, settings: Iterable[str] = ()) -> TrainedRun:
-    """A trained run, to predict with and to read.
+    """Load a trained run, to predict with it or to read its results.
 
     Args:
         path: the run directory, or ``s3://BUCKET/PREFIX``.
-        settings: ``FIELD.SUB=VALUE`` as for ``--set``: other thresholds, ``prediction.flip=false``.
+        settings: ``FIELD.SUB=VALUE`` as with ``--set``, for example ``prediction.flip=false``.
 
     Raises:
-        RunError: there is no run, or it is not trained to its end.
-        ExperimentError: a setting is wrong.
+        RunError: there is no run, or its training is not finished.
+        ExperimentError: a setting is invalid.
 
     ::
 
@@ -57,16 +57,16 @@ def load_run(path: str | StoragePath, settings: Iterable[str] = ()) -> TrainedRu
 
 
 class TrainedRun:
-    """The models of a run that is trained to its end.
+    """The models of a run whose training is finished.
 
     Args:
-        experiment: the run's, with other settings for prediction where they are wanted.
+        experiment: the run's experiment, possibly with other prediction settings.
 
     Attributes:
-        models: what every fold predicts with, those that the run itself has predicted with.
+        models: the models of every fold, as used for the run's own predictions.
 
     Raises:
-        RunError: a fold is not trained to its end, was trained with another experiment, or is damaged.
+        RunError: a fold is not finished, was trained with another experiment, or is damaged.
     """
 
     def __init__(self, directory: RunDirectory, experiment: Experiment) -> None:
@@ -83,11 +83,11 @@ class TrainedRun:
         path = self.directory.path
         if seeds := self.directory.seed_numbers():
             first = self.directory.seed(seeds[0]).path
-            return RunError(f"{path} holds a run for each seed: pass one of them, {first}")
+            return RunError(f"{path} contains a run for each seed: pass one of them, such as {first}")
         return RunError(f"{fold} is not trained in {path}: finish it with pipeline")
 
     def _folder(self, model: FoldModel) -> Folder:
-        """The folder of the model's stage, which the experiment has to fit."""
+        """The folder of the model's stage, checked against the experiment."""
         path = self.directory.stage(model.training, model.fold, model.stage)
         inputs = in_todays_names(load_fields(path / "inputs.json", path, "experiment", "survey"))
         folder = Folder(path, inputs | {"experiment": decisive(self.experiment)})
@@ -96,12 +96,12 @@ class TrainedRun:
 
     @property
     def remarks(self) -> list[str]:
-        """Of folds that have a better model by now, a line each."""
+        """A message for each fold that has a better model by now."""
         return [model.remark for model in self.models if model.remark is not None]
 
     @functools.cached_property
     def record(self) -> RunRecord:
-        """What the run took from its survey; where it does not say the size of its tiles, its predictions do."""
+        """What the run recorded about its survey; if the tile size is missing, it is taken from predictions."""
         record = RunRecord.load(self.directory.record)
         for model in self.models if record.tile_px is None else ():
             path = chunk_path(model.predictions(self.directory), 0)
@@ -111,17 +111,17 @@ class TrainedRun:
 
     @functools.cached_property
     def decision(self) -> Decision:
-        """How the run's probabilities become masks. Runs older than their record had one answer for full tiles.
+        """How the run's probabilities become masks. Runs older than the record treated full tiles as empty.
 
         Raises:
-            RunError: thresholds are to be chosen, and the run has chosen none for these models and settings.
+            RunError: thresholds are to be chosen, but have not been for these models and settings.
         """
         full_tiles = self.experiment.labels.full_tiles or self.record.full_tiles or "empty"
         given = Decision.of(self.experiment.prediction, full_tiles)
         return given if self.experiment.prediction.thresholds == "given" else self._chosen(given)
 
     def _chosen(self, given: Decision) -> Decision:
-        """What the run chose in place of the given thresholds, by the predictions of these very models."""
+        """The thresholds that the run chose from the predictions of exactly these models."""
         path = self.directory.thresholds
         inputs = in_todays_names(fields_if_there(path / "inputs.json", path) or {})
         with readable(path / "inputs.json", path):
@@ -133,7 +133,7 @@ class TrainedRun:
         if folder.done is None:
             why = f" with these settings ({'; '.join(folder.outdated[:4])})" if folder.outdated else ""
             raise RunError(
-                f"the thresholds in {self.directory.path} are not chosen{why}: run predict first, or decide with "
+                f"the thresholds in {self.directory.path} are not chosen{why}: run predict first, or set "
                 "prediction.thresholds=given"
             )
         return Thresholds.load(path / "thresholds.json").final
@@ -151,7 +151,7 @@ class TrainedRun:
 
     @functools.cached_property
     def predictor(self) -> Predictor:
-        """The run's models in this process, on its GPU where it has one; each is loaded once."""
+        """The run's models in this process, on a GPU if available; each is loaded once."""
         checkpoints = [model.checkpoints for model in self.models]
         record = self.record
         return Predictor(self.experiment, checkpoints, self.decision, record.tile_px, record.amplitudes, own_device())
@@ -161,20 +161,20 @@ class TrainedRun:
         return self.predictor.predict(tiles)
 
     def evaluate(self, tiles: Tiles, masks: np.ndarray) -> pd.DataFrame:
-        """Predict tiles whose masks are known, which the run was not trained on.
+        """Predict and score tiles with known masks that the run was not trained on.
 
         Args:
-            masks: (n, S, S), the truth: bool; or int8, in which 1 is salt, 0 none and -1 a pixel that does not count.
+            masks: (n, S, S), the truth: bool; or int8, with 1 for salt, 0 for none and -1 for pixels to ignore.
 
         Returns:
             ``Prediction.table`` with a column ``score``: the metric (mean over IoU thresholds 0.50 … 0.95) of each
-            tile; its mean is the score of all.
+            tile; its mean is the overall score.
         """
         prediction = self.predict(tiles)
         truth = np.asarray(masks)
         truth = truth if truth.dtype == np.int8 else truth.astype(bool)
         if truth.shape != prediction.masks.shape:
-            raise RunError(f"masks of shape {truth.shape} for tiles of shape {prediction.masks.shape}: give one a tile")
+            raise RunError(f"masks have shape {truth.shape}, tiles {prediction.masks.shape}: give one mask per tile")
         table = prediction.table()
         edges = truth.shape[-2:]
         truth = truth.reshape(-1, *edges)
@@ -184,8 +184,8 @@ class TrainedRun:
         return table.assign(score=scores)
 
     def model_table(self) -> pd.DataFrame:
-        """Of each model ``training``, ``fold``, ``stage``, and ``epoch``, ``score`` and file of its best checkpoint, or
-        of each of its snapshots.
+        """One row per model: ``training``, ``fold``, ``stage``, and ``epoch``, ``score`` and file of its best
+        checkpoint, or one row per snapshot.
         """
         rows = [
             (model.training, model.fold, model.stage, epoch, score, str(checkpoint))
@@ -195,7 +195,7 @@ class TrainedRun:
         return pd.DataFrame(rows, columns=["training", "fold", "stage", "epoch", "score", "checkpoint"])
 
     def history(self) -> pd.DataFrame:
-        """Every epoch: ``history.csv`` of all folds and stages, with ``training``, ``fold`` and ``stage`` before it."""
+        """All epochs: ``history.csv`` of all folds and stages, after columns ``training``, ``fold`` and ``stage``."""
         found = []
         for training, fold in chosen_folds(self.directory, self.experiment):
             for stage in training.stages:
@@ -219,8 +219,8 @@ class TrainedRun:
         return load_scores(self.directory.scores)
 
     def score_table(self) -> pd.DataFrame:
-        """A row for each set of tiles that was judged: its ``name`` ("fold 0", "oof", "holdout", "test"), the number of
-        ``tiles`` (of folds it is missing) and the ``score``.
+        """One row per scored set of tiles: its ``name`` ("fold 0", "oof", "holdout", "test"), the number of ``tiles``
+        (missing for folds) and the ``score``.
         """
         scores = self.scores()
         rows = [(f"fold {name}", None, score) for name, score in scores["folds"].items()]

@@ -1,4 +1,4 @@
-"""One trial of a search, trained by whoever does the search's work: how it ended, and whose fault that was."""
+"""Trains one trial of a search on behalf of an engine, and tells its own failures from general ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class SearchStopped(SaltRayError):
-    """A search cannot continue now; nothing of it is lost."""
+    """A search cannot continue now; its results so far are kept."""
 
     def __init__(self, obstacle: str) -> None:
         super().__init__(f"{obstacle}; then run the same command again to resume the search")
@@ -34,11 +34,11 @@ class SearchStopped(SaltRayError):
 
 @dataclass(frozen=True)
 class SearchWork:
-    """What the trials of a search have in common.
+    """Data shared by all trials of a search.
 
     Attributes:
         tables: fold tables by training.
-        decision: how trials validate.
+        decision: how predictions become masks in validation.
     """
 
     experiment: Experiment
@@ -47,7 +47,7 @@ class SearchWork:
     decision: Decision
 
     def tasks(self, values: Mapping[str, Any]) -> list[FoldTask]:
-        """The folds of the trial with these values."""
+        """The folds of a trial with these values."""
         effective = Space(self.experiment).effective(dict(values))
         weights = first_weights(effective.network)
         return [
@@ -58,7 +58,7 @@ class SearchWork:
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended: by itself, by a failure of its own values, or because something is in the way of all."""
+    """How a trial ended: normally, by a failure of its own, or by an obstacle to all trials."""
 
     failure: str | None = None
     obstacle: str | None = None
@@ -75,12 +75,12 @@ def try_trial(
 ) -> TrialEnd:
     """Train a trial from its newest checkpoints.
 
-    A loss that is no number is the trial's own failure, and so is an error that its values would raise again. What
-    would meet every other trial as well (no GPU for PyTorch, a full disk, a checkpoint that somebody has to restore) is
-    in the way of the search. What is raised may pass, as for a fold (``fold.try_fold``).
+    A NaN loss is the trial's own failure, and so is an error that its values would raise again. Errors that would
+    affect every trial (no GPU, a full disk, a damaged checkpoint) are an obstacle to the search. Errors that may be
+    temporary are raised, as in ``fold.try_fold``.
 
     Args:
-        device: says what to compute on; a ``SaltRayError`` that it raises is in the way of the search.
+        device: returns the device to use; a ``SaltRayError`` from it is an obstacle to the search.
     """
     name = trial_name(number)
     with contextlib.ExitStack() as open_:

@@ -1,4 +1,4 @@
-"""How well a predicted section or volume fits labels: over all, by line and by depth.
+"""Scores of a predicted section or volume against labels: overall, by line and by depth.
 
 Letters: S samples, W traces of a line.
 """
@@ -23,33 +23,33 @@ from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
 from salt_ray.volume.windows import window_starts
 
-#: Ranges of depth that are told apart.
+#: Number of depth ranges.
 BANDS = 8
-#: Places in counts: both say salt, the prediction alone, the labels alone, neither.
+#: Indices of counts: salt in both, in the prediction only, in the labels only, in neither.
 _BOTH, _PREDICTED, _LABELLED, _NEITHER = range(4)
 
 
 def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | None = None) -> dict[str, Any]:
-    """Compare a folder of ``volumes.predict_volume`` with labels, which are joined to it by inline and crossline.
+    """Compare the results of ``volumes.predict_volume`` with labels, matched by inline and crossline.
 
-    Only labelled samples of traces count that are not dead. The metric is that of tiles, over windows along inlines
-    that do not overlap but for the last ones; a window without a labelled sample has none.
+    Only labelled samples of live traces count. The metric is that of tiles, over adjacent windows along inlines, of
+    which only the last may overlap; windows without a labelled sample are skipped.
 
     Args:
-        to: the folder; ``scores.json`` is written there, and ``report.html`` again.
-        labels: ``salt`` where there is salt, 0 where there is none, -1 or 255 where nobody knows.
-        salt: the value.
-        without: inlines that have a trace here are left out, for instance those that trained the run.
+        to: the results folder; writes ``scores.json`` and updates ``report.html``.
+        labels: ``salt`` for salt, 0 for none, -1 or 255 for unlabelled.
+        salt: the value of salt.
+        without: inlines with a trace in this file are excluded, for example those used for training.
 
     Returns:
         The content of ``scores.json``.
 
     Raises:
-        RunError: there is no finished prediction, or the labels label none of its traces.
-        VolumeError: one of the files has other samples or values, or no trace in common with it, or cannot be read.
+        RunError: there is no finished prediction, or none of its traces is labelled.
+        VolumeError: a file differs in samples or values, has no trace in common, or cannot be read.
     """
     if not (to / "done.json").exists():
-        raise RunError(f"{to} holds no finished prediction: run volume predict first")
+        raise RunError(f"{to} contains no finished prediction: run volume predict first")
     summary = load_fields(to / "summary.json", to, "reading", "mask_threshold", "window", "files")
     found = _predicted(to, summary)
     given = join_labels(found, labels, salt)
@@ -71,8 +71,8 @@ def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | No
         scores.append(own)
         lines.append({"inline": line.number, **_shares(counts), "score": float(own.mean()), "windows": len(own)})
     if not lines:
-        besides = f" besides those of {without.path}" if left_out else ""
-        raise RunError(f"{labels.path} labels no trace of {to}{besides}: give labels of the lines that were predicted")
+        besides = f" outside {without.path}" if left_out else ""
+        raise RunError(f"{labels.path} labels no trace of {to}{besides}: give labels of the predicted lines")
     result = {
         "labels": str(labels.path),
         "without": None if without is None else str(without.path),
@@ -100,21 +100,21 @@ def score_volume(to: Path, labels: Volume, salt: float = 1, without: Volume | No
 
 
 def _predicted(to: Path, summary: dict[str, Any]) -> Volume:
-    """The probabilities in a folder, with what was settled for the volume that they come from."""
+    """The predicted probabilities, read with the options resolved for the volume."""
     if "probability.npy" in summary["files"]:
         return open_volume(to / "probability.npy", Reading(line=summary["reading"]["line"]))
     return open_volume(to / "probability.sgy", Reading(format=5, **summary["reading"]))
 
 
 def _counts(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """int64 (4, S): how often masks and labels say salt, of labelled samples of traces (W, S)."""
+    """Confusion counts, int64 (4, S), over labelled samples of traces (W, S)."""
     known, is_salt = truth != UNLABELLED, truth == 1
     kinds = (mask & is_salt, mask & known & ~is_salt, ~mask & is_salt, ~mask & known & ~is_salt)
     return np.stack([kind.sum(0) for kind in kinds])
 
 
 def _shares(counts: np.ndarray) -> dict[str, Any]:
-    """IoU of salt (None where neither says any) and accuracy (None where nothing is labelled), of counts (4, …)."""
+    """IoU of salt (None if neither has any) and accuracy (None if nothing is labelled) from counts (4, …)."""
     both, predicted, labelled, neither = (int(each) for each in counts.reshape(4, -1).sum(1))
     union, known = both + predicted + labelled, both + predicted + labelled + neither
     return {
@@ -125,7 +125,7 @@ def _shares(counts: np.ndarray) -> dict[str, Any]:
 
 
 def _windows_scores(mask: np.ndarray, truth: np.ndarray, window_px: int) -> np.ndarray:
-    """The metric of each window of a section (S, W) with a labelled sample, the last windows flush with its ends."""
+    """The metric of each window with a labelled sample in a section (S, W); the last windows are flush with the end."""
     starts = [window_starts(length, window_px, window_px) for length in mask.shape]
     cuts = [np.s_[row : row + window_px, column : column + window_px] for row in starts[0] for column in starts[1]]
     pairs = [(truth[cut][None], mask[cut][None]) for cut in cuts]

@@ -1,4 +1,4 @@
-"""The models of a trained run on a section or a volume, slab by slab, and the result in its own traces."""
+"""Predicts a section or a volume with the models of a trained run, slab by slab, and writes results trace by trace."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import Direction, Part, Slab, fingerprint
 from salt_ray.volume.volume import Volume
 
-#: Increased whenever the same inputs give other results.
+#: Increase it whenever the same inputs give different results.
 _FORMAT = 1
-#: Greys of 8 bits as they are.
+#: 8-bit greys, unchanged.
 _GREYS = GreyRange(0, 255)
 Numbers = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody wants of a prediction.
+    """Options of a prediction.
 
     Attributes:
-        direction: sections along inlines, or along both, whose mean it is then.
-        step: between windows, in px; None: half a window.
-        memory: bytes that a process may take beside the models.
-        folds: only the models of these; None: all.
+        direction: sections along inlines, or the mean over both directions.
+        step: stride between windows in px; None: half a window.
+        memory: bytes a process may use in addition to the models.
+        folds: use only the models of these folds; None: all.
         inlines, crosslines: first and last number; None: all.
-        own_range: measure the range of amplitudes in this volume instead of taking the run's.
-        as_is: predict though trace spacing or sample interval are not those of the run.
+        own_range: use this volume's own range of amplitudes instead of the run's.
+        as_is: predict even if trace spacing or sample interval differ from the run's.
     """
 
     direction: Literal["inline", "both"] = "inline"
@@ -73,15 +73,15 @@ def predict_file(
     terminal: Terminal,
     asked: Asked,
 ) -> dict[str, Any]:
-    """``predict_volume`` of a file: SEG-Y, an .npy array, or a section's picture, of which pictures are made too.
+    """``predict_volume`` for a file: SEG-Y, an .npy array, or a picture of a section, whose results are also pictures.
 
     Args:
-        reading: what the file leaves open; a picture's samples are 1 apart unless it says otherwise.
+        reading: how to read the file; a picture's sample interval is 1 by default.
 
     Raises:
-        RunError, VolumeError: as ``predict_volume``; or the file cannot be used.
+        RunError, VolumeError: as in ``predict_volume``; or the file cannot be used.
     """
-    data = data.absolute()  # workers have another current folder
+    data = data.absolute()  # workers have another working directory
     if not is_picture(data):
         return predict_volume(trained, open_volume(data, reading), to, engine, terminal, asked)
     check_place(to)
@@ -101,29 +101,29 @@ def predict_volume(
     asked: Asked,
     picture: Path | None = None,
 ) -> dict[str, Any]:
-    """Predict a section or a volume; what an interrupted call left in ``to`` is used.
+    """Predict a section or a volume; resumes an interrupted call with the same ``to``.
 
-    The results are ``probability``, ``mask``, ``spread`` and with both directions ``difference``, SEG-Y or .npy as the
-    volume; ``top.csv``, ``base.csv``, ``top.xyz``, ``bodies.csv``, ``lines.csv``, ``depths.csv``, ``summary.json`` and
-    ``report.html``. A mask is the probability above the run's threshold: neither its empty head nor its rule for full
-    tiles speaks here, which judge tiles.
+    The results are ``probability``, ``mask``, ``spread`` and, for both directions, ``difference``, in the volume's
+    format; ``top.csv``, ``base.csv``, ``top.xyz``, ``bodies.csv``, ``lines.csv``, ``depths.csv``, ``summary.json`` and
+    ``report.html``. The mask is the probability above the run's threshold. The run's classification head and its rule
+    for full tiles are not used, as they apply to tiles.
 
     Args:
-        trained: the run; it is only read.
+        trained: the run, which is not modified.
         volume: ``salt_ray.volume.scan.open_volume``.
-        to: a folder on a disk that all machines see.
-        picture: that a section was read from, and is called by.
+        to: a folder on a disk that all machines share.
+        picture: the picture that the section was read from, whose name is reported.
 
     Returns:
         The content of ``summary.json``.
 
     Raises:
-        RunError: the volume does not suit the run; or another process writes there, or other results are there.
+        RunError: the volume does not match the run, another process is writing to ``to``, or it holds other results.
         VolumeError: the volume cannot be read.
     """
     check_place(to)
     if volume.geometry.is_line and asked.direction == "both":
-        raise RunError(f"{volume.path} is a line, which has one direction: leave --direction out")
+        raise RunError(f"{volume.path} is a 2D line, which has one direction: leave --direction out")
     assumed: list[str] = []
 
     def say(line: str) -> None:
@@ -138,11 +138,11 @@ def predict_volume(
             _check_whole(to.path, folder.done)
             if not to.report.exists() and set(TALLIES) <= set(folder.done["files"]):
                 _write_report(to.path, volume)
-            terminal.say(f"{to.path} is done already")
+            terminal.say(f"{to.path} is already complete")
             return folder.done
         folder.open()
         about = {"run": str(trained.directory.path), "volume": str(volume.path)}
-        write_atomically(to.path / "slabs" / "began.json", json.dumps(about))  # for whoever looks on (status)
+        write_atomically(to.path / "slabs" / "began.json", json.dumps(about))  # for the status command
         slabs = {
             direction: [
                 Slab(direction, lines, to.path / "slabs" / direction / f"{number:05d}.npy")
@@ -184,18 +184,18 @@ def _write_report(to: Path, volume: Volume) -> None:
 
 
 def _check_whole(to: Path, summary: dict[str, Any]) -> None:
-    """Make sure that nobody has removed results, as slabs are gone that they would be made of.
+    """Check that all results are present, as the slabs they were made from have been deleted.
 
     Raises:
-        RunError: naming the first that is missing.
+        RunError: a file is missing.
     """
     for name in summary["files"]:
         if not (to / name).exists():
-            raise RunError(f"{to / name} is missing: restore it, or delete {to}, and the same command makes them again")
+            raise RunError(f"{to / name} is missing: restore it, or delete {to} and run again to regenerate")
 
 
 def _reading(volume: Volume) -> dict[str, Any]:
-    """How results are read again: what headers leave open was settled for the volume."""
+    """Reading options for the results, with the values that were resolved for the volume."""
     geometry = volume.geometry
     return {
         "byte_order": volume.byte_order,
@@ -208,21 +208,21 @@ def _reading(volume: Volume) -> dict[str, Any]:
 
 
 def check_place(to: RunDirectory) -> None:
-    """Make sure that results can be written somewhere, and replace no others.
+    """Check that results can be written to a folder without overwriting others.
 
     Raises:
-        RunError: they cannot, or would.
+        RunError: they cannot.
     """
     if not isinstance(to.path, Path):
-        raise RunError(f"{to.path} is in an object store, where files of traces cannot be filled: name a folder")
+        raise RunError(f"{to.path} is in an object store, where files cannot be written trace by trace: use a folder")
     if to.experiment.exists():
-        raise RunError(f"{to.path} holds a run that would be overwritten: use another --to")
+        raise RunError(f"{to.path} contains a run that would be overwritten: use another --to")
     if (to.path / "summary.json").exists() and not (to.path / "inputs.json").exists():
-        raise RunError(f"{to.path} holds other results that would be overwritten: use another --to")
+        raise RunError(f"{to.path} contains other results that would be overwritten: use another --to")
 
 
 def _predict_missing(slabs: list[Slab], work: SlabWork, engine: Engine, terminal: Terminal) -> None:
-    """Predict the slabs that have no file; the bar tells after the first one how long the others will take."""
+    """Predict the slabs without a file; the progress bar estimates the remaining time after the first one."""
     windows = {slab: work.windows(slab) for slab in slabs}
     missing = [slab for slab in slabs if not slab.path.exists()]
     with terminal.bar("predicting", sum(windows.values()), "windows") as advance:
@@ -232,10 +232,10 @@ def _predict_missing(slabs: list[Slab], work: SlabWork, engine: Engine, terminal
 
 
 def _part(volume: Volume, asked: Asked) -> Part:
-    """What is predicted.
+    """The part of the volume to predict.
 
     Raises:
-        RunError: there are no such lines.
+        RunError: the volume has none of the lines.
     """
     geometry, ends = volume.geometry, []
     for name, axis, chosen in (
@@ -245,40 +245,40 @@ def _part(volume: Volume, asked: Asked) -> Part:
         first, last = (axis.first, axis.last) if chosen is None else chosen
         low, high = max(0, -(-(first - axis.first) // axis.step)), min(axis.count, (last - axis.first) // axis.step + 1)
         if low >= high:
-            raise RunError(f"{volume.path} has {name} {axis}, none from {first} to {last}: name others with --{name}")
+            raise RunError(f"{volume.path} has {name} {axis}, none from {first} to {last}: choose others with --{name}")
         ends += [low, high]
     return Part(*ends)
 
 
 def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, say: Callable[[str], None], asked: Asked) -> SlabWork:
-    """What all slabs have in common, checked; lines say what is assumed."""
+    """Checked settings shared by all slabs; reports assumptions."""
     record, experiment = trained.record, trained.experiment
     for line in trained.remarks:
         say(line)
     _check_pixels(trained, volume, say, asked)
     if trained.decision.full_tiles == "empty":
         say(
-            "the run's labels leave tiles inside salt empty (labels.full_tiles): expect holes in thick salt, and the "
-            "edges of salt to be what it knows"
+            "the run's labels leave tiles inside salt empty (labels.full_tiles): the run knows the edges of salt, so "
+            "expect holes in thick salt"
         )
     models = tuple(m.checkpoints for m in trained.models if asked.folds is None or m.fold in asked.folds)
     if not models:
-        raise RunError(f"{trained.directory.path} has no model of the folds that --folds names: name others")
+        raise RunError(f"{trained.directory.path} has no models for these folds: choose other --folds")
     if record.window is not None:
         window_px = record.window.window_px
     elif record.tile_px is not None:
         window_px = frame_for(record.tile_px, experiment.geometry).crop_px
     else:
-        raise RunError(f"{trained.directory.path} does not say how large its tiles are: train it again")
+        raise RunError(f"{trained.directory.path} does not record its tile size: train it again")
     step = window_px // 2 if asked.step is None else asked.step
     if not 1 <= step <= window_px:
-        raise RunError(f"windows of {window_px} px cannot be {step} px apart: give a --step from 1 to {window_px}")
+        raise RunError(f"windows of {window_px} px cannot be {step} px apart: choose a --step from 1 to {window_px}")
     greys = _greys(trained, volume, say, asked)
     missing = volume.geometry.missing
-    without = [f"{missing:,} place{'s' * (missing != 1)} without a trace"] * bool(missing)
+    without = [f"{missing:,} position{'s' * (missing != 1)} without a trace"] * bool(missing)
     without += ["dead traces"] * bool(volume.dead)
     if without:
-        say(f"no salt, and seen in middle grey: {' and '.join(without)}")
+        say(f"predicted as no salt, and middle grey in the input: {' and '.join(without)}")
     directories = (trained.directory, to)
     return SlabWork(experiment, directories, volume, fingerprint(volume), models, greys, window_px, step)
 
@@ -286,7 +286,7 @@ def _work(trained: TrainedRun, volume: Volume, to: RunDirectory, say: Callable[[
 def _inputs(
     trained: TrainedRun, work: SlabWork, part: Part, at_once: dict[Direction, int], asked: Asked
 ) -> dict[str, Any]:
-    """What the results depend on."""
+    """The inputs that the results depend on."""
     chosen = [
         {"training": model.training, "fold": model.fold, "model": folder.inputs, "trained": folder.done}
         for model, folder in zip(trained.models, trained.folders, strict=True)
@@ -313,38 +313,38 @@ def _inputs(
 
 
 def _greys(trained: TrainedRun, volume: Volume, say: Callable[[str], None], asked: Asked) -> GreyRange:
-    """Which amplitudes become 0 to 255.
+    """The range of amplitudes mapped to 0 to 255.
 
     Raises:
-        RunError: the run's range is not that of the volume.
-        VolumeError: this has none.
+        RunError: the run's range does not match the volume.
+        VolumeError: the volume has no range.
     """
     record, run = trained.record, trained.directory.path
     if record.amplitudes is None and volume.traces.format.word == np.uint8 and not asked.own_range:
-        say("assumed: values are greys from 0 to 255, as the run's tiles")
+        say("assumed: values are greys from 0 to 255, like the run's tiles")
         return _GREYS
     own = amplitude_range(volume)
     if record.amplitudes is None or asked.own_range:
-        why = "" if asked.own_range else f" ({run} was trained on greys, and knows no amplitudes)"
-        say(f"assumed: amplitudes from {own}, the volume's own 1st to 99th percentile, become greys{why}")
+        why = "" if asked.own_range else f" ({run} was trained on greys, not amplitudes)"
+        say(f"assumed: amplitudes from {own}, the volume's 1st to 99th percentile, are mapped to greys{why}")
         return own
     scaling = Scaling(record.amplitudes, own, record.amplitudes.outside(sampled_amplitudes(volume)))
-    remedy = "bring them to the run's, or take the volume's own range with --own-range"
+    remedy = "rescale them to the run's, or use the volume's own range with --own-range"
     record.check_scaling(scaling, str(volume.path), remedy)
     return record.amplitudes
 
 
 def _check_pixels(trained: TrainedRun, volume: Volume, say: Callable[[str], None], asked: Asked) -> None:
-    """Make sure that a pixel is as large as the run's.
+    """Check that the pixel size matches the run's.
 
     Raises:
-        RunError: it is not, and that is not wanted.
+        RunError: it does not, and ``as_is`` is not set.
     """
     window = trained.record.window
     if window is None:
         say(
-            f"{trained.directory.path} does not know the trace spacing and sample interval of its tiles: make sure "
-            f"that those of {volume.path.name} are alike"
+            f"{trained.directory.path} does not record trace spacing and sample interval of its tiles: make sure "
+            f"that {volume.path.name} is similar"
         )
         return
     spacing = (None, None)
@@ -356,10 +356,10 @@ def _check_pixels(trained: TrainedRun, volume: Volume, say: Callable[[str], None
         compared.append(("trace spacing along crosslines", window.trace_spacing, spacing[0]))
     for name, run, here in compared:
         if run is None or here is None:
-            say(f"the {name} cannot be compared: the {'run' if run is None else 'volume'} does not say it")
+            say(f"the {name} cannot be compared: it is unknown for the {'run' if run is None else 'volume'}")
         elif abs(here - run) > SAME_SCALE * run:
-            what = f"the {name} of {volume.path} is {here:.4g}, that of the run {run:.4g}"
+            what = f"the {name} of {volume.path} is {here:.4g}, but {run:.4g} in the run"
             if not asked.as_is:
-                wrong = ", or say the right one with --interval" if name == "sample interval" else ""
-                raise RunError(f"{what}: bring it to the run's first{wrong}, or predict it anyway with --as-is")
+                wrong = ", correct it with --interval" if name == "sample interval" else ""
+                raise RunError(f"{what}: resample the volume{wrong}, or predict anyway with --as-is")
             say(what)

@@ -1,4 +1,4 @@
-"""Where this process computes: on its GPU where it has one, on how many threads, and with which memory."""
+"""The device, number of threads and memory settings with which this process computes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 def own_device() -> torch.device:
     """The GPU of this process, else its CPU."""
-    import torch  # seconds that who computes no network does not wait for
+    import torch  # imports slowly, and only networks need it
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-#: Of glibc's mallopt, in this order: trim and pad the heap's top, map large blocks apart, number of arenas.
+#: Options of glibc's mallopt: trimming and padding of the heap, mmap for large blocks, number of arenas.
 _OPTIONS = {"M_TRIM_THRESHOLD": -1, "M_TOP_PAD": -2, "M_MMAP_MAX": -4, "M_ARENA_MAX": -8}
 _KEPT = {"M_TRIM_THRESHOLD": 2**31 - 1, "M_TOP_PAD": 64 << 20, "M_MMAP_MAX": 0, "M_ARENA_MAX": 1}
 _AS_GLIBC_COMES = {"M_TRIM_THRESHOLD": 128 << 10, "M_TOP_PAD": 0, "M_MMAP_MAX": 65536, "M_ARENA_MAX": 0}
 
 
 def keep_memory(keep: bool = True) -> None:
-    """Let this process keep the memory that it frees, for its next tensors; or give it back and leave that to glibc.
+    """Keep freed memory in this process for its next tensors; or return it and restore glibc's defaults.
 
-    glibc hands every tensor above 32 MiB back to the kernel, which fills its pages with zeros again a step later.
-    Keeping them makes a training step of ``two_cores`` 1.19 times as fast on two cores, at the same peak of memory.
-    Other C libraries are left as they are.
+    glibc returns every freed tensor above 32 MiB to the kernel, which has to zero its pages again in the next step.
+    Keeping them makes a training step of ``two_cores`` 1.19 times as fast on two cores, at the same peak memory.
+    No effect with other C libraries.
     """
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
@@ -46,13 +46,13 @@ def keep_memory(keep: bool = True) -> None:
 
 @contextlib.contextmanager
 def workplace(experiment: Experiment, folds: int | None = None) -> Iterator[torch.device]:
-    """What to compute on, with as many threads as a worker of a Ray on this machine has: others may round otherwise.
+    """The device to use, with as many threads as a Ray worker on this machine has, as rounding depends on their number.
 
     Args:
-        folds: how many share the cores, as for ``Resources.of_each``.
+        folds: number of folds that share the cores, as in ``Resources.of_each``.
 
     Raises:
-        RunError: this machine has not what the experiment asks for.
+        RunError: this machine lacks the resources that the experiment requires.
     """
     import torch
 
@@ -60,7 +60,7 @@ def workplace(experiment: Experiment, folds: int | None = None) -> Iterator[torc
     wanted = experiment.resources.of_each(has_gpu, cores, folds)
     if wanted["CPU"] > cores or ("GPU" in wanted and not has_gpu):
         raise RunError(
-            f"this machine lacks the {wanted} that a fold needs ({cores} cores, {'a' if has_gpu else 'no'} GPU): "
+            f"this machine has {cores} cores and {'a' if has_gpu else 'no'} GPU, but a fold needs {wanted}: "
             "lower resources.cpus_per_fold or resources.gpus_per_fold with --set"
         )
     torch.set_num_threads(int(wanted["CPU"]))

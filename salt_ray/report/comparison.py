@@ -1,6 +1,6 @@
-"""Two runs on the same tiles: which scores higher, by how much, and how sure that is.
+"""Comparison of two runs on the same tiles: the difference of their scores and its uncertainty.
 
-Tiles are drawn by their mosaics (``inference.paired``), a tile in no mosaic by itself, windows by their lines.
+The bootstrap resamples whole mosaics (``inference.paired``), single tiles outside mosaics, and lines for windows.
 
 Letters: n tiles.
 """
@@ -27,22 +27,22 @@ from salt_ray.storage import StoragePath, readable
 from salt_ray.survey.window import lines_of
 
 Tiles = Literal["oof", "holdout", "test"]
-#: What the sets of tiles are called.
+#: Sets of tiles, as named in messages.
 SETS = {"oof": "out of fold", "holdout": "on the hold-out", "test": "on the test truth"}
-#: Upper bounds of the share of a tile that is salt, and what the groups between them are called.
+#: Groups of tiles by share of salt: upper bound and name.
 SHARES = {0.0: "no salt", 0.1: "to 10 %", 0.25: "10 to 25 %", 0.5: "25 to 50 %", 0.75: "50 to 75 %", 1.0: "above 75 %"}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, or two recipes of which each was run with several seeds.
+    """The difference between two runs, or between two recipes run with several seeds each.
 
     Attributes:
-        names: of the two sides.
-        runs: how many there are of each.
-        kind: on which tiles.
-        whole: on all of them.
-        by_salt: on those of about the same share of salt, by what that is called.
+        names: names of the two sides.
+        runs: number of runs of each side.
+        kind: the set of tiles.
+        whole: the difference on all tiles.
+        by_salt: the difference on tiles with similar shares of salt, by name of the group.
     """
 
     names: tuple[str, str]
@@ -53,11 +53,11 @@ class Comparison:
 
     @property
     def of_recipes(self) -> bool:
-        """Whether the interval holds how far a recipe's runs scatter, besides the choice of tiles."""
+        """Whether the interval includes the spread over seeds, in addition to that over tiles."""
         return min(self.runs) > 1
 
     def sentences(self) -> list[str]:
-        """For people: the result, and which question it answers."""
+        """The result in words, and the question that it answers."""
         whole, (first, second) = self.whole, self.names
         verdict = (
             f"{second} scores {abs(whole.difference):.4f} {'more' if whole.difference > 0 else 'less'} than {first}"
@@ -72,18 +72,18 @@ class Comparison:
         ]
         if whole.clusters < MIN_CLUSTERS:
             lines.append(
-                f"an interval of so few groups of neighbours (mosaics, or lines that windows are cut from) is too "
-                f"narrow to tell: {MIN_CLUSTERS} are needed"
+                f"the interval is unreliable with so few groups of neighbours (mosaics, or lines of windows): "
+                f"{MIN_CLUSTERS} are needed"
             )
         if self.of_recipes:
             lines.append(
-                f"this compares the two recipes: the interval includes the spread of their runs ({self.runs[0]} and "
+                f"this compares the two recipes: the interval includes the spread over seeds ({self.runs[0]} and "
                 f"{self.runs[1]} seeds)"
             )
         else:
             lines.append(
-                "this is about these trained models, on other tiles of the kind: training the same two recipes again "
-                "may change it (pipeline --seeds 3 on each side, then compare, answers that)"
+                "this applies to these trained models on similar tiles; training the two recipes again may change it "
+                "(to find out, compare runs of pipeline --seeds 3)"
             )
         return lines
 
@@ -102,7 +102,7 @@ class Comparison:
 
 
 def compare_runs(first: RunDirectory, second: RunDirectory, kind: Tiles = "oof") -> Comparison:
-    """Compare two scored runs, or two directories that hold a run for each of several seeds.
+    """Compare two scored runs, or two directories with runs over several seeds.
 
     Args:
         kind: out-of-fold tiles, before the mosaic rules (which copy their labels); hold-out or test truth, after them.
@@ -129,7 +129,7 @@ def compare_runs(first: RunDirectory, second: RunDirectory, kind: Tiles = "oof")
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The difference by share of salt, for the terminal."""
+    """Terminal table of the difference by share of salt."""
     table = Table("salt", *(f"[b]{name}" for name in comparison.names), "difference", "95 % interval", "tiles")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -140,17 +140,17 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def _tables(run: RunDirectory, kind: Tiles) -> list[pd.DataFrame]:
-    """The scored tiles of a run, or of each of its seeds: by id the columns ``score``, ``salt`` and ``labelled``."""
+    """The scored tiles of a run, or of each of its seeds, by id: columns ``score``, ``salt`` and ``labelled``."""
     found = []
     for one in _seeds(run) or [run]:
         if not one.tile_scores.exists():
-            raise RunError(f"the tiles of the run in {one.path} are not scored: run score")
+            raise RunError(f"the tiles of the run in {one.path} are not scored: run score first")
         with readable(one.tile_scores, one.path):
             table = pd.read_csv(io.BytesIO(one.tile_scores.read_bytes()), dtype={"id": str, "set": str})
             table = table if "labelled" in table else table.assign(labelled=1.0)
             table = table[table["set"] == kind].set_index("id")[["score", "salt", "labelled"]].sort_index()
         if table.empty:
-            raise RunError(f"the run in {one.path} has no tiles {SETS[kind]}: compare others (--on)")
+            raise RunError(f"the run in {one.path} has no tiles {SETS[kind]}: choose another set with --on")
         found.append(table)
     return found
 
@@ -160,38 +160,36 @@ def _seeds(run: RunDirectory) -> list[RunDirectory]:
 
 
 def _check_same(table: pd.DataFrame, other: pd.DataFrame, first: RunDirectory, run: RunDirectory) -> None:
-    """Make sure that two runs judged the same tiles by the same labels."""
+    """Check that two runs were scored on the same tiles with the same labels."""
     apart = table.index.symmetric_difference(other.index)
     if len(apart):
         raise RunError(
-            f"{first.path} and {run.path} judge other tiles ({len(apart)} only one of them, first: {apart[0]}): take "
-            "the same survey, holdout and labels for both"
+            f"{first.path} and {run.path} were scored on different tiles ({len(apart)} differ, first: {apart[0]}): "
+            "use the same survey, holdout and labels for both"
         )
     shares = ["salt", "labelled"]
     changed = table.index[~np.isclose(table[shares], other[shares], rtol=0, atol=1e-6).all(axis=1)]
     if len(changed):
         raise RunError(
-            f"{first.path} and {run.path} have other labels ({len(changed)} tiles, first: {changed[0]}): their scores "
-            "do not compare"
+            f"{first.path} and {run.path} have different labels ({len(changed)} tiles, first: {changed[0]}): their "
+            "scores cannot be compared"
         )
 
 
 def _clusters(ids: np.ndarray, runs: Sequence[RunDirectory]) -> np.ndarray:
-    """What each of (n,) tiles is drawn with: the number of its line or mosaic, or a number of its own: (n,) int64."""
+    """Clusters for the bootstrap, (n,) int64: each tile's line or mosaic, or a unique number."""
     if any(RunRecord.load(one.record).window for run in runs for one in (run, *_seeds(run))):
         return np.unique(lines_of(ids), return_inverse=True)[1]
     paths = [path for run in runs for path in _mosaic_tables(run)]
     tables = {table.digest: table for table in map(load_mosaics, paths)}
     if len(tables) > 1:
         raise RunError(
-            f"{runs[0].path} and {runs[1].path} have other mosaics: which tiles are neighbours has to be the same for "
-            "both (mosaics.min_correlation, compatibility, loop_compatibility)"
+            f"{runs[0].path} and {runs[1].path} have different mosaics: use the same settings for both "
+            "(mosaics.min_correlation, compatibility, loop_compatibility)"
         )
     for table in tables.values():
         return whole_mosaics(ids, table)
-    raise RunError(
-        f"neither {runs[0].path} nor {runs[1].path} says which tiles are neighbours: run mosaic for one of them"
-    )
+    raise RunError(f"neither {runs[0].path} nor {runs[1].path} has mosaics that define neighbours: run mosaic for one")
 
 
 def _mosaic_tables(run: RunDirectory) -> list[StoragePath]:

@@ -1,6 +1,6 @@
-"""What the judged tiles say: where the score is lost, and whether the probabilities mean what they say.
+"""Findings on the scored tiles: where the score is lost, and whether probabilities are calibrated.
 
-Nothing is chosen by these figures. Letters: n judged tiles, S tile edge in px.
+These figures are not used for choosing anything. Letters: n judged tiles, S tile edge in px.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from salt_ray.mosaic.table import MosaicTable
 from salt_ray.report.judged import Judged
 from salt_ray.survey.folds import FoldTable
 
-COVERAGE_CLASSES = 10  # tenths of a tile, beside "no salt"
-DEPTH_PARTS, DOUBT_PARTS = 6, 5  # parts of equally many tiles
+COVERAGE_CLASSES = 10  # tenths of a tile, in addition to "no salt"
+DEPTH_PARTS, DOUBT_PARTS = 6, 5  # parts with equal numbers of tiles
 CALIBRATION_BINS = 10
-SIGMAS_95 = 1.959964  # of a normal distribution, either side
+SIGMAS_95 = 1.959964  # two-sided, normal distribution
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the judged tiles.
+    """A group of scored tiles.
 
     Attributes:
-        score: their mean.
-        error: the standard error of that mean; NaN where all are neighbours.
-        lost: their share of all points that the model lacks to a score of 1.
+        score: mean score.
+        error: standard error of the mean; NaN if all are neighbours.
+        lost: the group's share of the total loss, the sum of 1 - score over tiles.
     """
 
     name: str
@@ -53,9 +53,9 @@ def groups(judged: Judged, members: Sequence[tuple[str, np.ndarray]]) -> list[Gr
 
 
 def standard_error(values: np.ndarray, neighbours: np.ndarray) -> float:
-    """Of the mean of values (n,), where neighbours are drawn together; NaN where all are neighbours.
+    """Standard error of the mean of values (n,), clustered by neighbours; NaN if all are neighbours.
 
-    What the bootstrap over mosaics (``inference.resampling``) tends to, in closed form (Cochran 1977, ratio estimator).
+    The limit of the bootstrap over mosaics (``inference.resampling``) in closed form (Cochran 1977, ratio estimator).
 
     Args:
         neighbours: (n,) of any type, as ``Judged.neighbours``.
@@ -67,7 +67,7 @@ def standard_error(values: np.ndarray, neighbours: np.ndarray) -> float:
 
 
 def by_coverage(judged: Judged) -> list[Group]:
-    """No salt, then tenths of a tile's labelled pixels, each without its lower and with its upper bound."""
+    """No salt, then tenths of a tile's labelled pixels, each including its upper bound only."""
     salt, pixels = (part.sum(axis=(1, 2)) for part in (judged.truth > 0, judged.truth >= 0))
     tenth = -(-COVERAGE_CLASSES * salt // pixels)
     names = ["no salt", *(f"{10 * i} to {10 * (i + 1)}%" for i in range(COVERAGE_CLASSES))]
@@ -75,7 +75,7 @@ def by_coverage(judged: Judged) -> list[Group]:
 
 
 def by_depth(judged: Judged, depths: np.ndarray) -> list[Group]:
-    """Parts of equally many tiles, the shallowest first; none where a depth is not known.
+    """Parts with equal numbers of tiles, shallowest first; empty if any depth is unknown.
 
     Args:
         depths: (N,) feet, of all tiles of the survey.
@@ -88,7 +88,7 @@ def by_depth(judged: Judged, depths: np.ndarray) -> list[Group]:
 
 
 def by_section(judged: Judged, sections: np.ndarray) -> list[Group]:
-    """Each section with judged tiles, in the order of their names.
+    """Each section with scored tiles, ordered by name.
 
     Args:
         sections: (N,) str, of all tiles of the survey.
@@ -98,14 +98,14 @@ def by_section(judged: Judged, sections: np.ndarray) -> list[Group]:
 
 
 def by_doubt(judged: Judged) -> list[Group]:
-    """Parts of equally many tiles, those of which the models are surest first."""
+    """Parts with equal numbers of tiles, the most certain first."""
     parts = np.array_split(np.argsort(judged.doubt, kind="stable"), DOUBT_PARTS)
     names = ["surest fifth", "second", "third", "fourth", "most uncertain fifth"]
     return groups(judged, list(zip(names, parts, strict=True)))
 
 
 def by_outcome(judged: Judged) -> list[Group]:
-    """Whether label and prediction hold any salt on labelled pixels: four groups, as far as there are such tiles."""
+    """Up to four groups, by whether label and prediction have any salt on labelled pixels."""
     true, found = judged.has_salt, (judged.masks & (judged.truth >= 0)).any(axis=(1, 2))
     return groups(
         judged,
@@ -119,18 +119,18 @@ def by_outcome(judged: Judged) -> list[Group]:
 
 
 def by_mosaic(judged: Judged, ids: np.ndarray, table: MosaicTable) -> tuple[list[Group], list[Group]]:
-    """Every mosaic with judged tiles, by number ("mosaic 3"); and tiles inside and outside of mosaics.
+    """Every mosaic with scored tiles, by number ("mosaic 3"); and tiles inside and outside of mosaics.
 
     Args:
         ids: (N,) str, of all tiles of the survey.
     """
     mosaic = pd.Series(table.mosaics, table.ids).reindex(ids[judged.tiles], fill_value=-1).to_numpy()
     each = groups(judged, [(f"mosaic {n}", mosaic == n) for n in np.unique(mosaic[mosaic >= 0]).tolist()])
-    return each, groups(judged, [("in a mosaic", mosaic >= 0), ("in none", mosaic < 0)])
+    return each, groups(judged, [("in a mosaic", mosaic >= 0), ("in no mosaic", mosaic < 0)])
 
 
 def divided_mosaics(table: MosaicTable, folds: FoldTable) -> tuple[int, int]:
-    """How many mosaics have tiles in several folds, and how many have two or more tiles that are in any."""
+    """Number of mosaics divided between folds, and number of mosaics with two or more tiles in folds."""
     fold = pd.Series(folds.folds, folds.ids).reindex(table.ids).reset_index(drop=True)
     found = fold.groupby(table.mosaics).agg(["count", "nunique"])
     several = found[found["count"] > 1]
@@ -139,15 +139,15 @@ def divided_mosaics(table: MosaicTable, folds: FoldTable) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often tiles with a certain P(salt) do hold salt, in bins of equal width; bins without a tile are left out.
+    """Observed frequency of salt by predicted P(salt), in bins of equal width; empty bins are skipped.
 
     Attributes:
-        bins: a row a bin, in order: ``tiles``, how many; ``predicted``, their mean P(salt); ``observed``, the share of
-            them with salt; ``low`` and ``high``, Wilson's 95% interval of that share, for as many tiles as would
-            scatter by themselves as these do beside their neighbours.
+        bins: one row per bin, in order: ``tiles``, their number; ``predicted``, mean P(salt); ``observed``, the share
+            with salt; ``low`` and ``high``, Wilson's 95% interval of that share for the effective number of
+            independent tiles.
         error: mean over tiles of |predicted - observed|.
         brier: mean over tiles of (P(salt) - [has salt])²; 0 is best.
-        base_brier: the same of an answer that gives every tile the overall share.
+        base_brier: the same when predicting the overall share for every tile.
     """
 
     bins: pd.DataFrame
@@ -157,7 +157,7 @@ class Calibration:
 
 
 def calibration(judged: Judged) -> Calibration | None:
-    """P(salt) against the labels, where these say whether a tile holds any; None where they say it of no tile."""
+    """Calibration of P(salt) on tiles whose labels tell whether they have salt; None if there are none."""
     known = judged.knows_salt
     if not known.any():
         return None
@@ -169,7 +169,7 @@ def calibration(judged: Judged) -> Calibration | None:
     tiles = pd.Series({one: _independent(truth[bin_of == one], neighbours[bin_of == one]) for one in bins.index})
     centre = (observed + z2 / (2 * tiles)) / (1 + z2 / tiles)
     half = SIGMAS_95 * np.sqrt(observed * (1 - observed) / tiles + z2 / (4 * tiles**2)) / (1 + z2 / tiles)
-    bins["low"] = np.minimum(centre - half, observed)  # rounding may put a bound of 0 or 1 beyond the share itself
+    bins["low"] = np.minimum(centre - half, observed)  # rounding may move a bound past the share itself
     bins["high"] = np.maximum(centre + half, observed)
     return Calibration(
         bins,
@@ -180,7 +180,7 @@ def calibration(judged: Judged) -> Calibration | None:
 
 
 def _independent(truth: np.ndarray, neighbours: np.ndarray) -> float:
-    """How many independent tiles say as much of a share as these (n,) bool: n, or fewer where neighbours are alike."""
+    """Effective number of independent tiles for the share of (n,) bool: at most n, fewer if neighbours are similar."""
     share, error = truth.mean(), standard_error(truth.astype(np.float64), neighbours)
     if not error > 0:  # all are alike, or all are neighbours
         return float(len(np.unique(neighbours)))

@@ -1,4 +1,4 @@
-"""A run that is scored, with everything that a report is made of."""
+"""A scored run, with everything that its report needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from salt_ray.storage import StoragePath, parse_fields, readable
 from salt_ray.survey.folds import FoldTable
 from salt_ray.survey.prepared import PreparedSurvey
 
-#: What every scores.json has, and of which kind.
+#: Required fields of scores.json and their types.
 SCORES = {"folds": dict, "oof": (int, float), "oof_tiles": int, "trivial": dict, "rules": dict}
 
 
@@ -59,35 +59,35 @@ def load_columns(path: StoragePath, columns: Mapping[str, type]) -> pd.DataFrame
 
 
 def check_finished(run: RunDirectory) -> None:
-    """Make sure, before anything else is read, that there is something to report.
+    """Check that a run can be reported, before anything else is read.
 
     Raises:
-        RunError: there is no such run, it is not scored, or it holds runs over several seeds.
+        RunError: there is no such run, it is not scored, or it contains runs over several seeds.
     """
     if run.scores.exists():
         return
     if run.seeds.exists():
-        raise RunError(f"{run.path} holds a run for each seed: report one of them, such as {run.path}/seed-0")
+        raise RunError(f"{run.path} contains a run for each seed: report one of them, such as {run.path}/seed-0")
     if run.study.exists():
-        raise RunError(f"{run.path} holds a search and no scored run: use {PROGRAM} study {quote(str(run.path))}")
+        raise RunError(f"{run.path} contains a search but no scored run: use {PROGRAM} study {quote(str(run.path))}")
     if not run.experiment.exists():
         raise RunError(f"there is no run in {run.path}: pass one with --run-dir, or create it with pipeline")
-    raise RunError(f"the run in {run.path} is not finished, there are no scores yet: run pipeline (or score) first")
+    raise RunError(f"the run in {run.path} has no scores yet: run pipeline or score first")
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A scored run, with everything that its report is made of.
+    """A scored run, with everything that its report needs.
 
     Attributes:
         models: predictions by (training, fold).
         tables: fold tables by training.
-        mosaics: the positions of tiles; None where the run needed no mosaics.
+        mosaics: the positions of tiles; None if the run needed no mosaics.
         scores: the content of ``scores.json``.
         project: the folder of the project's code.
-        decisions: how its predictions become masks.
-        validation: how its epochs were compared.
-        thresholds: those that its labels chose; None where they were given.
+        decisions: how predictions become masks.
+        validation: how epochs were compared.
+        thresholds: thresholds chosen on its labels; None if they were given.
     """
 
     run: RunDirectory
@@ -105,12 +105,12 @@ class FinishedRun:
 
     @property
     def decision(self) -> Decision:
-        """How the predictions of tiles become masks that are in no fold."""
+        """How predictions become masks for tiles that are in no fold."""
         return self.decisions.final
 
     @cached_property
     def folds(self) -> list[tuple[Training, int]]:
-        """Those that the run trains and predicts with."""
+        """The folds that the run trains and predicts with."""
         return chosen_folds(self.run, self.experiment)
 
     @cached_property
@@ -118,11 +118,11 @@ class FinishedRun:
         """The out-of-fold tiles.
 
         Raises:
-            RunError: they do not score what ``scores.json`` says.
+            RunError: their score differs from ``scores.json``.
         """
         judged = judge(self.prepared, list(self.models.values()), self.decisions, self.mosaics)
         if len(judged.tiles) != self.scores["oof_tiles"] or abs(judged.score - self.scores["oof"]) > 1e-9:
-            raise RunError(f"{self.run.scores} was made from other predictions: run score, then report again")
+            raise RunError(f"{self.run.scores} belongs to other predictions: run score, then report again")
         return judged
 
     def fold_name(self, training: str, fold: int) -> str:

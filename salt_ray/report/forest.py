@@ -1,4 +1,4 @@
-"""A comparison as a forest plot: the difference and its interval on all tiles, and on those of about the same salt."""
+"""Forest plot of a comparison: the difference and its interval on all tiles, and by share of salt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH, ROW = 9, 0.42  # inches
 
 @styled()
 def draw_comparison(comparison: Comparison) -> bytes:
-    """A PNG; equal comparisons give equal bytes."""
+    """Draw a PNG; equal comparisons give identical bytes."""
     rows = {"all tiles": comparison.whole, **comparison.by_salt}
     figure = Figure((WIDTH, 1.6 + ROW * len(rows)))
     axes = figure.add_subplot()
@@ -24,7 +24,7 @@ def draw_comparison(comparison: Comparison) -> bytes:
     axes.set_yticks(range(len(rows)), [f"{name} ({part.tiles:,})" for name, part in rows.items()])
     axes.invert_yaxis()
     first, second = comparison.names
-    axes.set_xlabel(f"score of {second} less score of {first}, {SETS[comparison.kind]}; 95 % intervals")
+    axes.set_xlabel(f"score of {second} minus score of {first}, {SETS[comparison.kind]}; 95 % intervals")
     question = "two recipes" if comparison.of_recipes else "these trained models"
-    axes.set_title(f"{second} beside {first}: {question}; tiles by their share of salt (how many)", loc="left")
+    axes.set_title(f"{second} vs. {first}: {question}; tiles by share of salt (number)", loc="left")
     return png(figure)

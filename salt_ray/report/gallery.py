@@ -1,6 +1,6 @@
-"""Pictures of a report: tiles that say where the models fail, and mosaics before and after the rules.
+"""Pictures for a report: tiles that show where models fail, and mosaics before and after the rules.
 
-Letters: n judged tiles, S tile edge in px.
+Letters: n scored tiles, S tile edge in px.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from salt_ray.report.judged import Judged
 
 WORST, UNCERTAIN, RANDOM = 12, 8, 8
 MOSAICS = 4
-MOSAIC_PX = 640  # longest edge: of 30 tiles a fault of ten pixels still shows
-JPEG_QUALITY = 85  # 60 to 130 KB a mosaic; as PNG it would be ten times that
+MOSAIC_PX = 640  # longest edge: in 30 tiles an error of ten pixels is still visible
+JPEG_QUALITY = 85  # 60 to 130 KB per mosaic, a tenth of a PNG
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as the address of its own bytes, and what it shows."""
+    """An image as a data URL, with alternative text."""
 
     source: str
     alt: str
 
 
 def worst(judged: Judged) -> np.ndarray:
-    """Places of the tiles with the lowest scores; of equals those where most pixels are wrong."""
+    """Positions of the tiles with the lowest scores; ties by number of wrong pixels."""
     wrong = judged.wrong.sum(axis=(1, 2))
     return np.lexsort((-wrong, judged.scores))[:WORST]
 
 
 def most_uncertain(judged: Judged) -> np.ndarray:
-    """Places of the tiles of which the models are least sure."""
+    """Positions of the tiles with the least certain predictions."""
     return np.argsort(-judged.doubt, kind="stable")[:UNCERTAIN]
 
 
 def random_sample(judged: Judged, seed: int) -> np.ndarray:
     """Positions of randomly drawn tiles, the same for the same seed."""
-    random = np.random.default_rng([seed, 7])  # 7: not the stream of anything else
+    random = np.random.default_rng([seed, 7])  # 7: a stream of its own
     return random.permutation(len(judged.tiles))[:RANDOM]
 
 
@@ -59,7 +59,7 @@ def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
     missed, false = (float((wrong & labelled).sum() / count) for wrong in (salt & ~mask, mask & ~salt))
     nothing = np.zeros_like(mask)
     name = str(survey.ids[tile])
-    # In a difference "added" is what was missed, "removed" what was too much.
+    # In a difference "added" means missed, "removed" means false positive.
     panels = (
         (draw_tile(image, False, nothing, nothing), f"Tile {name}: the seismic image."),
         (draw_tile(image, labelled, salt, salt), f"Label: salt on {salt.sum() / count:.0%} of {part}."),
@@ -73,7 +73,7 @@ def tile_card(finished: FinishedRun, place: int) -> dict[str, Any]:
 
 
 def changed_mosaics(finished: FinishedRun) -> list[int]:
-    """Numbers of the mosaics with most corrected tiles, then of the largest ones: as many as are shown."""
+    """The mosaics to show: those with most corrected tiles, then the largest."""
     table, survey = finished.mosaics, finished.prepared.survey
     corrected = np.isin(table.ids, survey.ids[finished.corrections.tiles])
     changed = np.bincount(table.mosaics, corrected, table.count)
@@ -100,14 +100,14 @@ def mosaic_card(finished: FinishedRun, number: int) -> dict[str, Any]:
 
 
 def png_of(picture: np.ndarray) -> bytes:
-    """A picture (H, W, 3), or (H, W, 4) with what shines through."""
+    """Encode a picture (H, W, 3), or (H, W, 4) with opacity, as PNG."""
     written = io.BytesIO()
     Image.fromarray(picture).save(written, "PNG")
     return written.getvalue()
 
 
 def jpeg(picture: np.ndarray) -> bytes:
-    """A picture within ``MOSAIC_PX``; every pixel keeps its own colour (4:4:4), so that thin outlines stay."""
+    """Encode a picture, at most ``MOSAIC_PX`` large, as JPEG without colour subsampling, which keeps thin outlines."""
     fitted = Image.fromarray(picture)
     fitted.thumbnail((MOSAIC_PX, MOSAIC_PX), Image.Resampling.HAMMING, reducing_gap=None)
     written = io.BytesIO()
@@ -116,5 +116,5 @@ def jpeg(picture: np.ndarray) -> bytes:
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """An image as an address that holds it."""
+    """An image as a data URL."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""What a survey holds, and what is odd in it: tiles of one colour, identical tiles, unusual masks.
+"""The contents of a survey and its unusual features: constant tiles, identical tiles, unusual masks.
 
 Letters: N tiles of the survey, L of them labelled (the first ones).
 """
@@ -19,13 +19,13 @@ from salt_ray.survey.tiles import Survey
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Labelled tiles, not of one colour, whose pixels are the same.
+    """Labelled tiles with identical pixels, not counting constant ones.
 
     Attributes:
         groups: the ids of each set of identical tiles, the largest set first.
-        other_labels: how many sets have more than one mask.
-        divided: how many sets are in several folds of some training: a model was then judged by a tile that it knew.
-        with_unlabelled: how many unlabelled tiles are identical to a labelled one.
+        other_labels: number of sets with different masks.
+        divided: number of sets split between folds of a training: a model was validated on a tile from its training.
+        with_unlabelled: number of unlabelled tiles that are identical to a labelled one.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -53,12 +53,12 @@ def duplicates(survey: Survey, tables: Mapping[str, FoldTable]) -> Duplicates:
 
 
 def _differ(masks: np.ndarray) -> bool:
-    """Whether a pixel is salt in one of the masks (n, S, S) and none in another; without a label it is neither."""
+    """Whether any pixel has different labels in masks (n, S, S), ignoring unlabelled ones."""
     return bool(((masks > 0).any(axis=0) & (masks == 0).any(axis=0)).any())
 
 
 def counts(survey: Survey, held_out: np.ndarray) -> dict[str, int]:
-    """How many tiles of each kind there are, by what a person calls it."""
+    """Number of tiles of each kind, by display name."""
     labelled, constant = survey.labelled, survey.constant
     salt, partly = salt_share(survey.masks), ~wholly_labelled(survey.masks)
     some = (salt > 0) & (salt < 1)

@@ -1,6 +1,6 @@
-"""Labelled tiles as the models that never saw them predict them: what every finding of a report is made of.
+"""Out-of-fold predictions of labelled tiles, the basis of all findings in a report.
 
-Letters: n judged tiles, T thresholds, S tile edge in px.
+Letters: n scored tiles, T thresholds, S tile edge in px.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ SALT_THRESHOLDS = np.arange(0, 51) / 50
 
 @dataclass(frozen=True)
 class Judged:
-    """The out-of-fold tiles: each is predicted by the mean of the models that were not trained on it.
+    """The out-of-fold tiles, each predicted by the mean of the models that were not trained on it.
 
     Attributes:
         tiles: (n,) int64, positions in the survey.
-        neighbours: (n,) int64: equal for tiles of one mosaic, or windows on one line; errors of means count
-            these, not tiles.
-        truth: (n, S, S), the labels: bool, or int8 where not all pixels have one (``survey.Survey``).
+        neighbours: (n,) int64, equal for tiles of one mosaic or windows of one line; standard errors are clustered
+            by it.
+        truth: (n, S, S), the labels: bool, or int8 if not all pixels are labelled (``survey.Survey``).
         masks: (n, S, S) bool, the predictions at the run's thresholds.
-        scores: (n,) float64, of every tile.
-        empty_scores: (n,) float64: what an empty mask scores on it.
+        scores: (n,) float64, the score of each tile.
+        empty_scores: (n,) float64, the score of an empty mask.
         salt: (n,) float32, P(salt).
-        doubt: (n,) float32, mean of 4 p (1 - p) over pixels: 0 where the models are sure, 1 where they toss a coin.
-        mask_curve: (T,) float64: the score at each of ``MASK_THRESHOLDS``, the other threshold as in the run.
+        doubt: (n,) float32, mean of 4 p (1 - p) over pixels: 0 if the models are certain, 1 if all probabilities are
+            0.5.
+        mask_curve: (T,) float64, the score at each of ``MASK_THRESHOLDS``, with the run's other threshold.
         salt_curve: the same at each of ``SALT_THRESHOLDS``.
     """
 
@@ -56,12 +57,12 @@ class Judged:
 
     @property
     def has_salt(self) -> np.ndarray:
-        """(n,) bool: whether the label has any."""
+        """(n,) bool: whether the label has any salt."""
         return (self.truth > 0).any(axis=(1, 2))
 
     @property
     def knows_salt(self) -> np.ndarray:
-        """(n,) bool: whether the label says if the tile holds any: it has some, or no pixel is without a label."""
+        """(n,) bool: whether the label tells if the tile has salt: it has some, or all pixels are labelled."""
         return self.has_salt | wholly_labelled(self.truth)
 
     @property
@@ -76,10 +77,10 @@ def judge(
     decisions: FoldDecisions,
     mosaics: MosaicTable | None = None,
 ) -> Judged:
-    """Read the predictions of all labelled tiles that may judge, a block at a time.
+    """Read the out-of-fold predictions of all labelled tiles, block by block.
 
     Args:
-        mosaics: None: it is not known which tiles are neighbours, and each counts by itself.
+        mosaics: None: neighbours are unknown, and tiles are treated as independent.
     """
     tiles = judged_tiles(models, prepared.trainable)
     truth = np.asarray(prepared.survey.masks[tiles])
@@ -97,7 +98,7 @@ def judge(
             decided = decisions.replace(mask_threshold=float(threshold)).masks(own, *probabilities)
             mask_sums[place] += tile_scores(known, decided).sum()
     empty = tile_scores(truth, np.zeros(truth.shape, bool))
-    # Above its threshold a tile keeps its mask, otherwise it is empty: no mask has to be decided again.
+    # A tile above the threshold keeps its mask, others are empty, so masks need not be computed again.
     salt_curve = np.array([np.where(salt > np.float32(t), ungated, empty).mean() for t in SALT_THRESHOLDS])
     scores = tile_scores(truth, masks)
     neighbours = tiles if mosaics is None else whole_mosaics(prepared.survey.ids[tiles], mosaics)

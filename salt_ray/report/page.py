@@ -1,7 +1,7 @@
-"""``report.html``: one page that says how good a run is, where it fails, what changed it, and whether to trust it.
+"""``report.html``: one page on how good a run is, where it fails, what changed it, and whether to trust it.
 
-It opens offline: style, figures and pictures are inside, and a policy in its head forbids everything else. The same run
-gives the same bytes on the same machine; there is no time in it.
+It works offline: styles, figures and pictures are embedded, and its security policy forbids everything else. The same
+run gives identical bytes on the same machine; the page contains no time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from salt_ray.report.finished import FinishedRun
 from salt_ray.storage import StoragePath, write_atomically
 
 TEMPLATE = Path(__file__).parent / "template"
-#: Of the page in their order: what the template calls a part, its heading, and what makes it.
+#: Parts of the page in order: name in the template, heading and function.
 PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], parts.Part]]] = {
     "answer": ("How good is it?", parts.answer),
     "learning": ("How it learned", parts.learning),
@@ -29,16 +29,16 @@ PARTS: Mapping[str, tuple[str, Callable[[FinishedRun], parts.Part]]] = {
     "tiles": ("Tiles to look at", parts.tiles),
     "rules": ("What post-processing changed", parts.rules),
     "search": ("What tuning found", parts.search),
-    "data": ("What is odd in the data", parts.data),
-    "origin": ("How to make it again", parts.origin),
+    "data": ("Unusual data", parts.data),
+    "origin": ("How to reproduce it", parts.origin),
 }
 
 
 def write_report(finished: FinishedRun) -> StoragePath:
-    """Write ``report.html``, whole or not at all.
+    """Write ``report.html`` atomically.
 
     Raises:
-        RunError: the run's scores and its predictions do not belong together.
+        RunError: the run's scores do not match its predictions.
     """
     path = finished.run.report
     write_atomically(path, render(finished))
@@ -46,7 +46,7 @@ def write_report(finished: FinishedRun) -> StoragePath:
 
 
 def render(finished: FinishedRun) -> str:
-    """The page."""
+    """Render the page."""
     content = {name: (heading, make(finished)) for name, (heading, make) in PARTS.items()}
     template = environment().get_template("page.html")
     return template.render(
@@ -59,7 +59,7 @@ def render(finished: FinishedRun) -> str:
 
 
 def environment() -> Environment:
-    """The templates, which escape what they are given."""
+    """The template environment, with autoescaping."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
@@ -80,7 +80,7 @@ def environment() -> Environment:
 
 
 def _number(value: Any, form: str) -> str:
-    """A number, or a dash where there is none; with a minus sign instead of a hyphen."""
+    """Format a number with a minus sign instead of a hyphen; a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
     return format(value, form).replace("-", "−")

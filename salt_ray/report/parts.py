@@ -1,6 +1,6 @@
-"""The parts of a report, in their order.
+"""The parts of a report, in order.
 
-Numbers come from a run's stored predictions through the classes that scored it; nothing is chosen here.
+Numbers are computed from a run's stored predictions with the code that scored it; nothing is chosen here.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from salt_ray.training.hardware import trained_on
 from salt_ray.training.models import fold_models, trained_stages
 from salt_ray.training.times import training_seconds
 
-#: What the template of a part shows of one question, or why there is nothing to show.
+#: Template data of a part, or the reason why it is missing.
 Part = dict[str, Any] | str
 
-GROUP_ROWS = 12  # of the tables of mosaics and of sections
-DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest is counted
+GROUP_ROWS = 12  # in tables of mosaics and sections
+DUPLICATE_ROWS, REMARKS = 10, 20  # shown; the rest are counted
 HISTORY = {"loss": float, "validation_loss": float, "score": float, "lr": float}
 RULE_TEXTS: Mapping[RuleName, str] = {
     "fill_holes": "fills holes in predicted masks",
-    "join_labels": "joins the salt of two labelled tiles of a column through the tiles between them",
-    "copy_down": "copies a labelled vertical mask down its column, until another label",
+    "join_labels": "connects the salt of two labelled tiles in a column through the tiles between them",
+    "copy_down": "copies a labelled vertical mask down its column, to the next label",
     "copy_up": "copies it up to where the salt ends",
-    "join_predictions": "joins predicted tiles of a column as it joins labels",
-    "fill_corners": "fills a corner that salt of two neighbours reaches",
-    "empty_below_closed": "empties predictions below a label whose lower edge is all salt",
+    "join_predictions": "connects predicted tiles in a column in the same way",
+    "fill_corners": "fills a corner that salt of two neighbours touches",
+    "empty_below_closed": "removes predictions below a label whose lower edge is all salt",
 }
 
 
 def answer(finished: FinishedRun) -> Part:
-    """How good the run is, beside the answers that look at no image, and what flatters it."""
+    """The run's score compared with trivial predictions, and its caveats."""
     scores, judged, prepared = finished.scores, finished.judged, finished.prepared
     corrected = finished.experiment.postprocessing.rules != "none"
-    known = "test" if "test" in scores else "oof"  # the tiles on which scores.json has the trivial answers
+    known = "test" if "test" in scores else "oof"  # the tiles with trivial scores in scores.json
     columns = []
     for name in (name for name in SCORE_TITLES if name in scores):
         if name == known:
@@ -79,7 +79,7 @@ def answer(finished: FinishedRun) -> Part:
 
 
 def _over_seeds(finished: FinishedRun) -> dict[str, Any] | None:
-    """The out-of-fold score of the runs that differ from this one in their seed only; None where there are none."""
+    """The out-of-fold score over seeds of this run; None if there is only one seed."""
     path = finished.run.path.parent / "seeds.json"
     if not finished.run.path.name.startswith("seed-") or not path.exists():
         return None
@@ -87,12 +87,12 @@ def _over_seeds(finished: FinishedRun) -> dict[str, Any] | None:
     with readable(path, path):
         spread = found["scores"]["oof"]
         each, mean, sd = [float(value) for value in spread["each"]], float(spread["mean"]), float(spread["sd"])
-    # If a seed has been run again since, the file describes other runs.
+    # If a seed was run again since, the file is outdated.
     return {"count": len(each), "mean": mean, "sd": sd} if finished.scores["oof"] in each else None
 
 
 def _caveats(finished: FinishedRun) -> list[str]:
-    """What flatters the figures, as far as the run itself tells."""
+    """What makes scores too high, as far as it can be told from the run."""
     lines = [
         "Each fold's model is the checkpoint that scored best on its own validation tiles. Out-of-fold and per-fold "
         "scores are therefore slightly too high."
@@ -102,13 +102,15 @@ def _caveats(finished: FinishedRun) -> list[str]:
             divided, several = findings.divided_mosaics(finished.mosaics, table)
             if divided:
                 lines.append(
-                    f"Training {training} divides {divided:,} of {several:,} mosaics between folds: a model was "
-                    "trained on neighbours of tiles that judge it. Folds of kind mosaic avoid that."
+                    f"Training {training} divides {divided:,} of {several:,} mosaics between folds: models were "
+                    "validated on neighbours of their training tiles. Folds of kind mosaic avoid that."
                 )
     if finished.scores["rules"].get("alone"):
-        lines.append("The scores that chose the mosaic rules are slightly too high; hold-out and test truth are not.")
+        lines.append(
+            "Scores used to choose the mosaic rules are slightly too high; hold-out and test truth are not affected."
+        )
     if "holdout" not in finished.scores and "test" not in finished.scores:
-        lines.append("There is neither a hold-out nor a known test truth: nothing here is free of these effects.")
+        lines.append("Without a hold-out or a known test truth, no score here is free of these effects.")
     return lines
 
 
@@ -135,7 +137,7 @@ def learning(finished: FinishedRun) -> Part:
 
 
 def where(finished: FinishedRun) -> Part:
-    """The score by what a tile holds, its depth, the fold that judges it, and its place in a section."""
+    """The score by content, depth, fold, section and mosaic of a tile."""
     judged, survey = finished.judged, finished.prepared.survey
     coverage, depth = findings.by_coverage(judged), findings.by_depth(judged, survey.depths)
     part: dict[str, Any] = {
@@ -143,7 +145,7 @@ def where(finished: FinishedRun) -> Part:
         "coverage": coverage,
         "coverage_chart": charts.group_bars(
             "coverage", "Score by share of salt", coverage, judged.score,
-            "Thin slivers are hard: a few pixels decide every threshold.",
+            "Thin slivers are hard: a few pixels decide whether a threshold is passed.",
         ),
         "folds": _fold_rows(finished),
         "depth": "The survey has no depths for its tiles.",
@@ -151,7 +153,7 @@ def where(finished: FinishedRun) -> Part:
         "mosaics": "The run assembled no mosaics.",
     }  # fmt: skip
     if depth:
-        caption = "Parts of equally many tiles. A trend would mean that shallow and deep sections differ in difficulty."
+        caption = "Parts with equal numbers of tiles. A trend means that shallow and deep tiles differ in difficulty."
         chart = charts.group_bars("depth", "Score by depth", depth, judged.score, caption)
         part["depth"] = {"rows": depth, "chart": chart}
     if survey.sections is not None:
@@ -203,7 +205,7 @@ def trust(finished: FinishedRun) -> Part:
 
 
 def thresholds(finished: FinishedRun) -> Part:
-    """The score over both thresholds, and how they were chosen where the labels chose them."""
+    """The score over both thresholds, and how they were chosen, if they were."""
     judged, decision = finished.judged, finished.decision
     curves = (
         ("mask threshold", MASK_THRESHOLDS, judged.mask_curve, decision.mask_threshold),
@@ -219,10 +221,10 @@ def thresholds(finished: FinishedRun) -> Part:
 def tiles(finished: FinishedRun) -> Part:
     """Pictures of tiles."""
     judged, seed = finished.judged, finished.experiment.seed
-    coin = "Where the models' probabilities are closest to 0.5."
-    sample = f"What an ordinary tile looks like: a random sample, drawn with the experiment's seed {seed}."
+    coin = "Probabilities closest to 0.5."
+    sample = f"Typical tiles: a random sample with the experiment's seed {seed}."
     groups = (
-        ("The worst", gallery.worst(judged), "Lowest score first; ties by the number of wrong pixels."),
+        ("The worst", gallery.worst(judged), "Lowest score first; ties by number of wrong pixels."),
         ("The most uncertain", gallery.most_uncertain(judged), coin),
         ("Random sample", gallery.random_sample(judged, seed), sample),
     )
@@ -235,11 +237,11 @@ def tiles(finished: FinishedRun) -> Part:
 
 
 def rules(finished: FinishedRun) -> Part:
-    """What post-processing changed, and on what evidence."""
+    """The changes made by post-processing, and the evidence for its rules."""
     if finished.experiment.postprocessing.rules == "none":
-        return "Masks stay as predicted: postprocessing.rules is none."
+        return "Masks are not post-processed: postprocessing.rules is none."
     if finished.mosaics is None or not finished.mosaics.count:
-        return "No tile found a neighbour: there is no mosaic to correct."
+        return "No tile has a neighbour, so there are no mosaics to correct."
     evidence = finished.scores["rules"]
     folder = finished.run.postprocessing
     changes = load_columns(folder / "changes.csv", {"id": str, "rule": str, "added": int, "removed": int})
@@ -263,9 +265,9 @@ def rules(finished: FinishedRun) -> Part:
 
 
 def search(finished: FinishedRun) -> Part:
-    """What a search in the same run directory found."""
+    """The results of a search in the same run directory."""
     if not (finished.run.study / "study.db").exists():
-        return "There is no search in this run directory (launch.py tune makes one)."
+        return "There is no search in this run directory (see launch.py tune)."
     from salt_ray.report.figures import draw_study
     from salt_ray.report.study import compared_settings
     from salt_ray.tuning.results import summarize
@@ -281,10 +283,10 @@ def search(finished: FinishedRun) -> Part:
 
 
 STUDY_CAPTIONS = {
-    "history": "Every trial in order, and the best so far; a flat line means that the search has converged.",
+    "history": "All trials in order, and the best so far; a flat line means that the search has converged.",
     "importances": "How much each parameter contributes to being among the best.",
-    "slices": "Which values are good, one panel per parameter.",
-    "curves": "How trials learned, and where pruning ended them.",
+    "slices": "Scores by value, one panel per parameter.",
+    "curves": "Learning curves of trials, and where pruning stopped them.",
 }
 
 
@@ -299,7 +301,7 @@ def _study_alt(name: str, summary: Any) -> str:
 
 
 def data(finished: FinishedRun) -> Part:
-    """What is odd in the survey."""
+    """Unusual features of the survey."""
     survey = finished.prepared.survey
     same = inventory.duplicates(survey, finished.tables)
     depths = survey.depths[np.isfinite(survey.depths)]
@@ -316,7 +318,7 @@ def data(finished: FinishedRun) -> Part:
 
 
 def origin(finished: FinishedRun) -> Part:
-    """What it takes to make the run again."""
+    """What is needed to reproduce the run."""
     return {
         "chosen": RunRecord.load(finished.run.record).folds or (),
         "skip_bad": any(line.startswith("left out: ") for line in finished.prepared.survey.remarks),
@@ -329,7 +331,7 @@ def origin(finished: FinishedRun) -> Part:
 
 
 def _trained_on(finished: FinishedRun) -> dict[str, list[str]]:
-    """Folds by the devices that trained them; those of old runs, which kept none, are left out."""
+    """Folds by the devices that trained them; empty for old runs, which did not record them."""
     folds: dict[str, list[str]] = {}
     for training, fold in finished.folds:
         names = trained_on(finished.run.fold(training.name, fold))

@@ -1,4 +1,4 @@
-"""What a training is going to do, and how long that takes: told before it begins, and again by its first steps."""
+"""The plan of a training and its duration, estimated before it starts and again after its first steps."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from salt_ray.training.task import FoldTask
 from salt_ray.training.times import read_times
 from salt_ray.tuning.trial import folds_of
 
-UNKNOWN = "how long that takes is said after the first steps"
+UNKNOWN = "the duration will be estimated after the first steps"
 
 
 class Plan:
-    """The folds that are trained, and how long they take: at most, because a stage may stop early.
+    """The folds to train and an upper bound of their duration, as a stage may stop early.
 
     Args:
-        tasks: that are not finished, in their order.
-        run: where they are trained.
-        at_once: how many folds are trained at a time.
-        speed: what is known of it.
+        tasks: unfinished folds, in order.
+        run: the run directory.
+        at_once: number of folds trained at a time.
+        speed: known training speed, if any.
     """
 
     def __init__(self, tasks: Sequence[FoldTask], run: RunDirectory, at_once: int, speed: Speed | None) -> None:
@@ -48,7 +48,7 @@ class Plan:
         self._told = False
 
     def lines(self) -> list[str]:
-        """Trainings, folds and epochs; hours where they are known, and from where."""
+        """Lines with trainings, folds and epochs, and the estimated duration with its source if known."""
         epochs = Counter[str]()
         for training, count in zip(self._trainings, self._epochs.values(), strict=True):
             epochs[training] += count
@@ -61,10 +61,10 @@ class Plan:
         if self._speed is None:
             return [first, f"plan: {UNKNOWN}"]
         seconds = [epochs * self._tiles[name] * self._speed.seconds_per_tile for name, epochs in self._epochs.items()]
-        return [first, f"plan: at most about {duration(self._makespan(seconds))}, by {self._speed.source}"]
+        return [first, f"plan: at most about {duration(self._makespan(seconds))}, based on {self._speed.source}"]
 
     def see(self, progress: Progress | StepProgress) -> str | None:
-        """Take how far a fold is; returns, once, how long all folds take."""
+        """Record a fold's progress; returns, once, an estimate for all folds."""
         self._newest.pop(progress.name, None)
         self._newest[progress.name] = progress
         left = self.seconds_left()
@@ -72,27 +72,27 @@ class Plan:
             return None
         self._told = True
         unit = "steps" if isinstance(progress, StepProgress) else "epoch"
-        return f"plan: at most about {duration(left)} left for all folds, by the first {unit} of {progress.name}"
+        return f"plan: at most about {duration(left)} left for all folds, based on the first {unit} of {progress.name}"
 
     def seconds_left(self) -> float:
-        """How long all folds take from now on; NaN before one has told its speed."""
+        """Remaining time for all folds; NaN until the speed of one is known."""
         speeds = [one.seconds_left / left for one in self._newest.values() if (left := self._left(one)) > 0]
         known = [speed for speed in speeds if not math.isnan(speed)]
         if not known:
             return math.nan
         epoch_seconds = fmean(known)
-        # No fold says that it has ended, and it may stop early: only the newest ones to speak can be at work.
+        # Folds may stop early without notice: only the last ones to report can still be running.
         running = [self._left(one) for one in list(self._newest.values())[-self._at_once :]]
         waiting = [epochs for name, epochs in self._epochs.items() if name not in self._newest]
         return self._makespan([epochs * epoch_seconds for epochs in (*running, *waiting)])
 
     def _left(self, progress: Progress | StepProgress) -> float:
-        """Epochs."""
+        """Epochs left in a fold."""
         whole = progress.epochs - progress.epoch + self._after[progress.name, progress.stage]
         return whole + (1 - progress.step / progress.steps if isinstance(progress, StepProgress) else 0)
 
     def _makespan(self, seconds: Sequence[float]) -> float:
-        """When the last one ends, of folds that begin in order as places become free."""
+        """Time until the last fold ends if folds start in order as places become free."""
         ends = [0.0] * self._at_once
         for one in seconds:
             heapq.heapreplace(ends, ends[0] + one)
@@ -100,11 +100,11 @@ class Plan:
 
 
 def search_plan(experiment: Experiment, left: int, asked: int, tiles: int, speed: Speed | None) -> str:
-    """What a search is going to do.
+    """Describe the plan of a search.
 
     Args:
-        left: trials that have not ended, of ``asked``.
-        tiles: that its first fold trains on.
+        left: unfinished trials, of ``asked``.
+        tiles: number of tiles that its first fold trains on.
     """
     folds = folds_of(experiment)
     epochs = sum(stage.epochs for training, _ in folds for stage in training.stages)
@@ -113,23 +113,23 @@ def search_plan(experiment: Experiment, left: int, asked: int, tiles: int, speed
         f"{_count(epochs, 'epoch')}"
     )
     if speed is None:
-        return f"{line}; how long that takes is said when the first one has ended"
-    return f"{line}: about {duration(epochs * tiles * speed.seconds_per_tile)}, by {speed.source}"
+        return f"{line}; the duration will be estimated after the first one"
+    return f"{line}: about {duration(epochs * tiles * speed.seconds_per_tile)}, based on {speed.source}"
 
 
 def epochs_left(task: FoldTask, run: RunDirectory) -> int:
-    """How many epochs a fold may still take."""
+    """The largest number of epochs a fold may still take."""
     index = len(trained_stages(run, task.training, task.fold))
     if index == len(task.training.stages):
         return 0
     stage, begun = task.training.stages[index], 0
-    with contextlib.suppress(RunError):  # damaged: an estimate alone depends on it
+    with contextlib.suppress(RunError):  # damaged, but only the estimate depends on it
         begun = len(read_times(run.stage(task.training.name, task.fold, stage.name)))
     return stage.epochs - begun + task.epochs_after(index)
 
 
 def duration(seconds: float) -> str:
-    """For people, to two units: 2 h 05 min, 25 min, 40 s."""
+    """Format a duration with up to two units: 2 h 05 min, 25 min, 40 s."""
     minutes = round(seconds / 60)
     if minutes >= 60:
         return f"{minutes // 60:,} h {minutes % 60:02d} min"

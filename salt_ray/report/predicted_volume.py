@@ -1,6 +1,6 @@
-"""A folder of ``volume predict`` as its page shows it: what was counted on the way, and a few of its lines.
+"""The output of ``volume predict`` for its report: statistics and a few lines.
 
-Only lines that are shown are read, and of these no more traces and samples than can be seen.
+Only the lines shown are read, subsampled to the resolution of the page.
 
 Letters: H samples, W traces of a line, each no more than ``MOST_PX``.
 """
@@ -30,25 +30,25 @@ from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import fingerprint, read_values
 from salt_ray.volume.volume import Volume
 
-#: Longest edge of what is read of a line, and of the map of the top of salt.
+#: Largest edge of a subsampled line, and of the map of the top of salt.
 MOST_PX = 512
 BODIES = 10
 _IEEE, _INT8 = 5, 8
-_ROWS_AT_ONCE = 1 << 18  # of a table
+_ROWS_AT_ONCE = 1 << 18  # rows of a table
 
 
 @dataclass(frozen=True)
 class Section:
-    """A line as it is shown.
+    """A line to be shown.
 
     Attributes:
-        line: which.
-        traces, depths: first and last number of its traces, and first and last z.
-        greys: uint8 (H, W), amplitudes; None where the file that was predicted is not at hand.
+        line: its position.
+        traces, depths: first and last trace number, and first and last z.
+        greys: uint8 (H, W), amplitudes; None if the predicted file is not available.
         mask: bool (H, W), salt.
         spread: float32 (H, W).
-        truth: int8 (H, W), 1 salt, 0 none, -1 not labelled; None where there are no labels.
-        live: bool (W,), where there is data.
+        truth: int8 (H, W), 1 salt, 0 none, -1 not labelled; None without labels.
+        live: bool (W,), traces with data.
     """
 
     line: Line
@@ -63,14 +63,14 @@ class Section:
 
 @dataclass(frozen=True)
 class PredictedVolume:
-    """What is in a folder.
+    """The content of a results folder.
 
     Attributes:
         path: the folder.
         summary: ``summary.json``.
-        scores: ``scores.json``; None where it was compared with no labels.
-        volume: the file that was predicted, where it is open; else it is opened when it is needed.
-        labels: what it was compared with; None where they are not at hand.
+        scores: ``scores.json``; None if it was not scored.
+        volume: the predicted file if already open; otherwise it is opened when needed.
+        labels: the labels it was scored against; None if not available.
     """
 
     path: Path
@@ -81,13 +81,13 @@ class PredictedVolume:
 
     @classmethod
     def load(cls, path: Path, volume: Volume | None = None, labels: LabelVolume | None = None) -> PredictedVolume:
-        """A finished one.
+        """Load a finished prediction.
 
         Raises:
             RunError: there is none.
         """
         if not (path / "done.json").exists():
-            raise RunError(f"{path} holds no finished prediction: run volume predict first")
+            raise RunError(f"{path} contains no finished prediction: run volume predict first")
         summary = load_fields(path / "summary.json", path, "reading", "mask_threshold", "window", "files")
         scored = path / "scores.json"
         scores = load_fields(scored, scored, "iou", "lines", "depths") if scored.exists() else None
@@ -95,17 +95,17 @@ class PredictedVolume:
 
     @cached_property
     def lines(self) -> pd.DataFrame:
-        """A row a line: direction, line, samples, salt, spread."""
+        """One row per line: direction, line, samples, salt, spread."""
         return pd.read_csv(self.path / "lines.csv")
 
     @cached_property
     def depths(self) -> pd.DataFrame:
-        """A row a depth: z, samples, salt, spread."""
+        """One row per depth: z, samples, salt, spread."""
         return pd.read_csv(self.path / "depths.csv")
 
     @cached_property
     def bodies(self) -> pd.DataFrame:
-        """The largest ones."""
+        """The largest bodies."""
         return pd.read_csv(self.path / "bodies.csv", nrows=BODIES)
 
     @cached_property
@@ -116,7 +116,7 @@ class PredictedVolume:
 
     @cached_property
     def spread(self) -> Volume:
-        """The same traces as the mask's: their headers, for which a whole file is read, are judged once."""
+        """The spread; reuses the mask's headers, as reading them takes a pass over the whole file."""
         if "spread.npy" in self.summary["files"]:
             return open_volume(self.path / "spread.npy", Reading(line=self.summary["reading"]["line"]))
         name, word = CODES[_IEEE]
@@ -126,17 +126,17 @@ class PredictedVolume:
 
     @property
     def source(self) -> Path:
-        """What somebody asked to predict: a file of traces, or a section's picture."""
+        """The predicted file: a file of traces, or a picture of a section."""
         return Path(self.summary.get("picture", self.summary["volume"]))
 
     @property
     def is_line(self) -> bool:
-        """Also of one line of a volume."""
+        """Whether it is a section: a 2D line, or one line of a volume."""
         return 1 in self.mask.geometry.traces.shape
 
     @property
     def models(self) -> int:
-        """How many gave an answer, whose spread is told."""
+        """The number of models, over which the spread is computed."""
         return len(self.summary["models"])
 
     @property
@@ -145,7 +145,7 @@ class PredictedVolume:
 
     @cached_property
     def amplitudes(self) -> Volume | None:
-        """The file that was predicted; None where it is no longer at hand, or is another one now."""
+        """The predicted file; None if it is missing or has changed."""
         if self.volume is not None:
             return self.volume
         codes = {name: code for code, (name, _) in CODES.items()}
@@ -159,7 +159,7 @@ class PredictedVolume:
 
     @cached_property
     def _amplitude_traces(self) -> np.ndarray:
-        """Numbers in the file that was predicted, int64 (I, X), of the traces of the results."""
+        """Trace numbers in the predicted file, int64 (I, X), for the traces of the results."""
         return joined_traces(self.mask, self.amplitudes)
 
     def line(self, direction: str, number: int) -> Line:
@@ -169,10 +169,10 @@ class PredictedVolume:
         return line_at(geometry, direction, int(numbered(axis, [number])[0]))
 
     def section(self, line: Line) -> Section:
-        """What is shown of a line."""
+        """Read a line to be shown."""
         geometry = self.mask.geometry
         axis = geometry.crosslines if line.direction == "inline" else geometry.inlines
-        present = np.flatnonzero(along(geometry.live, line))  # a corner without traces is not shown
+        present = np.flatnonzero(along(geometry.live, line))  # skip a corner without traces
         first, last = int(present[0]), int(present[-1])
         columns = slice(first, last + 1, -(-(last + 1 - first) // MOST_PX))
         samples = slice(None, None, -(-self.mask.traces.samples // MOST_PX))
@@ -203,7 +203,7 @@ class PredictedVolume:
         )
 
     def top_of_salt(self) -> np.ndarray:
-        """Its z by inline and crossline, float64, NaN where there is no salt; of several traces of a cell any."""
+        """Depth of the top of salt by inline and crossline, float64, NaN without salt; any trace of each cell."""
         geometry = self.mask.geometry
         rows, columns = (-(-n // -(-n // MOST_PX)) for n in geometry.traces.shape)
         top = np.full((rows, columns), np.nan)

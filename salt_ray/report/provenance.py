@@ -1,4 +1,4 @@
-"""Where a report comes from: versions, commit and machine."""
+"""Provenance of a report: versions, commit and hardware."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def commit(project: Path) -> str | None:
-    """The commit that is checked out in the folder of the project's code; None where that is no git checkout."""
+    """The checked-out commit of the project's code; None if it is not a git checkout."""
     git = project / ".git"
     try:
         head = (git / "HEAD").read_text().strip()
@@ -45,7 +45,7 @@ def commit(project: Path) -> str | None:
 
 
 def machine() -> dict[str, str]:
-    """The hardware of this process; no name by which it could be reached."""
+    """The hardware of this process, without host name."""
     import torch
 
     system = f"{platform.system()} {platform.machine()}"

@@ -16,18 +16,18 @@ from salt_ray.postprocessing.draw import Kind, draw_mosaic, draw_tile, swatch
 from salt_ray.report.style import DPI, png, styled
 from salt_ray.storage import StoragePath, write_atomically
 
-MOSAICS, TILES = 12, 16  # as many as one looks through
+MOSAICS, TILES = 12, 16  # largest numbers shown
 COLUMNS = 4  # of mosaics.png, at most
 # Inches: the longest edge of a mosaic, the edge of a tile of changes.png, the gap between them, a line of text.
 MOSAIC, TILE, GAP, LINE = 4, 200 / DPI, 0.13, 0.22
 MAX_ENLARGEMENT = 3  # of a small mosaic
-QUICK = 1  # the compression: with 6 the sheets take twice as long and are a tenth smaller
-CAPTION, CAPTION_LETTERS = 2.75, 36  # the width of a caption of changes.png, in inches and letters
+QUICK = 1  # compression level: 6 takes twice as long for files a tenth smaller
+CAPTION, CAPTION_LETTERS = 2.75, 36  # the width of captions in changes.png, in inches and characters
 
 
 @styled()
 def write_sheets(folder: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: np.ndarray) -> None:
-    """Write ``mosaics.png`` and, where something changed, ``changes.png``.
+    """Write ``mosaics.png`` and, if something changed, ``changes.png``.
 
     Args:
         ids: (N,) str, of all tiles of the survey.
@@ -42,7 +42,7 @@ def write_sheets(folder: StoragePath, mosaics: Sequence[CorrectedMosaic], ids: n
 
 
 def mosaic_sheet(mosaics: Sequence[CorrectedMosaic]) -> Figure:
-    """Pictures of mosaics in reading order, each below its title, and a legend on top."""
+    """Pictures of mosaics in reading order, each below its title, with a legend at the top."""
     columns = min(COLUMNS, len(mosaics))
     axes, top = _sheet(GAP + columns * (MOSAIC + GAP), tuple(Kind), 2 * columns - 1)
     for first in range(0, len(mosaics), columns):
@@ -60,7 +60,7 @@ def mosaic_sheet(mosaics: Sequence[CorrectedMosaic]) -> Figure:
 
 
 def change_sheet(changed: Sequence[tuple[CorrectedMosaic, int]], ids: np.ndarray) -> Figure:
-    """A row for each tile (its mosaic, and its position there): tile, before, after, and what happened to it.
+    """A row for each tile (mosaic and position in it): image, before, after, and a caption.
 
     Args:
         ids: (N,) str, of all tiles of the survey.
@@ -85,13 +85,13 @@ def change_sheet(changed: Sequence[tuple[CorrectedMosaic, int]], ids: np.ndarray
 
 
 def _changed_px(mosaic: CorrectedMosaic, tile: int) -> tuple[int, int]:
-    """Pixels of salt that a tile has won and lost."""
+    """Numbers of salt pixels added to and removed from a tile."""
     before, after = mosaic.before[tile], mosaic.after[tile]
     return int((after & ~before).sum()), int((before & ~after).sum())
 
 
 def _sheet(width: float, kinds: Sequence[Kind], columns: int) -> tuple[Axes, float]:
-    """An empty sheet with a legend: axes in inches from its upper left corner, and how far down the legend reaches."""
+    """An empty sheet with a legend: axes in inches from the upper left corner, and the height of the legend."""
     axes = Figure((width, 1), layout="none").add_axes((0, 0, 1, 1))
     axes.axis("off")
     handles = []
@@ -104,14 +104,14 @@ def _sheet(width: float, kinds: Sequence[Kind], columns: int) -> tuple[Axes, flo
 
 
 def _place(axes: Axes, picture: np.ndarray, left: float, top: float, scale: float) -> float:
-    """Lay a picture on a sheet, ``scale`` inches a pixel; returns where it ends below."""
+    """Place a picture on a sheet, ``scale`` inches per pixel; returns its lower edge."""
     height, width = scale * picture.shape[0], scale * picture.shape[1]
     axes.imshow(picture, extent=(left, left + width, top + height, top))
     return top + height
 
 
 def _ended(axes: Axes, height: float) -> Figure:
-    """The sheet, cut at this height."""
+    """The sheet, cropped to this height."""
     width, _ = axes.figure.get_size_inches()
     axes.figure.set_size_inches(width, height)
     axes.set(xlim=(0, width), ylim=(height, 0))

@@ -1,6 +1,6 @@
-"""How far a run is: what is done, what is begun or running, what comes next, with sizes and times.
+"""The progress of a run: steps that are done, begun, running or waiting, with sizes and times.
 
-Only names, markers and small files are read, so that a run can be looked at while another process is using it.
+Reads only names, markers and small files, so it works while another process is using the run.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Step:
     """One part of a run.
 
     Attributes:
-        detail: how far it is, and what came out.
-        size: bytes on the disk; None in an object store, or where there is nothing yet.
-        changed: when a file of it was last written, in seconds since 1970; None likewise.
+        detail: progress and results.
+        size: bytes on disk; None in an object store, or if there is nothing yet.
+        changed: time of the last write, in seconds since 1970; None likewise.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is, or the prediction of a volume.
+    """The progress of a run, or of the prediction of a volume.
 
     Attributes:
-        experiment: its name; of a prediction the volume's file.
-        in_use: whether a process works on it; None where this machine cannot tell.
-        next: what to do about it, one sentence; empty where it is finished.
-        results: what the run's JSON files say, as far as they are there: ``scores``, ``seeds``, and a search's or a
-            prediction's ``summary``.
+        experiment: its name; the volume's file for a prediction.
+        in_use: whether a process is working on it; None if this machine cannot tell.
+        next: what to do next, in one sentence; empty if finished.
+        results: the contents of the run's JSON files that exist: ``scores``, ``seeds``, and the ``summary`` of a
+            search or a prediction.
     """
 
     run: str
@@ -75,7 +75,7 @@ class Status:
 
 
 def run_status(run: RunDirectory) -> Status:
-    """Look at a run, or at a folder of ``volume predict``.
+    """Inspect a run, or an output folder of ``volume predict``.
 
     Raises:
         RunError: there is none, or a file of it is damaged.
@@ -84,7 +84,7 @@ def run_status(run: RunDirectory) -> Status:
         inputs = fields_if_there(run.path / "inputs.json", run.path)
         if inputs is not None and "lines_at_once" in inputs:
             return _volume_status(run, inputs)
-        raise RunError(f"there is no run in {run.path}: name another one, or create it with pipeline")
+        raise RunError(f"there is no run in {run.path}: give another path, or create it with pipeline")
     experiment = load_experiment(run.experiment)
     in_use = run.in_use()
     seeds = run.seed_numbers()
@@ -98,7 +98,7 @@ def run_status(run: RunDirectory) -> Status:
 
 
 def status_table(status: Status) -> Table:
-    """The steps in their order."""
+    """Table of the steps, in order."""
     table = Table(title=f"{status.experiment}: {status.run}", title_justify="left")
     for name in ("step", "state", "", "size", "last written"):
         table.add_column(name, justify="right" if name == "size" else "left")
@@ -111,7 +111,7 @@ def status_table(status: Status) -> Table:
 
 
 def size_text(size: int) -> str:
-    """Bytes, as people read them."""
+    """Format a number of bytes."""
     return f"{size / 1e3:,.0f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
 
 
@@ -128,7 +128,7 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
     in_folds = any(training.folds.kind == "mosaic" for training in experiment.trainings)
     windows = any(training.folds.kind == "lines" for training in experiment.trainings)
     if placed is None and rules == "none" and (windows or not (chooses or in_folds)):
-        yield _step("mosaic", "left out", "nothing needs mosaics")
+        yield _step("mosaic", "left out", "no mosaics needed")
     else:
         detail = f"{placed['tiles']:,} tiles in {placed['mosaics']:,} mosaics" if placed else ""
         yield _step("mosaic", _state(placed is not None, run.mosaics.exists()), detail, run.mosaics)
@@ -137,7 +137,7 @@ def _steps(run: RunDirectory, experiment: Experiment, running: bool) -> Iterator
         if (training, fold) in chosen:
             yield _training(run, training, fold, running)
         else:
-            yield Step(f"train {fold_name(training.name, fold)}", "left out", "by --folds", None, None)
+            yield Step(f"train {fold_name(training.name, fold)}", "left out", "not selected by --folds", None, None)
     for training, fold in chosen:
         yield _prediction(run, experiment, training, fold)
     if chooses:
@@ -170,7 +170,7 @@ def _seeds(run: RunDirectory, seeds: list[int]) -> Iterator[Step]:
 
 
 def _search(run: RunDirectory, experiment: Experiment, running: bool) -> Step:
-    from salt_ray.tuning.study import load_study  # sqlalchemy: runs without a search need not wait for it
+    from salt_ray.tuning.study import load_study  # imports sqlalchemy, which is slow and only needed for searches
 
     trials = load_study(run).get_trials(deepcopy=False)
     ended = sum(trial.state.is_finished() for trial in trials)
@@ -181,7 +181,7 @@ def _search(run: RunDirectory, experiment: Experiment, running: bool) -> Step:
 
 
 def _training(run: RunDirectory, training: Training, fold: int, running: bool) -> Step:
-    """The newest stage that has begun decides; who trains a fold has a file ``owner`` there."""
+    """State of the newest stage that has begun; a fold being trained contains a file ``owner``."""
     folders = [run.stage(training.name, fold, stage.name) for stage in training.stages]
     name, detail, state = f"train {fold_name(training.name, fold)}", "", "waiting"
     for stage, folder in zip(training.stages, folders, strict=True):
@@ -205,15 +205,15 @@ def _prediction(run: RunDirectory, experiment: Experiment, training: Training, f
     folder, by = models[0].predictions(run), models[0].stage + (", snapshots" if models[0].of_snapshots else "")
     done = _marker(folder)
     if done is not None:
-        return _step(name, "done", f"{done['tiles']:,} tiles by stage {by}", folder)
+        return _step(name, "done", f"{done['tiles']:,} tiles with stage {by}", folder)
     if not (folder / "tiles.npy").exists():
-        return _step(name, "waiting", f"by stage {by}", folder)
+        return _step(name, "waiting", f"with stage {by}", folder)
     chunks, there = chunk_count(load_array(folder / "tiles.npy")), len(list((folder / "chunks").glob("*.npy")))
     return _step(name, "begun", f"{there} of {chunks} chunks", folder)
 
 
 def _volume_status(run: RunDirectory, inputs: Mapping[str, Any]) -> Status:
-    """How far ``pipeline.volumes`` is; the slabs go when everything is written."""
+    """Progress of ``pipeline.volumes``; slabs are deleted when everything is written."""
     folder, in_use, done = run.path / "slabs", run.in_use(), _marker(run.path)
     with readable(run.path / "inputs.json", run.path, "volume predict"):
         ends = {"inline": inputs["rows"], "crossline": inputs["columns"]}
@@ -246,18 +246,18 @@ def _volume_status(run: RunDirectory, inputs: Mapping[str, Any]) -> Status:
 
 
 def _seconds_left(whole: Sequence[float], count: int, began: Sequence[float]) -> float:
-    """For the slabs that are missing, as fast as those came that this process has made; NaN before the first one.
+    """Remaining time for the missing slabs, at the speed of the current process; NaN before its first one.
 
     Args:
-        whole: when each of the others was written.
-        began: when the process began; empty where nothing says it.
+        whole: when each finished slab was written.
+        began: when the process started; empty if unknown.
     """
     its = [when for when in whole if began and when >= began[0]]
     return (count - len(whole)) * (max(its) - began[0]) / len(its) if its else math.nan
 
 
 def _times(*places: Path) -> list[float]:
-    """When files were written, in seconds since 1970; the file server's clock, which need not be ours."""
+    """When files were written, in seconds since 1970 by the file server's clock."""
     return [file.st_mtime for place in places for file in _files(place)]
 
 
@@ -269,7 +269,7 @@ def _results(*files: StoragePath) -> dict[str, Any]:
 def _next(steps: tuple[Step, ...], in_use: bool | None, command: str) -> str:
     unfinished = [step.name for step in steps if step.state in ("running", "begun", "waiting")]
     if in_use:
-        return "a process works on it"
+        return "a process is working on it"
     if not unfinished:
         return ""
     return f"next: {unfinished[0]}; run {PROGRAM} {command} to resume"
@@ -287,7 +287,7 @@ def _step(name: str, state: State, detail: str, *places: StoragePath) -> Step:
 
 def _files(place: Path) -> Iterator[os.stat_result]:
     for file in place.rglob("*") if place.is_dir() else [place]:
-        with contextlib.suppress(FileNotFoundError):  # whoever works on the run removes older checkpoints
+        with contextlib.suppress(FileNotFoundError):  # a running process deletes older checkpoints
             if stat.S_ISREG((found := file.stat()).st_mode):
                 yield found
 

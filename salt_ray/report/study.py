@@ -1,4 +1,4 @@
-"""What a search has found, as files and as a table: the same after ``tune`` and later."""
+"""The results of a search, as files and as a table."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from salt_ray.tuning.space import BASELINE
 from salt_ray.tuning.study import load_study, storage_url
 from salt_ray.tuning.trial import trial_name
 
-REASONS = 3  # failures whose reason is shown
+REASONS = 3  # failures shown with their reason
 
 
 def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
-    """Write ``best.json``, ``study/trials.csv``, ``study/summary.json`` and the pictures, and show what came out.
+    """Write ``best.json``, ``study/trials.csv``, ``study/summary.json`` and the pictures, and print the results.
 
     Raises:
-        RunError: the run directory holds no study, or not the experiment of its best trial.
+        RunError: the run directory has no study, or lacks the experiment of its best trial.
         ExperimentError: that experiment is damaged.
     """
     from salt_ray.report.figures import draw_study  # matplotlib: only pictures need it
@@ -61,15 +61,15 @@ def report_study(run: RunDirectory, terminal: Terminal) -> Summary:
 
 
 def confirmation_line(found: Confirmation) -> str:
-    """What the search is worth on a fold that chose nothing."""
+    """The scores on a fold that was not used in the search."""
     return (
-        f"fold {found.fold}, which chose neither: own settings {found.baseline:.4f}, {trial_name(found.number)} "
-        f"{found.best:.4f} ({found.best - found.baseline:+.4f}; of one run each, so less than 0.01 is noise)"
+        f"fold {found.fold}, not used in the search: own settings {found.baseline:.4f}, {trial_name(found.number)} "
+        f"{found.best:.4f} ({found.best - found.baseline:+.4f}; one run each, so less than 0.01 is noise)"
     )
 
 
 def best_experiment(run: RunDirectory, number: int) -> Experiment:
-    """The effective experiment of a trial, under a name of its own.
+    """The effective experiment of a trial, under a new name.
 
     Raises:
         RunError: it is missing.
@@ -83,14 +83,14 @@ def best_experiment(run: RunDirectory, number: int) -> Experiment:
 
 
 def compared_settings(study: optuna.Study, summary: Summary) -> list[tuple[str, str, str, float | None]]:
-    """What was searched: name, the experiment's own value, the best trial's ("" without one), and its importance."""
+    """The searched parameters: name, the experiment's own value, the best trial's ("" without one), and importance."""
     own = study.get_trials(deepcopy=False)[BASELINE].params
     best = {name: short(value) for name, value in summary.best.params.items()} if summary.best else {}
     return [(name, short(value), best.get(name, ""), summary.importances.get(name)) for name, value in own.items()]
 
 
 def summary_table(study: optuna.Study, summary: Summary) -> Table:
-    """The best trial beside the experiment's own settings."""
+    """Table of the best trial next to the experiment's own settings."""
     best = summary.best
     table = Table("", "own settings", f"best: {trial_name(best.number)}" if best else "best", "importance")
     for column in table.columns[1:]:
@@ -112,7 +112,7 @@ def _remarks(summary: Summary) -> list[str]:
     if summary.gain is not None and summary.gain > 0:
         lines.append(
             f"the best is {summary.gain:+.4f} above the experiment's own settings, on the folds that chose it: "
-            "the best of many trials is partly luck. Train both before you rely on it"
+            "the best of many trials is partly luck. Train both before relying on it"
         )
     elif summary.gain is not None:
         lines.append("no trial was better than the experiment's own settings")
@@ -120,7 +120,7 @@ def _remarks(summary: Summary) -> list[str]:
 
 
 def _failures(study: optuna.Study) -> list[str]:
-    """Why trials failed, a line for each of the first reasons."""
+    """Messages with the reasons of the first failures."""
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     lines = [f"{trial_name(trial.number)} failed: {trial.user_attrs['reason']}" for trial in failed[:REASONS]]
     return lines + ([f"and {len(failed) - REASONS} more, in trials.csv"] if len(failed) > REASONS else [])

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: live lines in a terminal, plain lines in a pipe or in CI."""
+"""Terminal output of a run: live tables in a terminal, plain lines in a pipe or in CI."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from salt_ray.survey.prepared import PreparedSurvey
 from salt_ray.training.progress import Progress as FoldProgress
 from salt_ray.training.progress import StepProgress
 
-PLAIN_SECONDS = 10  # at most one plain line per fold (and per bar) in this time
-PLAIN_TABLE_SECONDS = 300  # a plain table of trials at least this often while they run, and when one ends
-PLAIN_STEP_SECONDS = 30  # within an epoch: at most one plain line per fold in this time
+PLAIN_SECONDS = 10  # shortest time between plain lines of a fold or a bar
+PLAIN_TABLE_SECONDS = 300  # longest time between plain tables of trials; also printed when a trial ends
+PLAIN_STEP_SECONDS = 30  # shortest time between plain lines of a fold within an epoch
 ENDLESS = 10_000  # characters
 
 
 class Terminal:
-    """Prints to ``console``; only a real terminal gets lines that move.
+    """Prints to ``console``; live output only in a real terminal.
 
     Args:
-        quiet: print nothing (what fails is an exception, not a line).
-        to_stderr: leave standard output to a result for programs.
+        quiet: print nothing (failures are raised as exceptions).
+        to_stderr: print to standard error, keeping standard output for machine-readable results.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False, to_stderr: bool = False) -> None:
         self.console = console or Console(highlight=False, quiet=quiet, stderr=to_stderr)
 
     def say(self, line: str) -> None:
-        """One line, as it is."""
+        """Print one line, without markup."""
         self.console.print(line, markup=False, soft_wrap=True)
 
     def table(self, table: Table) -> None:
-        """A table; outside a terminal as wide as it needs to be, whatever width is assumed there."""
+        """Print a table; outside a terminal it is never wrapped."""
         console = self.console
         if not console.is_terminal:
             endless = console.options.update(max_width=ENDLESS)
@@ -60,55 +60,55 @@ class Terminal:
         console.print(table)
 
     def dashboard(self, address: str | None) -> None:
-        """Where Ray can be watched: ``host:port``, or None."""
+        """Print the address of Ray's dashboard, ``host:port``, or that there is none."""
         if address:
             file = os.environ.get("RAY_AUTH_TOKEN_PATH")
-            token = f"the token in {file}" if file else "what ray get-auth-token prints"
-            self.say(f"Ray dashboard: http://{address} (it asks once for {token})")
+            token = f"the token in {file}" if file else "the output of ray get-auth-token"
+            self.say(f"Ray dashboard: http://{address} (log in once with {token})")
         else:
-            self.say("this Ray has no dashboard")
+            self.say("Ray runs without a dashboard")
 
     def account(self, prepared: PreparedSurvey, for_training: bool = True) -> None:
-        """What a survey's files are, what was assumed of them, and for training what goes without."""
+        """Print a survey's files and the assumptions about them; for training also what is missing."""
         frame = prepared.frame
         for line in prepared.survey.account:
             if for_training or not line.startswith("without "):
                 self.say(line)
-        whole = f"tiles that are padded from {frame.tile_px} to {frame.padded_px} px"
+        whole = f"tiles padded from {frame.tile_px} to {frame.padded_px} px"
         if prepared.survey.window is not None:
-            whole = f"windows with what is around them, {frame.padded_px} px"
-        self.say(f"assumed: networks see crops of {frame.crop_px} px, out of {whole}")
+            whole = f"windows with context, {frame.padded_px} px"
+        self.say(f"assumed: network input is a crop of {frame.crop_px} px from {whole}")
 
     def survey(self, directory: Path, prepared: PreparedSurvey) -> None:
-        """What a survey holds."""
+        """Print the number of tiles of each kind."""
         survey = prepared.survey
         labelled, constant = survey.labelled, survey.constant
         frame = prepared.frame
         self.say(
             f"{directory}: {labelled:,} labelled and {survey.unlabelled:,} unlabelled tiles of "
-            f"{frame.tile_px} x {frame.tile_px} px, {constant.sum():,} of one colour set aside "
+            f"{frame.tile_px} x {frame.tile_px} px, {constant.sum():,} constant ones set aside "
             f"({constant[:labelled].sum():,} labelled), {prepared.held_out.sum():,} held out; "
             f"{labelled - (survey.masks > 0).any(axis=(1, 2)).sum():,} masks are empty"
         )
 
     def full_tiles(self, full_tiles: FullTiles, prepared: PreparedSurvey) -> None:
-        """What a prediction that fills its tile becomes."""
+        """Print how predictions that fill their tile are handled."""
         masks = prepared.survey.masks[prepared.trainable]
         count = (masks > 0).all(axis=(1, 2)).sum()
-        becomes = {"salt": "stays salt", "empty": "becomes empty"}[full_tiles]
+        becomes = {"salt": "is kept", "empty": "is removed"}[full_tiles]
         self.say(
-            f"assumed: a prediction that fills its tile {becomes} (labels.full_tiles={full_tiles}); of "
-            f"{(masks > 0).any(axis=(1, 2)).sum():,} labels with salt, the hold-out aside, {count:,} do"
+            f"assumed: a prediction that fills its tile {becomes} (labels.full_tiles={full_tiles}); {count:,} of "
+            f"{(masks > 0).any(axis=(1, 2)).sum():,} labels with salt outside the hold-out fill their tile"
         )
 
     @contextlib.contextmanager
     def folds(
         self, names: Sequence[str], plan: Plan | None = None
     ) -> Iterator[Callable[[FoldProgress | StepProgress], None]]:
-        """One line per fold that follows it: epoch, step, loss, score, best, lr, tiles/s, time left.
+        """Show one row per fold: epoch, step, loss, score, best, lr, tiles/s, time left.
 
         Args:
-            plan: says, once their speed is known, how long all folds take.
+            plan: estimates the time for all folds once their speed is known.
         """
         rows: dict[str, Row] = {}
         spoken: dict[str, float] = {}
@@ -118,7 +118,7 @@ class Terminal:
             kind = "step" if within else "epoch"
             last = not within and progress.epoch == progress.epochs
             if last or now - spoken.get(name + kind, -math.inf) >= (PLAIN_STEP_SECONDS if within else PLAIN_SECONDS):
-                spoken[name + kind] = spoken[name + "step"] = now  # after an epoch's line its steps wait
+                spoken[name + kind] = spoken[name + "step"] = now  # steps wait after an epoch's line
                 self.say("  ".join([name, *(f"{heading} {cell}" for heading, cell in cells_of(progress).items())]))
 
         with contextlib.ExitStack() as open_:
@@ -132,7 +132,7 @@ class Terminal:
                 if live is None:
                     speak(progress)
                     return
-                # Score, best and learning rate stay those of the newest epoch while the next one goes on.
+                # Score, best and learning rate are those of the last complete epoch.
                 before = rows.get(progress.name, {}) if isinstance(progress, StepProgress) else {}
                 rows[progress.name] = before | cells_of(progress)
                 live.update(_fold_table(names, rows, plan))
@@ -141,12 +141,12 @@ class Terminal:
 
     @contextlib.contextmanager
     def trials(self, parameters: Sequence[str], asked: int, ended: Sequence[FrozenTrial]) -> Iterator[TrialView]:
-        """A live table of a search; in a pipe or a job's log lines as trials begin and end, and the table."""
+        """Show a live table of a search; in a pipe or a job's log, lines as trials start and end, and the table."""
         if self.console.is_terminal:
             with Live(console=self.console, refresh_per_second=4) as live:
 
                 def show(view: TrialView, event: str | None) -> None:
-                    if event is not None and "failed" in event:  # the table has no room for reasons
+                    if event is not None and "failed" in event:  # the table has no column for reasons
                         self.say(event)
                     live.update(view.table())
 
@@ -166,7 +166,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """A bar with the time left; the yielded function takes how many came just now."""
+        """Show a progress bar with the time left; the yielded function takes the number of new items."""
         if not self.console.is_terminal:
             done, spoken, first = 0, time.monotonic(), None
 
@@ -174,7 +174,7 @@ class Terminal:
                 nonlocal done, spoken, first
                 done += count
                 now = time.monotonic()
-                first = first or (now, done)  # the speed is counted from here: before it, models were loaded
+                first = first or (now, done)  # measure speed from here, after models have been loaded
                 if now - spoken >= PLAIN_SECONDS or done == total:
                     spoken = now
                     rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
@@ -190,7 +190,7 @@ class Terminal:
             yield lambda count: progress.advance(task, count)
 
     def rules(self, rules: Mapping[str, Any], folder: StoragePath) -> None:
-        """What post-processing chose, and where it lies."""
+        """Print the rules that post-processing chose, and where the results are."""
         kept = ", ".join(rules["kept"]) or "none"
         tried = f" of {len(rules['alone'])} tried on hidden labels" if rules["alone"] else ""
         reasons = Counter(in_words(name, rules).kept for name in rules["alone"] if name not in rules["kept"])
@@ -198,8 +198,8 @@ class Terminal:
         self.say(f"mosaic rules kept: {kept}{tried}{others and f' ({others})'}; pictures and changes: {folder}")
 
     def scores(self, scores: Mapping[str, Any]) -> None:
-        """The table at the end of a run."""
-        table = Table("tiles judged", "score", title="score: mean over IoU thresholds 0.50 … 0.95")
+        """Print the table of scores at the end of a run."""
+        table = Table("scored on", "score", title="score: mean over IoU thresholds 0.50 … 0.95")
         table.columns[1].justify = "right"
         for name, value in scores["folds"].items():
             table.add_row(f"fold {name}", f"{value:.4f}")
@@ -217,8 +217,8 @@ class Terminal:
             self.table(_rule_table(rules))
 
     def seeds(self, spreads: Mapping[str, Spread], count: int) -> None:
-        """The scores over several seeds."""
-        table = Table("tiles judged", "mean ± sd", "each", title=f"scores over {count} seeds")
+        """Print the scores over several seeds."""
+        table = Table("scored on", "mean ± sd", "each", title=f"scores over {count} seeds")
         table.columns[1].justify = "right"
         for name, spread in spreads.items():
             each = "  ".join(f"{value:.4f}" for value in spread.each)
@@ -228,7 +228,7 @@ class Terminal:
 
 
 def findings_table(findings: Sequence[tuple[str, str, str, str | None]]) -> Table:
-    """What ``salt_ray.installation.examine`` has found."""
+    """Table of the findings of ``salt_ray.installation.examine``."""
     table = Table(
         Column("part", no_wrap=True), Column("what", no_wrap=True), Column("found", overflow="fold"), box=None
     )
@@ -240,9 +240,9 @@ def findings_table(findings: Sequence[tuple[str, str, str, str | None]]) -> Tabl
 
 
 def _rule_table(rules: Mapping[str, Any]) -> Table:
-    """Each rule alone: what it changed on hidden labels, and what on the test truth (where nothing is chosen by it)."""
+    """Each rule on its own: its effect on hidden labels, and on the test truth, which is not used for choosing."""
     names = Column("mosaic rule", no_wrap=True)
-    table = Table(names, "hidden labels", "p", "kept", title="what each rule alone adds to the score")
+    table = Table(names, "hidden labels", "p", "kept", title="score gained by each rule on its own")
     each = rules.get("test_of_each", {})
     if each:
         table.add_column("test truth")
@@ -252,16 +252,16 @@ def _rule_table(rules: Mapping[str, Any]) -> Table:
     table.add_section()
     together = gain_text(rules["together"]) if rules["together"] else ""
     test = [f"{rules['test']['after'] - rules['test']['before']:+.4f}"] if each else []
-    table.add_row("kept ones together", together, "", "", *test, style="bold")
+    table.add_row("all kept rules", together, "", "", *test, style="bold")
     return table
 
 
 HEADINGS = ("stage", "epoch", "step", "loss", "score", "best", "lr", "tiles/s", "left")
-Row = dict[str, str]  # what is shown of a fold, by its heading
+Row = dict[str, str]  # cells of a fold, by heading
 
 
 def cells_of(progress: FoldProgress | StepProgress) -> Row:
-    """What is shown of a fold after an epoch, or within one."""
+    """Cells of a fold after an epoch, or within one."""
     cells = {"stage": progress.stage, "epoch": f"{progress.epoch}/{progress.epochs}"}
     if isinstance(progress, StepProgress):
         over = progress.step == progress.steps
@@ -274,7 +274,7 @@ def cells_of(progress: FoldProgress | StepProgress) -> Row:
 
 
 def _fold_table(names: Sequence[str], rows: Mapping[str, Row], plan: Plan | None = None) -> Table:
-    """Steps have a column where an epoch takes long."""
+    """Table of folds; it has a column of steps if epochs take long."""
     stepping = any("step" in row for row in rows.values())
     headings = [heading for heading in HEADINGS if heading != "step" or stepping]
     table = Table("fold", *headings, box=None)

@@ -1,4 +1,4 @@
-"""What a person sees of a search while it runs: one line a trial, and how it stands."""
+"""The live view of a search: one row per trial, and a summary."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.table import Table
 
 from salt_ray.tuning.trial import STATES, Step, trial_name
 
-SHOWN = 24  # ended trials in the table; the best one and the first one always
+SHOWN = 24  # ended trials in the table, in addition to the best and the first one
 STYLES = {"running": "cyan", "pruned": "dim", "failed": "red"}
 
 
 @dataclass
 class TrialRow:
-    """A line of the table."""
+    """A row of the table."""
 
     number: int
     values: Mapping[str, Any]
@@ -29,19 +29,19 @@ class TrialRow:
     epoch: str = ""
     #: Mean of the folds' best scores so far.
     score: float | None = None
-    #: ``time.monotonic`` at its start in this run.
+    #: ``time.monotonic`` when it started in this process.
     started: float = 0.0
 
 
 class TrialView:
-    """Keeps a line for every trial, and hands the table to ``changed`` whenever one moves.
+    """Keeps a row for every trial, and calls ``changed`` after every change.
 
     Args:
-        parameters: names of what is searched.
-        asked: trials wanted in all.
-        ended: trials that ended in an earlier run.
-        changed: called after every change; ``event`` is a line for people when a trial began or ended.
-        say: takes lines for people.
+        parameters: names of the searched parameters.
+        asked: total number of trials.
+        ended: trials that ended earlier.
+        changed: called after every change; ``event`` is a message when a trial starts or ends.
+        say: called with other messages for users.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TrialView:
         self._changed(self, f"{trial_name(number)} begins: {_words(values)}")
 
     def step(self, number: int, step: Step) -> None:
-        """A trial has come further."""
+        """A trial has made progress."""
         row = self.rows[number]
         row.score = step.value
         if step.progress is not None:
@@ -74,7 +74,7 @@ class TrialView:
         self._changed(self, None)
 
     def end(self, trial: FrozenTrial) -> None:
-        """A trial has ended, however it did."""
+        """A trial has ended, in whatever state."""
         self._durations.append(time.monotonic() - self.rows[trial.number].started)
         self._close(trial)
         row = self.rows[trial.number]
@@ -96,11 +96,11 @@ class TrialView:
 
     @property
     def ended(self) -> int:
-        """Trials that are over, those of earlier runs included."""
+        """Number of ended trials, including earlier ones."""
         return sum(row.state != "running" for row in self.rows.values())
 
     def caption(self) -> str:
-        """How the search stands, in one line."""
+        """Summary of the search in one line."""
         states, ended = [row.state for row in self.rows.values()], self.ended
         counts = ", ".join(f"{states.count(name)} {name}" for name in ("pruned", "failed") if name in states)
         text = f"{ended} of {self.asked} trials ended" + (f" ({counts})" if counts else "")
@@ -112,7 +112,7 @@ class TrialView:
         return text
 
     def table(self) -> Table:
-        """The newest trials, the first and the best one."""
+        """Table of the newest trials, the first one and the best one."""
         table = Table("trial", *self.parameters, "state", "fold", "epoch", "score", box=None, caption=self.caption())
         table.caption_justify = "left"
         best = self._best()
@@ -128,7 +128,7 @@ class TrialView:
 
 
 def clock(seconds: float) -> str:
-    """A duration as h:mm:ss or m:ss; "?" where it is not known (NaN)."""
+    """Format a duration as h:mm:ss or m:ss; "?" if unknown (NaN)."""
     if math.isnan(seconds):
         return "?"
     hours, rest = divmod(int(seconds), 3600)
@@ -140,5 +140,5 @@ def _words(values: Mapping[str, Any]) -> str:
 
 
 def short(value: Any) -> str:
-    """A sampled value as people read it."""
+    """Format a sampled value."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

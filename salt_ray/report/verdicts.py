@@ -1,6 +1,6 @@
-"""What was chosen after training, in words: thresholds, and the evidence for mosaic rules.
+"""The choices made after training, in words: thresholds, and the evidence for mosaic rules.
 
-``rules.json`` of older versions holds the spread of the gain over repeats that hid different labels, and no test.
+In older versions, ``rules.json`` has the spread of the gain over repeats with different hidden labels, and no test.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 
 from salt_ray.inference.thresholds import MIN_CLUSTERS, Thresholds
 
-#: What people call the scores of ``scores.json``, beside those of the folds.
+#: Titles of the scores in ``scores.json`` other than those of folds.
 SCORE_TITLES = {"oof": "out of fold", "holdout": "hold-out", "test": "test truth"}
 
 
 def thresholds_text(thresholds: Thresholds) -> str:
-    """Which thresholds are used, and what choosing them gained."""
+    """The thresholds in use, and the gain from choosing them."""
     given, gain = thresholds.given.thresholds, thresholds.gain
     if gain is None:
         return f"thresholds stay as given ({given}): choosing them needs the predictions of two folds"
     scores = (
-        f"{gain.first:.4f} before, {gain.second:.4f} where each fold takes what the others chose: "
+        f"{gain.first:.4f} before, {gain.second:.4f} with each fold's thresholds chosen on the others: "
         f"{gain.difference:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f} ({gain.clusters:,} groups "
         "of neighbours)"
     )
     if thresholds.adopted:
-        return f"thresholds chosen: {thresholds.final.thresholds} in place of {given}; out of fold {scores}"
+        return f"thresholds chosen: {thresholds.final.thresholds} instead of {given}; out of fold {scores}"
     why = "no gain was shown" if gain.clusters >= MIN_CLUSTERS else f"{MIN_CLUSTERS} groups of neighbours are needed"
     return f"thresholds stay as given ({given}), {why}; out of fold {scores}"
 
@@ -40,14 +40,14 @@ def gain_text(evidence: Mapping[str, Any]) -> str:
 
 
 class RuleInWords(NamedTuple):
-    """What is known of a rule alone; a dash for what was not measured.
+    """The evidence for a single rule; a dash if not measured.
 
     Attributes:
-        gain: on hidden labels, as ``gain_text``.
-        chance: of such a gain where a rule gains nothing.
-        changed: hidden tiles that it changed, and their mosaics.
-        kept: "yes", or why not.
-        test: its gain on a known test truth, which chose nothing.
+        gain: gain on hidden labels, as in ``gain_text``.
+        chance: probability of such a gain from a rule without effect.
+        changed: number of hidden tiles changed, and of their mosaics.
+        kept: "yes", or the reason why not.
+        test: gain on the test truth, not used for choosing.
     """
 
     gain: str
@@ -74,19 +74,19 @@ def in_words(name: str, rules: Mapping[str, Any]) -> RuleInWords:
 
 
 def method_text(rules: Mapping[str, Any]) -> str:
-    """How the rules came to be kept."""
+    """How the rules were chosen."""
     if not rules["alone"]:
         if rules["rules"] == "evidence":
             return (
-                "There is no evidence for a rule: that takes mosaics of three tiles or more with labels to hide, and "
+                "There is no evidence for any rule: it requires mosaics of three or more tiles with labels, and "
                 "two folds."
             )
-        return "The rules were named by the experiment (postprocessing.rules), not chosen by evidence."
+        return "The rules were set in the experiment (postprocessing.rules), not chosen by evidence."
     if "repeats" in rules:
         return (
             f"Each rule was tried on {rules['hidden_tiles_per_repeat']:,} labels hidden from it, "
-            f"{rules['repeats']} times over. It was kept where the score rose by more than its spread, "
-            "the test of an older version."
+            f"{rules['repeats']} times. It was kept if the score rose by more than its spread, "
+            "the criterion of an older version."
         )
     return (
         f"Each of {rules['hidden_tiles']:,} labels in {rules['hidden_mosaics']:,} mosaics was hidden once. A rule is "

@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
-_WORST = 10  # lines that are shown; all of them are in scores.json
+_WORST = 10  # lines shown; all are in scores.json
 
 
 def volume_tables(scores: Mapping[str, Any]) -> Iterator[Table]:
-    """Of ``scores.json``: over all, the worst lines, and by depth."""
+    """Tables of ``scores.json``: overall, the worst lines, and by depth."""
     lines = sorted(scores["lines"], key=lambda line: line["score"])[:_WORST]
     few = (
         f"the {_WORST} lines of {len(scores['lines']):,} with the lowest scores"

@@ -1,11 +1,11 @@
-"""A synthetic seismic volume with its salt, drawn line by line; sections in both directions look alike.
+"""A synthetic seismic volume with salt, generated line by line and consistent in both directions.
 
-Legend: Z samples of a trace, X crosslines (traces of an inline); a section is (Z, X) as in ``synthetic``, whose shapes,
-beds and wavelets are used. Everything random is a function of the seed and of a place: cubic B-splines through random
-lattices, and bodies and faults of which each cell of a grid has its own. An inline can therefore be drawn alone,
-in any order, on any machine, and memory does not grow with the number of inlines, which have no end.
+Legend: Z samples per trace, X crosslines (traces per inline); a section is (Z, X) as in ``synthetic``, which provides
+shapes, beds and wavelets. All randomness is a function of the seed and the position: cubic B-splines through random
+lattices, and one salt body and one fault per cell of a grid. Any inline can therefore be generated on its own, in any
+order and on any machine. Memory does not grow with the number of inlines, which is unlimited.
 
-The earth is measured in units of ``UNIT_PX`` traces or samples, the same along inlines, crosslines and depth.
+Lengths are in units of ``UNIT_PX`` traces or samples, the same along inlines, crosslines and depth.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ import numpy as np
 from salt_ray.survey.synthetic import BED_STEP_PX, bed_column, convolve, diapir_half_width, dome_half_width
 
 UNIT_PX = 64
-#: Of beds and wavelets, as ``synthetic`` has it for tiles of that size.
+#: Resolution of beds and wavelets, as in ``synthetic`` for tiles of that size.
 _RESOLUTION = float(np.sqrt(UNIT_PX / 101))
-_BODY_CELL, _BODY_REACH = 1.2, 2.2  # units: one body for each cell; how far from its centre it is felt
+_BODY_CELL, _BODY_REACH = 1.2, 2.2  # units: cell with one body; range of its effect
 _FAULT_CELL, _FAULT_REACH = 1.5, 1.5
-_UPLIFT_REACH = 0.35  # units: within which beds are dragged up by salt
-_MOST_AGE = 8  # units by which folds, erosion, faults and salt move a bed at most
-_SPREAD = 4  # lines on each side that migration smears a line over
-_ORIGIN = 1 << 20  # random numbers have no negative seeds; lines before the first one have lattices and cells too
-_DEVIATION = 1.0  # of traces before gain: 0.6 to 2.0 in twelve surveys
-_GAIN = 4000.0  # the largest amplitude: gain presses strong reflections down, so that weak ones are seen
-#: What is left of the variance of white noise by a cubic B-spline, for each axis: 151 / 315.
+_UPLIFT_REACH = 0.35  # units: range within which salt drags beds up
+_MOST_AGE = 8  # units: largest displacement of a bed by folds, erosion, faults and salt
+_SPREAD = 4  # lines on each side over which migration smears a line
+_ORIGIN = 1 << 20  # added to positions, as seeds cannot be negative and cells extend before the first line
+_DEVIATION = 1.0  # standard deviation before gain: 0.6 to 2.0 in twelve surveys
+_GAIN = 4000.0  # largest amplitude: gain compresses strong reflections, so that weak ones are visible
+#: Share of the variance of white noise that a cubic B-spline keeps per axis: 151 / 315.
 _SPLINE_VARIANCE = 151 / 315
 
 
 class SyntheticVolume:
-    """The earth under a survey and its seismic image.
+    """The subsurface of a survey and its seismic image.
 
     Args:
-        crosslines: X, of every inline.
-        samples: Z, of every trace.
-        seed: 0 or more; the same one gives the same earth.
+        crosslines: X, per inline.
+        samples: Z, per trace.
+        seed: 0 or more; the same seed gives the same volume.
     """
 
     def __init__(self, crosslines: int, samples: int, seed: int) -> None:
@@ -52,13 +52,13 @@ class SyntheticVolume:
         self._erosion = rng.uniform(0.35, 0.65) * self._depth
         self._salt_impedance = np.float32(rng.uniform(4, 6))
         self._noise = np.float32(rng.uniform(0.03, 0.10))
-        # Lines are drawn from their neighbours. What these share is kept: four planes of each of 13 fields.
+        # Neighbouring lines share intermediate results, which are cached: four planes of each of 13 fields.
         self._plane = lru_cache(maxsize=64)(self._draw_plane)
         self._image = lru_cache(maxsize=2 * _SPREAD + 1)(self._draw_image)
 
     def inline(self, line: int) -> tuple[np.ndarray, np.ndarray]:
         """Amplitudes float32 (Z, X) and salt bool (Z, X) of an inline, counted from 0."""
-        # Migration does not focus steep flanks: smoothing along both directions (the Fresnel zone) cancels them.
+        # Migration does not focus steep flanks: smoothing in both directions (the Fresnel zone) cancels them.
         offsets = np.arange(-_SPREAD, _SPREAD + 1)
         weights = np.exp(-0.5 * (offsets / (1.4 * _RESOLUTION)) ** 2).astype(np.float32)
         weights /= weights.sum()
@@ -78,7 +78,7 @@ class SyntheticVolume:
         beds = np.interp(age, low + BED_STEP_PX * np.arange(len(self._column)), self._column).astype(np.float32)
         beds *= 1 + np.float32(0.25) * self._field("contrast", line, 60 * _RESOLUTION, 60 * _RESOLUTION)
         softened = _blurred_down(salt, 0.7)
-        # Seismic energy hardly reaches what overhangs hide.
+        # Little seismic energy reaches the zone below overhangs.
         shadow = _blurred_down(np.logical_or.accumulate(salt, 0) & ~salt, 2 * _RESOLUTION)
         impedance = beds * (1 - softened) * (1 - np.float32(0.5) * shadow) + softened * self._salt_impedance
         reflectivity = np.diff(impedance, axis=0, prepend=impedance[:1])
@@ -90,10 +90,10 @@ class SyntheticVolume:
         return convolve(reflectivity, depth, 8 * _RESOLUTION, 17 * _RESOLUTION), salt
 
     def _salt(self, line: int) -> tuple[np.ndarray, np.ndarray]:
-        """Salt of a line, bool (Z, X), and how much of the uplift beside and above it beds take part in, 0 to 1."""
+        """Salt of a line, bool (Z, X), and the share of the uplift around it that beds follow, 0 to 1."""
         salt = np.zeros((self.samples, self.crosslines), bool)
         rest = np.ones((self.samples, self.crosslines), np.float32)
-        # Bent coordinates make every outline irregular, at large and in detail.
+        # Distorted coordinates make every outline irregular, on large and small scales.
         outwards, down = (
             np.float32(0.14) * self._field(f"{name} bend", line, 0.7 * UNIT_PX, 0.7 * UNIT_PX)
             + np.float32(0.02) * self._field(f"{name} detail", line, 0.15 * UNIT_PX, 0.15 * UNIT_PX)
@@ -106,11 +106,13 @@ class SyntheticVolume:
         return salt, 1 - rest
 
     def _age(self, line: int, uplift: np.ndarray) -> np.ndarray:
-        """Stratigraphic depth float32 (Z, X) in px: equal values are one layer, before all that moved it."""
+        """Stratigraphic depth float32 (Z, X) in px: equal values belong to one layer, before deformation."""
         age = self._z + np.float32(0.35) * self._field("regional", line, 5 * UNIT_PX, None)
         fold = self._field("fold", line, 1.5 * UNIT_PX, None)
-        age = age + np.float32(0.12) * fold * (np.float32(0.4) + self._z / self._depth)  # the old folded longer
-        # An erosion surface: what is below was tilted before.
+        age = age + np.float32(0.12) * fold * (
+            np.float32(0.4) + self._z / self._depth
+        )  # older beds were folded for longer
+        # An erosion surface: the beds below it were tilted first.
         surface = np.float32(self._erosion) + np.float32(0.12) * self._field("erosion", line, UNIT_PX, None)
         tilt = np.float32(0.5) * self._field("tilt", line, 2.5 * UNIT_PX, None)
         age += np.where(self._z > surface, 3 + tilt, np.float32(0))
@@ -125,16 +127,16 @@ class SyntheticVolume:
     def _cells(
         self, name: str, line: int, cell: float, reach: float
     ) -> Iterator[tuple[np.random.Generator, np.ndarray, np.float32, slice]]:
-        """What is felt on a line of things of which each cell of a grid has one, somewhere in it.
+        """The objects that affect a line; each cell of a grid has one object at a random position.
 
         Args:
-            name: of the things.
+            name: name of the kind of object.
             line: the inline.
-            cell, reach: side of a cell, and how far from its middle a thing is felt, in units.
+            cell, reach: edge of a cell, and the range of an object's effect, in units.
 
         Yields:
-            Its random numbers, the crosslines within ``reach`` as x (n,) from its middle on, y of the line from there
-            on, both in units, and which crosslines these are.
+            For each object its random generator, x (n,) of the crosslines within ``reach`` and y of the line relative
+            to its centre, both in units, and the slice of crosslines.
         """
         at = line / UNIT_PX
         for row in range(int(np.floor((at - reach) / cell)), int(np.floor((at + reach) / cell)) + 1):
@@ -149,10 +151,10 @@ class SyntheticVolume:
         """A line of a random volume of mean 0 and deviation 1, float32 (Z, X).
 
         Args:
-            name: another name, another volume.
+            name: each name gives another volume.
             line: the inline.
-            across_px: the length over which it varies, along inlines and crosslines.
-            down_px: the same along depth; None: it does not, and the result is (1, X).
+            across_px: length scale along inlines and crosslines.
+            down_px: length scale along depth; None: constant in depth, and the result is (1, X).
         """
         positions = np.arange(self.samples) / down_px if down_px else np.zeros(1)
         points = (int(positions[-1]) + 4, int((self.crosslines - 1) / across_px) + 4)
@@ -164,7 +166,7 @@ class SyntheticVolume:
         return full * np.float32(_SPLINE_VARIANCE ** (-axes / 2))
 
     def _draw_plane(self, name: str, plane: int, points: tuple[int, int]) -> np.ndarray:
-        """Random lattice points of a field at one place along inlines, float32."""
+        """Random lattice points of a field at one inline position, float32."""
         return self._rng(name, plane).standard_normal(points, np.float32)
 
     def _rng(self, name: str, *place: int) -> np.random.Generator:
@@ -199,13 +201,13 @@ def _body(
     """A salt body around the origin.
 
     Args:
-        rng: its random numbers; as many are used whatever the place.
+        rng: its random generator; the number of draws does not depend on the position.
         x, y, z: (n,), number, (Z, n) in units.
-        bend: (Z, n) moves flanks.
-        depth: of the survey.
+        bend: (Z, n), displacement of the flanks.
+        depth: depth of the survey.
 
     Returns:
-        Where it is, bool (Z, n), and the distance to it, float32 (Z, n) in units, 0 in it.
+        The body, bool (Z, n), and the distance to it, float32 (Z, n) in units, 0 inside.
     """
     kind = rng.choice(["dome", "diapir", "sheet"], p=[0.3, 0.45, 0.25])
     azimuth, stretch = rng.uniform(0, np.pi), rng.uniform(1, 1.6)
@@ -232,7 +234,7 @@ def _body(
 
 
 def _fault(rng: np.random.Generator, x: np.ndarray, y: np.float32, z: np.ndarray) -> np.ndarray:
-    """How far beds drop in the hanging wall of a fault through the origin, float32 (Z, n) in units."""
+    """Throw of the hanging wall of a fault through the origin, float32 (Z, n) in units."""
     azimuth, dip = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(50, 75))
     cos, sin = np.float32(np.cos(azimuth)), np.float32(np.sin(azimuth))
     behind = cos * x + sin * y - z / np.float32(np.tan(dip))

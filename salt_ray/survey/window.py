@@ -1,10 +1,10 @@
-"""Windows: square tiles cut from sections and volumes with the data around them, and what a survey of them says.
+"""Windows: square tiles cut with context from sections and volumes, and the description of a survey of windows.
 
-    windows.json                          what all windows have in common, and the lines that they come from
+    windows.json                          properties shared by all windows, and the lines they come from
     train/images/LINE/tTRACE-sSAMPLE.npy  float32 (P, P): the window and its context; NaN where there is no data
     train/masks/LINE/tTRACE-sSAMPLE.png   uint8 (P, P): 1 salt, 0 none, 255 not labelled
 
-TRACE and SAMPLE are the place of the window's first pixel on its line, counted from 0, its context aside.
+TRACE and SAMPLE are the position of the window's first pixel on its line, counted from 0, without context.
 """
 
 from __future__ import annotations
@@ -26,28 +26,27 @@ from salt_ray.survey.layout import WINDOWS_JSON
 from salt_ray.survey.meaning import Meaning
 from salt_ray.survey.problems import Problem, SurveyError, shown
 
-#: What a window's mask says of a pixel.
+#: Mask values of a window.
 SALT, NO_SALT, NOT_LABELLED = 1, 0, 255
-#: Between the places of 2D lines, each from a file of its own: they are no neighbours, whatever the gap of folds.
+#: Distance between positions of 2D lines from separate files, so that no gap between folds makes them neighbours.
 APART = 1 << 16
-#: Pixels whose sides differ by a larger share have another scale.
+#: Largest relative difference in pixel size that counts as the same scale.
 SAME_SCALE = 0.1
-#: A line's direction by the number that stands for it in ``Windows.places``.
+#: Line directions, indexed by their code in ``Windows.places``.
 DIRECTIONS = ("inline", "crossline")
 _ROUNDING = 0.01  # of coordinates, in lines
 _WINDOW = re.compile(r"t(\d{1,9})-s(\d{1,9})")
 
 
 class Window(BaseModel):
-    """What all windows of a survey have in common, and what its models have to see again.
+    """Properties shared by all windows of a survey, which its models expect of new data.
 
     Attributes:
-        window_px: edge of the square that a network sees and that is judged.
-        context_px: samples and traces around it, on each of its four sides, that a tile's file holds too.
-        trace_spacing: between neighbouring traces along the windows' lines, in the unit of the coordinates; None where
-            headers do not say.
-        sample_interval: between samples, in ms, or in the unit of depth.
-        line_spacing: between neighbouring lines, in the same unit; None where headers do not say, and of 2D lines.
+        window_px: edge of the square that is predicted and scored.
+        context_px: margin in px on each side, stored in the tile's file.
+        trace_spacing: distance between traces along the lines, in the unit of the coordinates; None if unknown.
+        sample_interval: in ms, or in the unit of depth.
+        line_spacing: distance between lines, in the same unit; None if unknown, and for 2D lines.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -59,12 +58,12 @@ class Window(BaseModel):
     line_spacing: Annotated[float, Field(gt=0)] | None = None
 
     def gap(self, places: np.ndarray) -> tuple[int, int]:
-        """How many inlines, and how many crosslines, are as far apart as a window is wide.
+        """The number of inlines, and of crosslines, that cover a window's width.
 
-        Where spacings are not known, as many as a window has traces.
+        With unknown spacings, the number of traces of a window.
 
         Args:
-            places: (n, 4) of ``Windows.places``; which direction windows have says which spacing is which.
+            places: (n, 4) of ``Windows.places``; the windows' direction determines which spacing applies to which axis.
         """
         lines = self.window_px
         if self.trace_spacing is not None and self.line_spacing is not None:
@@ -72,26 +71,26 @@ class Window(BaseModel):
         return (lines, self.window_px) if (places[:, 0] == 0).any() else (self.window_px, lines)
 
     def other_scale(self, other: Window) -> list[str]:
-        """A line for each side of a pixel that differs from another's by more than ``SAME_SCALE``, or is not known."""
+        """A message for each side of a pixel that is unknown or differs by more than ``SAME_SCALE``."""
         lines = []
         for name in ("trace_spacing", "sample_interval"):
             own, its = getattr(self, name), getattr(other, name)
             if own is None or its is None:
-                lines.append(f"it is not known whether pixels have the same {name} as in training")
+                lines.append(f"cannot check whether {name} is the same as in training, as it is unknown")
             elif abs(its / own - 1) > SAME_SCALE:
-                lines.append(f"pixels have a different {name} than in training: {its:g}, not {own:g}")
+                lines.append(f"{name} differs from training: {its:g} instead of {own:g}")
         return lines
 
     @property
     def tile_px(self) -> int:
-        """Edge of a tile's file: the window and its context, P."""
+        """Edge of a tile, P: the window with its context."""
         return self.window_px + 2 * self.context_px
 
 
 class Line(BaseModel):
-    """The position of a line: its direction, its number, and how many lines of the grid come before it.
+    """The position of a line: its direction, its number, and its index on the grid.
 
-    A 2D line is the first inline of a grid that has no other; the next ones follow ``APART`` lines from it.
+    A 2D line is the only inline of its grid; in a survey of several, they are ``APART`` lines from each other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,9 +104,9 @@ class Windows(BaseModel):
     """The content of ``windows.json``.
 
     Attributes:
-        window: what all windows have in common.
-        amplitudes: the range of the volume that becomes greys from 0 to 255, that of the windows whatever they hold.
-        lines: by the names of their folders.
+        window: properties shared by all windows.
+        amplitudes: the volume's range of amplitudes, mapped to greys from 0 to 255 in every window.
+        lines: by folder name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -118,7 +117,7 @@ class Windows(BaseModel):
 
     @classmethod
     def of(cls, directory: Path) -> Self | None:
-        """Those of the survey in a folder; None where its tiles are no windows.
+        """Read the description of a survey; None if its tiles are not windows.
 
         Raises:
             SurveyError: the file is damaged.
@@ -128,7 +127,7 @@ class Windows(BaseModel):
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> Self:
-        """The content of a file.
+        """Parse the content of ``windows.json``.
 
         Raises:
             SurveyError: it is damaged.
@@ -141,19 +140,19 @@ class Windows(BaseModel):
             raise SurveyError([Problem(place, what, "cut the windows again with volume tiles")]) from error
 
     def meaning(self, said: Meaning) -> Meaning:
-        """What the values of the survey's files mean; a range of greys that is said counts before its own."""
+        """How to read the survey's files; a given range of greys overrides the survey's."""
         return replace(said, salt=SALT, ignore=NOT_LABELLED, nodata=np.nan, greys=said.greys or self.amplitudes)
 
     def places(self, ids: Sequence[str], sections: dict[str, str]) -> np.ndarray:
-        """The positions of windows, int32 (N, 4): direction (of ``DIRECTIONS``), line, first trace, first sample, all
-        counted from 0 on the grid of the volume.
+        """The positions of windows, int32 (N, 4): direction (index in ``DIRECTIONS``), line, first trace, first sample,
+        all counted from 0 on the grid of the volume.
 
         Args:
-            ids: of the tiles, LINE-tTRACE-sSAMPLE.
-            sections: the folder of each.
+            ids: tile ids, LINE-tTRACE-sSAMPLE.
+            sections: the folder of each tile.
 
         Raises:
-            SurveyError: a name says no place, or a folder is not in ``windows.json``.
+            SurveyError: an id has no position, or a folder is not in ``windows.json``.
         """
         places = np.empty((len(ids), 4), np.int32)
         for row, i in enumerate(ids):
@@ -169,10 +168,10 @@ class Windows(BaseModel):
         return places
 
     def experiment(self, wanted: Experiment) -> tuple[Experiment, list[str]]:
-        """What an experiment does with windows, which neither need padding nor can be put together to mosaics.
+        """Adapt an experiment to windows, which need no padding and cannot be assembled into mosaics.
 
         Returns:
-            The experiment, and a line for each thing that is done otherwise than it says.
+            The experiment, and a message for each setting that was changed.
 
         Raises:
             RunError: it contradicts the windows.
@@ -181,7 +180,7 @@ class Windows(BaseModel):
         own: dict[str, tuple[Any, Any]] = {
             "labels.salt": (labels.salt, SALT),
             "labels.ignore": (labels.ignore, NOT_LABELLED),
-            # A window inside salt is salt all over, and labelled as that.
+            # A window inside salt is labelled as salt everywhere.
             "labels.full_tiles": (labels.full_tiles, "salt"),
             "geometry.crop_px": (geometry.crop_px, self.window.window_px),
             "geometry.padded_px": (geometry.padded_px, self.window.tile_px),

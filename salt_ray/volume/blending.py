@@ -1,4 +1,4 @@
-"""A section predicted window by window, and the windows' answers joined to one.
+"""A section predicted window by window, with the predictions blended into one.
 
 Letters: H samples, W traces, C edge of a window in px, n windows.
 """
@@ -12,15 +12,15 @@ import numpy as np
 
 from salt_ray.volume.windows import mirrored, window_starts
 
-#: Of a window's edge: the standard deviation of the Gaussian that its answer is weighted with. Networks know least at
-#: a window's edges (Isensee et al., 2021, "nnU-Net").
+#: Standard deviation of the Gaussian weights, as a fraction of the window's edge. Predictions are least reliable near a
+#: window's edges (Isensee et al., 2021, "nnU-Net").
 SIGMA = 1 / 8
-#: Smallest weight, so that where windows meet at their corners there is something to divide by.
+#: Smallest weight, so that the total is never 0 where windows meet at their corners.
 SMALLEST_WEIGHT = 1e-3
-#: Windows that are cut at a time, whatever the length of a section.
+#: Windows cut at a time, however long the section.
 AT_ONCE = 256
 
-#: Answers float32 (n, C, C) to windows (n, C, C).
+#: Maps windows (n, C, C) to predictions float32 (n, C, C).
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -32,12 +32,12 @@ def window_weights(window_px: int) -> np.ndarray:
 
 
 class Blending:
-    """Windows over sections of one shape; a shorter side is mirrored at its end until a window fits.
+    """Windows over sections of one shape. A side shorter than a window is extended by mirroring.
 
     Args:
         shape: (H, W) of the sections.
         window_px: C.
-        step: between neighbouring windows, 1 to C.
+        step: stride between neighbouring windows in px, 1 to C.
     """
 
     def __init__(self, shape: tuple[int, int], window_px: int, step: int) -> None:
@@ -50,7 +50,7 @@ class Blending:
 
     @cached_property
     def _total(self) -> np.ndarray:
-        """The weights of all windows that see a pixel; not made by who only counts windows."""
+        """Sum of all windows' weights over each pixel; computed on first use, as counting windows does not need it."""
         total = np.zeros(self._shape)
         for place in self._places:
             total[self._window(place)] += self._weights
@@ -61,11 +61,11 @@ class Blending:
         return len(self._places)
 
     def join(self, section: np.ndarray, live: np.ndarray, answer: Answer) -> np.ndarray:
-        """What ``answer`` says of a section: the weighted mean over the windows of each pixel.
+        """Predict a section: for each pixel the weighted mean of ``answer`` over the windows that cover it.
 
         Args:
             section: (H, W), any type.
-            live: bool (W,), traces whose answers count; windows with none of these are left out.
+            live: bool (W,), traces that are predicted; windows without any are skipped.
 
         Returns:
             float32 (H, W), 0 in traces that are not live.

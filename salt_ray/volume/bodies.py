@@ -1,7 +1,7 @@
-"""Connected bodies of salt, found in a volume that is seen some inlines at a time.
+"""Connected bodies of salt, found in a volume that is processed a few inlines at a time.
 
-Samples are connected that share a face. Of every body in a block an extent and a number of samples are kept, 32 bytes,
-so that memory grows with the number of bodies and not with the volume.
+Samples that share a face are connected. Each body in a block is stored as an extent and a sample count, 32 bytes, so
+memory grows with the number of bodies and not with the volume.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Body(NamedTuple):
-    """A body: its samples, and its first and last places (inline, crossline, sample), from 0, in the volume's grid."""
+    """A body: its number of samples and its extent, first and last (inline, crossline, sample) on the grid, from 0."""
 
     samples: int
     first: tuple[int, int, int]
@@ -21,18 +21,18 @@ class Body(NamedTuple):
 
 
 class Bodies:
-    """Bodies so far; ``add`` is given one block of inlines after the other."""
+    """The bodies found so far; call ``add`` with successive blocks of inlines."""
 
     def __init__(self) -> None:
         self._count = 0  # of the blocks' bodies
-        self._samples: list[np.ndarray] = []  # a block each, as all that follows: (n,)
-        self._ends: list[np.ndarray] = []  # (n, 3, 2), first and last places
-        self._touching: list[np.ndarray] = []  # (m, 2), numbers of bodies of which one goes on in the other
-        self._edge: np.ndarray | None = None  # of the last inline, the number of each sample's body; -1: none
+        self._samples: list[np.ndarray] = []  # (n,) per block, like the lists below
+        self._ends: list[np.ndarray] = []  # (n, 3, 2), extents
+        self._touching: list[np.ndarray] = []  # (m, 2), pairs of bodies that touch across blocks
+        self._edge: np.ndarray | None = None  # body number of each sample of the last inline; -1: none
 
     def add(self, mask: np.ndarray, row: int) -> None:
-        """The next inlines, bool (n, K, S), of which ``row`` is the first one's place."""
-        from scipy import ndimage  # most commands need none of it
+        """Add the next inlines, bool (n, K, S); ``row`` is the index of the first one."""
+        from scipy import ndimage  # most commands do not need it
 
         labels, count = ndimage.label(mask)
         self._samples.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])

@@ -1,6 +1,6 @@
-"""Files with a volume's traces and other samples: every header byte is the volume's own but for the sample format.
+"""Copies of a volume's file with other samples. All header bytes are kept, except the sample format.
 
-Traces stay in their order, so that whatever reads the volume reads the copy, and finds its traces in the same places.
+Traces keep their order, so software that reads the volume reads the copy with the same geometry.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from salt_ray.storage import atomic_file
 from salt_ray.volume.slabs import Part
 from salt_ray.volume.volume import Volume
 
-#: SEG-Y's codes of the formats that are written.
+#: SEG-Y codes of the formats that are written.
 _CODES = {np.dtype(np.float32): 5, np.dtype(np.int8): 8}
 _CODE_BYTES = slice(3224, 3226)
 
 
 class Copying:
-    """The traces of a part of a volume, or all, as they are in files.
+    """Writes files with the traces of a volume, or of a part of it.
 
     Args:
-        part: traces outside it are left out, dead ones without a place too, unless it is the whole volume.
+        part: traces outside it are left out. Dead traces without a position are kept only if it is the whole volume.
     """
 
     def __init__(self, volume: Volume, part: Part) -> None:
@@ -43,21 +43,21 @@ class Copying:
 
     @property
     def suffix(self) -> str:
-        """Of the files."""
+        """File name suffix."""
         return ".sgy" if self._volume.kind == "SEG-Y" else ".npy"
 
     @property
     def count(self) -> int:
-        """Traces that a file has."""
+        """Number of traces in a file."""
         return self._volume.traces.count if self._numbers is None else len(self._numbers)
 
     def headers(self, numbers: np.ndarray) -> np.ndarray:
-        """uint8 (n, 240), the headers of traces by their numbers in the volume; (n, 0) of a cube, which has none."""
+        """Headers uint8 (n, 240) of traces, given their numbers in the volume; (n, 0) for a cube, which has none."""
         return self._volume.traces.raw_headers(numbers)
 
     @contextlib.contextmanager
     def file(self, path: Path, dtype: type) -> Iterator[Copy]:
-        """A file to be filled with all traces, which appears when the block ends without an error.
+        """Open a file for all traces; it appears under its name when the block ends without an error.
 
         Args:
             dtype: of the samples, float32 or int8.
@@ -72,7 +72,7 @@ class Copying:
             yield Copy(file, len(head), record, self._numbers)
 
     def _head(self, word: np.dtype) -> bytes:
-        """What stands before the traces."""
+        """The bytes before the first trace."""
         traces = self._volume.traces
         if self.suffix == ".npy":
             return self._array_header(word)
@@ -84,7 +84,7 @@ class Copying:
 
     @property
     def _axes(self) -> tuple[int, ...]:
-        """Of the volume's array."""
+        """Shape of the volume's array."""
         return np.load(self._volume.path, mmap_mode="r", allow_pickle=False).shape
 
     @property
@@ -93,7 +93,7 @@ class Copying:
         return len(self._axes) == 3 and self._axes[1] == 1 and self._volume.geometry.is_line
 
     def geometry(self) -> str:
-        """What stands beside an array: its lines' numbers, interval and start (``salt_ray.volume.cube``)."""
+        """The JSON file that goes with an array: line numbers, interval and start (``salt_ray.volume.cube``)."""
         volume, part = self._volume, self._part
         inlines, crosslines = (
             {"first": axis.first + first * axis.step, "step": axis.step}
@@ -108,7 +108,7 @@ class Copying:
         return json.dumps(fields)
 
     def _array_header(self, word: np.dtype) -> bytes:
-        """Of an array with as many axes as the volume's own."""
+        """NPY header of an array with as many axes as the volume."""
         axes, (rows, columns) = self._axes, self._part.shape
         if self._turned:
             rows, columns = columns, rows
@@ -121,7 +121,7 @@ class Copying:
 
 @dataclass(frozen=True)
 class Copy:
-    """A file that is being filled; ``numbers`` are those of its traces in the volume, sorted; None: of all traces."""
+    """A file being written; ``numbers`` are the sorted numbers of its traces in the volume, None for all traces."""
 
     file: BinaryIO
     first_byte: int
@@ -129,7 +129,7 @@ class Copy:
     numbers: np.ndarray | None
 
     def write(self, numbers: np.ndarray, headers: np.ndarray, samples: np.ndarray) -> None:
-        """Write traces at their places.
+        """Write traces at their positions in the file.
 
         Args:
             numbers: int64 (n,), increasing, of traces in the volume.

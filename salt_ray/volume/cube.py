@@ -1,10 +1,10 @@
-"""A cube in an .npy file (inline, crossline, sample), with its geometry in a JSON beside it, if there is one.
+"""A cube in an .npy file (inline, crossline, sample), with its geometry in an optional JSON file next to it.
 
 ``cube.npy`` belongs to ``cube.json``::
 
     {"inlines": {"first": 100, "step": 2}, "crosslines": {"first": 300, "step": 1}, "interval": 4.0, "start": 0.0}
 
-Each part may be missing. Numbers begin at 1 then, in steps of 1; the interval is asked for.
+Every field is optional. Numbers default to 1, 2, 3, …; the interval has no default and must be given somewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Axis(_Strict):
 
 
 class CubeGeometry(_Strict):
-    """The JSON beside a cube; interval and start in ms, or in the unit of depth."""
+    """Content of a cube's JSON file; interval and start in ms, or in the unit of depth."""
 
     inlines: _Axis = _Axis()
     crosslines: _Axis = _Axis()
@@ -47,10 +47,11 @@ class CubeGeometry(_Strict):
 
 
 def describe_cube(path: Path, reading: Reading) -> Volume:
-    """What an .npy cube is; a section (trace, sample) is a cube of one line.
+    """Describe an .npy cube; a section (trace, sample) is a cube of one line.
 
     Raises:
-        VolumeError: it is not an array of numbers with three axes, or two, in C order, or not whole; its JSON is wrong.
+        VolumeError: the file is not a numeric array with two or three axes in C order, it is truncated, or its JSON is
+            invalid.
     """
     traces, shape = _traces(path)
     geometry = _geometry(path)
@@ -62,8 +63,8 @@ def describe_cube(path: Path, reading: Reading) -> Volume:
         problems.append(not_finite(path, f"trace {chosen[trace] + 1:,}, sample {sample + 1:,}"))
     interval = geometry.interval if reading.interval is None else reading.interval
     if interval is None:
-        remedy = f'--interval MS, or "interval" in {path.with_suffix(".json").name} beside it'
-        problems.append(Problem(str(path), "does not say its sample interval", remedy))
+        remedy = f'--interval MS, or "interval" in {path.with_suffix(".json").name} next to it'
+        problems.append(Problem(str(path), "has no sample interval", remedy))
     dead, odd = judged_values(values)
     is_line = min(shape) == 1 and reading.line is not False
     numbers = np.arange(traces.count).reshape(shape)
@@ -92,21 +93,21 @@ def _axes(geometry: CubeGeometry) -> tuple[_Axis, _Axis]:
 
 
 def _traces(path: Path) -> tuple[Traces, tuple[int, int]]:
-    """Where an array's traces are, and how many (inlines, crosslines) there are."""
+    """Locate an array's traces; also returns how many (inlines, crosslines) there are."""
     with open(path, "rb") as file:
         try:
             shape, fortran, word = _HEADERS[npy_format.read_magic(file)](file, max_header_size=1000)
         except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError):
-            raise _error(path, "is no NPY file, or its header is damaged", "save it with numpy.save") from None
+            raise _error(path, "is not an NPY file, or its header is damaged", "save it with numpy.save") from None
         first_byte = file.tell()
     if word.kind not in "biuf" or len(shape) not in (2, 3) or min(shape) < 1:
-        what = f"holds {word} of shape {shape} where numbers (inline, crossline, sample) or (trace, sample) are read"
-        raise _error(path, what, "save such an array")
+        what = f"holds {word} of shape {shape}, not numbers (inline, crossline, sample) or (trace, sample)"
+        raise _error(path, what, "save an array of numbers with two or three axes")
     if fortran:
-        raise _error(path, "is stored in Fortran order", "save numpy.ascontiguousarray of it")
+        raise _error(path, "is stored in Fortran order", "convert it with numpy.ascontiguousarray")
     size, whole = path.stat().st_size, first_byte + int(np.prod(shape, dtype=object)) * word.itemsize
     if size != whole:
-        raise _error(path, f"has {size:,} bytes where its header asks for {whole:,}", "copy it again")
+        raise _error(path, f"has {size:,} bytes, but its header requires {whole:,}", "copy it again")
     inlines, crosslines = shape[:2] if len(shape) == 3 else (1, shape[0])
     return Traces(path, first_byte, 0, SampleFormat(str(word), word), shape[-1], inlines * crosslines), (
         inlines,
@@ -115,7 +116,7 @@ def _traces(path: Path) -> tuple[Traces, tuple[int, int]]:
 
 
 def _geometry(path: Path) -> CubeGeometry:
-    """What the JSON beside a cube says."""
+    """Read a cube's JSON file."""
     beside = path.with_suffix(".json")
     if not beside.exists():
         return CubeGeometry()
@@ -124,9 +125,9 @@ def _geometry(path: Path) -> CubeGeometry:
     except ValidationError as error:
         first = error.errors()[0]
         what = f"{'.'.join(map(str, first['loc'])) or 'its content'}: {first['msg']}"
-        raise _error(beside, what, "correct it, or remove it") from error
+        raise _error(beside, what, "correct or remove it") from error
     except ValueError as error:
-        raise _error(beside, f"is no JSON ({error})", "correct it, or remove it") from error
+        raise _error(beside, f"is not valid JSON ({error})", "correct or remove it") from error
 
 
 def _error(path: Path, what: str, remedy: str) -> VolumeError:

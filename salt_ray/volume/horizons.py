@@ -1,4 +1,4 @@
-"""Top and base of salt: where the probability along a trace first and last crosses a threshold."""
+"""Top and base of salt: the first and last threshold crossing of the probability along a trace."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def top_and_base(probability: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Samples at which salt begins and ends, between two samples by linear interpolation.
+    """Positions where salt begins and ends, linearly interpolated between samples.
 
     Args:
-        probability: float32 (n, S), of n traces.
-        threshold: a sample is salt above it.
+        probability: float32 (n, S), for n traces.
+        threshold: samples above it are salt.
 
     Returns:
-        float64 (n,) each, in samples from 0; NaN where there is no salt. Salt that begins at the first sample begins
-        at 0, and what reaches the last one ends there.
+        float64 (n,) each, in samples from 0; NaN where there is no salt. Salt at the first sample begins at 0, and salt
+        at the last one ends there.
     """
     salt = probability > threshold
     samples = salt.shape[1]
@@ -26,7 +26,7 @@ def top_and_base(probability: np.ndarray, threshold: float) -> tuple[np.ndarray,
 
 
 def _crossing(probability: np.ndarray, threshold: float, salt: np.ndarray, step: int) -> np.ndarray:
-    """Where between a sample that is salt and its neighbour, which is not, the probability is the threshold."""
+    """Position of the threshold between a salt sample and its neighbour outside salt."""
     rows, samples = np.arange(len(salt)), probability.shape[1]
     outside = np.clip(salt + step, 0, samples - 1)
     inner, outer = (probability[rows, place].astype(np.float64) for place in (salt, outside))

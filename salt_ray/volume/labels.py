@@ -1,4 +1,4 @@
-"""What interpreters have labelled of a volume, on the grid of its amplitudes; a volume of labels, or an array.
+"""An interpreter's labels on the grid of a volume's amplitudes, read from a volume of labels or an array.
 
 Letters: I inlines and X crosslines of the volume, H samples.
 """
@@ -23,13 +23,14 @@ from salt_ray.volume.scan import open_volume
 from salt_ray.volume.slabs import read_values
 from salt_ray.volume.volume import Volume
 
-#: Of the traces of a line that is cut into windows, so many are labelled at least; others cross it only.
+#: A line is cut into windows if at least this share of its traces is labelled; otherwise it only crosses labelled
+#: lines.
 _LABELLED_SHARE = 0.5
-#: Relative difference of two sample intervals, or of two starts in samples, that is rounding.
+#: Relative difference between sample intervals, or between starts in samples, treated as rounding.
 _SAME = 1e-4
-#: Values of pixels that nobody labelled, unless others are named, or one of them is salt.
+#: Values of unlabelled pixels, unless others are given, or one of them is salt.
 _NOT_LABELLED = (-1, 255)
-#: Options that name what headers of the amplitudes say; labels have their own.
+#: Options that override headers of the amplitudes; the labels have their own.
 _OF_AMPLITUDES = re.compile("--(?=(byte-order|format|samples)\\b)")
 
 
@@ -37,29 +38,29 @@ class Labels(Protocol):
     """Labels on the grid of a volume.
 
     Attributes:
-        said: a line for each thing that was found or assumed.
+        said: a line for each finding or assumption.
     """
 
     said: list[str]
 
     def lines(self) -> list[Line]:
-        """The lines that are labelled."""
+        """The labelled lines."""
 
     def on(self, line: Line) -> np.ndarray:
-        """Int8 (H, traces) of a line: 1 salt, 0 none, -1 not labelled."""
+        """Labels of a line, int8 (H, traces): 1 salt, 0 none, -1 not labelled."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelVolume:
-    """A SEG-Y file or an array of labels, joined by the numbers of inlines and crosslines.
+    """A SEG-Y file or an array of labels, matched by inline and crossline numbers.
 
     Attributes:
         volume: the amplitudes.
         file: the labels.
-        traces: int64 (I, X), the number of the trace in the file of labels; -1 where there is none.
+        traces: int64 (I, X), the trace number in the file of labels; -1 where there is none.
         salt: the value that means salt.
-        none: the values that mean none; None: all others.
-        unlabelled: the values of pixels that nobody labelled.
+        none: the values that mean no salt; None: all others.
+        unlabelled: the values of unlabelled pixels.
     """
 
     volume: Volume
@@ -74,7 +75,7 @@ class LabelVolume:
         return labelled_lines(self.volume, self.traces >= 0, self.said)
 
     def on(self, line: Line) -> np.ndarray:
-        """As ``Labels``; VolumeError where a value has no meaning."""
+        """See ``Labels``; raises VolumeError if a value has no meaning."""
         numbers = along(self.traces, line)
         values = read_values(self.file, numbers).T
         labels = (values == np.float32(self.salt)).astype(np.int8)
@@ -84,10 +85,10 @@ class LabelVolume:
             if strange.any():
                 others = " or ".join(f"{value:g}" for value in self.unlabelled)
                 what = (
-                    f"holds {values[strange][0]:g}, which is neither salt ({self.salt:g}), nor none (0), nor not "
-                    f"labelled ({others})"
+                    f"holds {values[strange][0]:g}, which is neither salt ({self.salt:g}), none (0) nor "
+                    f"unlabelled ({others})"
                 )
-                raise _error(self.file.path, what, "say which value is salt with --salt VALUE")
+                raise _error(self.file.path, what, "give the value of salt with --salt VALUE")
         labels[:, numbers < 0] = UNLABELLED
         return labels
 
@@ -95,17 +96,17 @@ class LabelVolume:
 def label_volume(
     volume: Volume, path: Path, reading: Reading, salt: float | None = None, unlabelled: float | None = None
 ) -> LabelVolume:
-    """The labels in a SEG-Y file or an .npy cube.
+    """Read labels from a SEG-Y file or an .npy cube.
 
     Args:
         volume: the amplitudes.
-        path: a file of the same survey, or of some of its lines.
-        reading: what is said of that file.
-        salt: the value that means salt, every other is none; None: the files hold 0 and one other value.
-        unlabelled: the value of pixels that nobody labelled; None: -1 and 255, unless one of them is salt.
+        path: a file with the same survey, or some of its lines.
+        reading: how to read that file.
+        salt: the value of salt, all others mean none; None: the file holds 0 and one other value.
+        unlabelled: the value of unlabelled pixels; None: -1 and 255, unless one of them is salt.
 
     Raises:
-        VolumeError: the file cannot be used, has other samples or no line in common, or does not say what salt is.
+        VolumeError: the file cannot be used, has other samples or no line in common, or the value of salt is ambiguous.
     """
     said: list[str] = []
     beside = path.with_suffix(".json")
@@ -119,7 +120,7 @@ def label_volume(
         raise VolumeError(list(own)) from error
     if plain:
         traces = _like(volume, file)
-        said.append(f"assumed: {path.name} has the lines and samples of {volume.path.name}, as it has its shape")
+        said.append(f"assumed: {path.name} has the lines and samples of {volume.path.name}, as shapes match")
     else:
         traces = joined_traces(volume, file)
     values, none = np.unique(read_values(file, file.traces.sampled())), None
@@ -129,10 +130,10 @@ def label_volume(
         positive = [value for value in others if value != 0]
         if len(positive) > 1:
             shown = ", ".join(f"{value:g}" for value in values[:6]) + ", …" * (len(values) > 6)
-            raise _error(path, f"holds {shown}: more than 0 and one other value", "say which is salt with --salt VALUE")
+            raise _error(path, f"holds {shown}: more than two values", "give the value of salt with --salt VALUE")
         if not positive:
-            what = "holds no salt in the traces that were looked at"
-            raise _error(path, what, "say which value is salt with --salt VALUE, or use a file with salt in it")
+            what = "holds no salt in the traces that were sampled"
+            raise _error(path, what, "give the value of salt with --salt VALUE, or use a file with salt in it")
         (salt,), none = positive, (0.0,)
         said.append(f"assumed: {salt:g} is salt in {path.name}")
     if hidden := [value for value in values.tolist() if value in skipped]:
@@ -142,7 +143,7 @@ def label_volume(
 
 
 def join_labels(volume: Volume, file: Volume, salt: float = 1) -> LabelVolume:
-    """The labels in a file that is open, of one value that means salt; 0 means none, -1 and 255 not labelled.
+    """Labels from an open file with one value for salt; 0 means none, -1 and 255 not labelled.
 
     Raises:
         VolumeError: the file has other samples or no trace in common.
@@ -155,20 +156,21 @@ def _skipped(salt: float | None) -> tuple[float, ...]:
 
 
 def _like(volume: Volume, file: Volume) -> np.ndarray:
-    """The traces of an array that does not say its numbers: it has the shape of the volume."""
+    """The traces of an array without line numbers, which must have the shape of the volume."""
     grid, own = volume.geometry.traces.shape, file.geometry.traces
     shape, wanted = (*own.shape, file.traces.samples), (*grid, volume.traces.samples)
     if shape != wanted:
-        what = f"has the shape {shape}, and {volume.path.name} has {wanted} (inlines, crosslines, samples)"
+        what = f"has shape {shape}, but {volume.path.name} has {wanted} (inlines, crosslines, samples)"
         remedy = (
-            f"write its line numbers into {file.path.with_suffix('.json').name} beside it, or give an array like it"
+            f"write its line numbers to {file.path.with_suffix('.json').name} next to it, or give an array of that "
+            "shape"
         )
         raise _error(file.path, what, remedy)
     return np.where(volume.geometry.live, own, -1)
 
 
 def _check_samples(volume: Volume, file: Volume) -> None:
-    """Raise where the samples of two files are not the same."""
+    """Raise if two files differ in their samples."""
     step = volume.interval
     same_interval = abs(file.interval - step) <= _SAME * step
     if (
@@ -176,19 +178,20 @@ def _check_samples(volume: Volume, file: Volume) -> None:
         or abs(file.start - volume.start) > _SAME * step
         or file.traces.samples != volume.traces.samples
     ):
-        own, wanted = (f"{v.traces.samples:,} samples at {v.interval:g} from {v.start:g} on" for v in (file, volume))
-        what = f"has {own}, and {volume.path.name} has {wanted}"
-        raise _error(file.path, what, "resample or cut the labels to the samples of the amplitudes")
+        own, wanted = (f"{v.traces.samples:,} samples at {v.interval:g} from {v.start:g}" for v in (file, volume))
+        what = f"has {own}, but {volume.path.name} has {wanted}"
+        raise _error(file.path, what, "resample or crop the labels to match the amplitudes")
 
 
 def joined_traces(volume: Volume, file: Volume) -> np.ndarray:
-    """Of each trace of a volume the number of the one at the same place in another file, by the numbers of lines.
+    """Match the traces of two files by their line numbers.
 
     Args:
-        file: mostly of labels, of which messages speak.
+        file: usually labels, as the error messages assume.
 
     Returns:
-        int64 (I, X); -1 where one of both has none.
+        int64 (I, X), for each trace of the volume the number of the matching trace in ``file``; -1 where either has
+        none.
 
     Raises:
         VolumeError: the file has other samples or no trace in common.
@@ -196,11 +199,11 @@ def joined_traces(volume: Volume, file: Volume) -> np.ndarray:
     _check_samples(volume, file)
     geometry, own = volume.geometry, file.geometry
     if geometry.is_line and not own.is_line:
-        raise _error(file.path, f"is a volume, and {volume.path.name} is a 2D line", "give labels of that line")
+        raise _error(file.path, f"is a volume, but {volume.path.name} is a 2D line", "give labels for that line")
     in_order = volume.kind == "SEG-Y" and geometry.is_line and geometry.crossline_byte is None
     if in_order and file.traces.count != volume.traces.count:
-        what = f"has {file.traces.count:,} traces, and {volume.path.name} has {volume.traces.count:,} without numbers"
-        raise _error(file.path, what, "name the bytes that number them with --crossline-byte")
+        what = f"has {file.traces.count:,} traces, but {volume.path.name} has {volume.traces.count:,} without numbers"
+        raise _error(file.path, what, "give the byte of the trace numbers with --crossline-byte")
     inlines, crosslines, traces = _numbers(volume, file)
     rows, columns = numbered(geometry.inlines, inlines), numbered(geometry.crosslines, crosslines)
     inside = (rows >= 0) & (columns >= 0)
@@ -209,8 +212,8 @@ def joined_traces(volume: Volume, file: Volume) -> np.ndarray:
             f"inlines {extent(a)} and crosslines {extent(b)}"
             for a, b in ((inlines, crosslines), (numbers_on(geometry.inlines), numbers_on(geometry.crosslines)))
         )
-        what = f"has {own_lines}, and {volume.path.name} has {lines}: no trace in common"
-        raise _error(file.path, what, "give labels of the same survey, or name the bytes of its numbers")
+        what = f"has {own_lines}, but {volume.path.name} has {lines}: no trace in common"
+        raise _error(file.path, what, "give labels of the same survey, or the bytes of its line numbers")
     joined = np.full(geometry.traces.shape, -1, np.int64)
     joined[rows[inside], columns[inside]] = traces[inside]
     joined[~geometry.live] = -1
@@ -218,9 +221,9 @@ def joined_traces(volume: Volume, file: Volume) -> np.ndarray:
 
 
 def _numbers(volume: Volume, file: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inline, crossline and number in the file of the traces of a file, (n,) each.
+    """Inline, crossline and file position of each trace of a file, (n,) each.
 
-    One line of a volume has a number too, which counts where the amplitudes are a volume.
+    A single line has a line number too, which is used if the amplitudes are a volume.
     """
     geometry, own = volume.geometry, file.geometry
     rows, columns = np.nonzero(own.live)
@@ -234,17 +237,19 @@ def _numbers(volume: Volume, file: Volume) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def labelled_lines(volume: Volume, labelled: np.ndarray, said: list[str]) -> list[Line]:
-    """The lines of which at least half of the traces are labelled, inlines first.
+    """The lines with at least half of their traces labelled, inlines first.
 
     Args:
         labelled: bool (I, X).
-        said: takes a line where crosslines are left out because all is labelled.
+        said: gets a line if crosslines are left out because most of the volume is labelled.
     """
     geometry = volume.geometry
     directions = ["inline"] if geometry.is_line else ["inline", "crossline"]
     live = geometry.live
     if not geometry.is_line and np.count_nonzero(labelled) >= _LABELLED_SHARE * np.count_nonzero(live):
-        said.append("found: most of the volume is labelled: its inlines are cut (--inlines and --crosslines choose)")
+        said.append(
+            "found: most of the volume is labelled, so its inlines are cut (choose with --inlines or --crosslines)"
+        )
         directions = ["inline"]
     found = []
     for direction in directions:
@@ -258,10 +263,10 @@ def labelled_lines(volume: Volume, labelled: np.ndarray, said: list[str]) -> lis
 
 
 def choose_lines(volume: Volume, ranges: Sequence[tuple[str, str]]) -> list[Line]:
-    """The lines that somebody names.
+    """The lines in the given ranges.
 
     Args:
-        ranges: direction and numbers, as ``named_lines`` reads them.
+        ranges: direction and numbers, in the format of ``named_lines``.
 
     Raises:
         VolumeError: a range is malformed, or the volume has no such line.
@@ -272,13 +277,15 @@ def choose_lines(volume: Volume, ranges: Sequence[tuple[str, str]]) -> list[Line
         try:
             first, last, step = named_lines(text)
         except ValueError:
-            raise _error(volume.path, f"{option} {text} names no lines", f"as in {option} 100:500:20") from None
+            raise _error(
+                volume.path, f"cannot be cut by {option} {text}", f"write a range such as {option} 100:500:20"
+            ) from None
         axis = geometry.inlines if direction == "inline" else geometry.crosslines
         numbers = numbers_on(axis)
         places = np.flatnonzero((numbers >= first) & (numbers <= last) & ((numbers - first) % step == 0))
         if geometry.is_line or not len(places):
-            what = "is a 2D line" if geometry.is_line else f"has {direction}s {axis}, and none of {text}"
-            raise _error(volume.path, what, f"name others with {option}, or leave it out")
+            what = "is a 2D line" if geometry.is_line else f"has {direction}s {axis}, none of them in {text}"
+            raise _error(volume.path, what, f"choose others with {option}, or leave it out")
         found += [line_at(geometry, direction, int(index)) for index in places]
     return found
 

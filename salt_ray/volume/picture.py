@@ -1,4 +1,4 @@
-"""A section in a picture (PNG, TIFF): samples go down, traces to the right, as it is looked at."""
+"""A section in a picture (PNG, TIFF): samples run downwards, traces to the right."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from salt_ray.survey.decoding import MAX_TILE_BYTES, decode_image
 from salt_ray.survey.layout import FORMATS
 from salt_ray.volume.problem import Problem, VolumeError
 
-#: The section as an array (trace, sample), in the folder of its results.
+#: The section as an array (trace, sample), in the results folder.
 SECTION = "section.npy"
 _PICTURED = {"probability": 65535, "mask": 255}
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is called as pictures are."""
+    """Whether a file has the suffix of a picture."""
     return FORMATS.get(path.suffix.lower()) in ("PNG", "TIFF")
 
 
 def save_section(path: Path, folder: Path) -> Path:
-    """Write a picture's section as an array; pixels without data become 0. Returns its path.
+    """Write a picture's section as an array and return its path; pixels without data become 0.
 
     Raises:
         VolumeError: the picture cannot be read.
     """
     try:
         if path.stat().st_size > MAX_TILE_BYTES:
-            raise ValueError(f"is longer than {MAX_TILE_BYTES:,} bytes")
+            raise ValueError(f"is larger than {MAX_TILE_BYTES:,} bytes")
         pixels = decode_image(FORMATS[path.suffix.lower()], path.name, path.read_bytes())
     except (ValueError, OSError) as error:
         reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
-        raise VolumeError([Problem(str(path), reason, "give a grey picture, or an .npy array")]) from error
+        raise VolumeError([Problem(str(path), reason, "give a greyscale picture, or an .npy array")]) from error
     array = np.ascontiguousarray(np.ma.filled(pixels, 0).T)
     section = folder / SECTION
     if not (section.exists() and np.array_equal(np.load(section, allow_pickle=False), array)):
@@ -42,8 +42,8 @@ def save_section(path: Path, folder: Path) -> Path:
 
 
 def write_pictures(folder: Path) -> None:
-    """``probability.png`` (16 bits) and ``mask.png`` (0 and 255) beside the arrays, as the section's picture is."""
-    import cv2  # most commands need none of it
+    """Write ``probability.png`` (16 bits) and ``mask.png`` (0 and 255) next to the arrays, oriented as the picture."""
+    import cv2  # most commands do not need it
 
     for name, white in _PICTURED.items():
         values = np.load(folder / f"{name}.npy", allow_pickle=False).T

@@ -10,9 +10,9 @@ __all__ = ["Problem", "VolumeError", "options_in"]
 
 
 class VolumeError(SurveyError):
-    """Everything that is wrong with a file of traces, one line each, with the option or the file that is needed."""
+    """Everything wrong with a file of traces, one line each, with the option or file that fixes it."""
 
 
 def options_in(problem: Problem) -> list[str]:
-    """The options that settle a problem, as its remedy names them; none where another file is needed."""
+    """The options named in a problem's remedy; empty if another file is needed."""
     return list(dict.fromkeys(re.findall(r"--[a-z-]+", problem.remedy)))

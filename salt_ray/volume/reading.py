@@ -1,4 +1,4 @@
-"""What somebody says about a file because the file does not, or says it wrongly."""
+"""What the user specifies about a file because its headers lack it or are wrong."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reading:
-    """Answers to what headers leave open; None: as the file says.
+    """Values that override a file's headers; None: use the headers.
 
     Attributes:
         byte_order: 'big' or 'little'.
-        format: SEG-Y's code of the sample format.
-        samples: of each trace.
-        interval: between samples, in ms, or in the unit of depth.
-        inline_byte, crossline_byte: first bytes of the trace header's fields that number lines, from 1.
-        line: it is a 2D line, in the order of its crossline, CDP or shot numbers, else of the file. False: it is a
-            volume, of which it may hold one line only.
-        fill: put 0 where a value is NaN or infinite.
+        format: SEG-Y sample format code.
+        samples: per trace.
+        interval: sample interval, in ms or in the unit of depth.
+        inline_byte, crossline_byte: first bytes of the line numbers in trace headers, from 1.
+        line: True: a 2D line, sorted by crossline, CDP or shot number, else in file order. False: a volume, of which
+            the file may hold a single line.
+        fill: replace NaN and infinite values by 0.
     """
 
     byte_order: str | None = None

@@ -1,7 +1,7 @@
-"""How one sample of a trace is stored, and the same as float32.
+"""How a sample is stored, and its conversion to float32.
 
-numpy decodes all formats. Reading included, IBM floats take it 1.3 times as long as segyio 1.9.14, int8 two thirds of
-its time (experiments/LOG.md). segyio, the second reader of the tests, also reads format 4 as IEEE, formats 7 and 15 as
+numpy decodes all formats. Including reading, IBM floats take 1.3 times as long as with segyio 1.9.14, int8 two thirds
+of the time (experiments/LOG.md). segyio, the reference reader in the tests, reads format 4 as IEEE, formats 7 and 15 as
 noise, IBM floats whose first digit is 0 as other values, tiny ones as 0, and too large ones as NaN.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: SEG-Y's codes (bytes 3225-3226) that are read, as numpy names their words; code 1 holds IBM floats in its words.
+#: Supported SEG-Y codes (bytes 3225-3226) and their numpy types; code 1 holds IBM floats in 32-bit words.
 CODES = {
     1: ("IBM float, 4 bytes", "u4"),
     2: ("int32", "i4"),
@@ -25,29 +25,29 @@ CODES = {
     12: ("uint64", "u8"),
     16: ("uint8", "u1"),
 }
-#: Codes that SEG-Y knows and nobody here decodes, with the bytes of a sample.
+#: SEG-Y codes that are not supported, with the bytes of a sample.
 REFUSED = {4: ("fixed point with gain", 4), 7: ("int24", 3), 15: ("uint24", 3)}
 IBM, IEEE = 1, 5
 
-#: An IBM float is normalised: its first hexadecimal digit is not 0. Of real IEEE files at least 4 % of the words would
-#: begin with a 0, of real IBM files none.
+#: An IBM float is normalised: its first hexadecimal digit is not 0. In real IEEE files at least 4 % of the words begin
+#: with a 0 when read as IBM, in real IBM files none.
 _MOST_ZERO_DIGITS = 0.005
-#: Of fewer words, or different words, nothing is said: 0 and 1 stored as IEEE look normalised.
+#: With fewer words, or fewer different ones, the test is inconclusive: 0 and 1 stored as IEEE look normalised.
 _FEWEST_WORDS, _FEWEST_DIFFERENT = 1000, 100
-#: Nor of words that lie closer than a step of IBM's exponent, a factor of 4 in IEEE: they may all lie between two words
-#: with a 0. Velocities in water do, amplitudes do not.
+#: So it is for words within one step of the IBM exponent, a factor of 4 in IEEE: all may fall between two words with a
+#: 0. Water velocities do, amplitudes do not.
 _SMALLEST_SPAN = 1 << 24
-#: What an IBM float's first byte, its sign and exponent, multiplies its 24 bits with. Exact as float64.
+#: Factor of the 24-bit fraction for each first byte of an IBM float (sign and exponent). Exact as float64.
 _IBM_SCALE = np.array([(-1.0) ** (byte >> 7) * 2.0 ** (4 * ((byte & 0x7F) - 64) - 24) for byte in range(256)])
 
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """What a stored sample is.
+    """The format of stored samples.
 
     Attributes:
-        name: for people.
-        word: numpy's type of a stored word, with its byte order.
+        name: for display.
+        word: numpy type of a stored word, including byte order.
         ibm: whether a word is an IBM float.
     """
 
@@ -56,13 +56,13 @@ class SampleFormat:
     ibm: bool = False
 
     def decode(self, words: np.ndarray) -> np.ndarray:
-        """Stored words as float32, the nearest one to each; what float32 cannot hold is infinite.
+        """Convert stored words to the nearest float32; values out of range become infinite.
 
         Args:
             words: any shape, of type ``word``.
 
         Returns:
-            A float32 array of its own, of the same shape.
+            A new float32 array of the same shape.
         """
         if self.ibm:
             return _from_ibm(words)
@@ -71,13 +71,13 @@ class SampleFormat:
 
 
 def segy_format(code: int, order: str) -> SampleFormat:
-    """The format of a code in ``CODES``; ``order`` is numpy's character, '>' or '<'."""
+    """The format of a code in ``CODES``; ``order`` is numpy's byte order character, '>' or '<'."""
     name, word = CODES[code]
     return SampleFormat(name, np.dtype(word).newbyteorder(order), ibm=code == IBM)
 
 
 def is_ibm(words: np.ndarray) -> bool | None:
-    """Whether 32-bit words are IBM floats rather than IEEE ones, whatever a header says; None: they do not tell.
+    """Whether 32-bit words are IBM rather than IEEE floats, whatever the header says; None: inconclusive.
 
     Args:
         words: unsigned integers of 32 bits, as stored, in any byte order and shape.

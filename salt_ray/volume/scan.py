@@ -1,4 +1,4 @@
-"""What files are, told from their headers: for people, and as JSON."""
+"""Descriptions of files from their headers, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _TEXT_LINES = 3  # of the text header, shown
 
 
 def describe(path: Path, reading: Reading = Reading()) -> Volume:  # noqa: B008 - it is frozen
-    """What a file is, with what stands in the way of using it: an array (.npy), else SEG-Y.
+    """Describe a file, an array (.npy) or SEG-Y, including everything that prevents its use.
 
     Raises:
-        VolumeError: it cannot be divided into traces.
+        VolumeError: the file cannot be divided into traces.
     """
     return (describe_cube if path.suffix.lower() == ".npy" else describe_segy)(path, reading)
 
 
 def open_volume(path: Path, reading: Reading = Reading()) -> Volume:  # noqa: B008
-    """A file that can be used as it is, or with what ``reading`` says of it.
+    """Open a file that can be used as it is, or with what ``reading`` specifies.
 
     Raises:
-        VolumeError: everything that stands in the way.
+        VolumeError: everything that prevents its use.
     """
     return describe(path, reading).usable()
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """A file that was looked at; ``volume`` is None where its traces could not be told apart."""
+    """The result of a scan; ``volume`` is None if the file could not be divided into traces."""
 
     path: Path
     volume: Volume | None
     problems: tuple[Problem, ...]
 
     def lines(self) -> Iterator[str]:
-        """What it is, what is odd, what is needed."""
+        """What the file is, what is unusual, and what is needed."""
         yield shown(str(self.path))
         if self.volume is not None:
             yield from (f"  {name:<12} {shown(value)}" for name, value in _facts(self.volume))
@@ -56,7 +56,7 @@ class Scanned:
             yield f"  {'usable':<12} as it is" if self.volume is not None else ""
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The same as JSON."""
         problems = [
             {"what": problem.what, "remedy": problem.remedy, "options": options_in(problem)}
             for problem in self.problems
@@ -66,13 +66,13 @@ class Scanned:
 
 
 def scan(path: Path, reading: Reading = Reading()) -> Scanned:  # noqa: B008
-    """Look at a file's headers and up to 1,000 of its traces; whatever is wrong is told, not raised."""
+    """Check a file's headers and up to 1,000 of its traces; problems are returned, not raised."""
     try:
         volume = describe(path, reading)
     except VolumeError as error:
         return Scanned(path, None, tuple(error.problems))
     except OSError as error:
-        return Scanned(path, None, (Problem(str(path), f"cannot be read: {refusal(error)}", "name a file"),))
+        return Scanned(path, None, (Problem(str(path), f"cannot be read: {refusal(error)}", "give a readable file"),))
     return Scanned(path, volume, volume.problems)
 
 
@@ -80,10 +80,10 @@ def _facts(volume: Volume) -> Iterator[tuple[str, str]]:
     traces, geometry = volume.traces, volume.geometry
     yield "format", f"{volume.kind}, {traces.format.name}, {volume.byte_order}-endian"
     interval = "an unknown interval" if volume.interval is None else f"{volume.interval:g} ms (or units of depth)"
-    yield "traces", f"{traces.count:,} of {traces.samples:,} samples at {interval}, from {volume.start:g} on"
+    yield "traces", f"{traces.count:,} of {traces.samples:,} samples at {interval}, from {volume.start:g}"
     if geometry is not None and geometry.is_line:
         numbers = "in file order" if volume.kind == "SEG-Y" and geometry.crossline_byte is None else geometry.crosslines
-        yield "geometry", f"a line of {geometry.crosslines.count:,} places, {numbers}"
+        yield "geometry", f"a 2D line of {geometry.crosslines.count:,} positions, {numbers}"
     elif geometry is not None:
         bytes_ = f" (bytes {geometry.inline_byte}, {geometry.crossline_byte})" if geometry.inline_byte else ""
         yield (
@@ -92,7 +92,7 @@ def _facts(volume: Volume) -> Iterator[tuple[str, str]]:
             f"crosslines ({geometry.crosslines}){bytes_}",
         )
     if volume.dead:
-        yield "dead", f"{volume.dead:,} of {volume.sampled:,} traces that were looked at"
+        yield "dead", f"{volume.dead:,} of {volume.sampled:,} traces that were sampled"
     if (places := volume.coordinates) is not None:
         (west, south), (east, north) = places.corners
         yield "coordinates", f"x {west:.1f} to {east:.1f}, y {south:.1f} to {north:.1f}, unit: {places.unit}"

@@ -1,4 +1,4 @@
-"""Neighbouring lines of a volume: what is read, predicted and stored at a time, so that memory does not grow with it.
+"""Slabs, blocks of neighbouring lines that are read, predicted and stored at a time, so memory is bounded.
 
 Letters: I inlines, K crosslines, S samples.
 """
@@ -23,7 +23,7 @@ Direction = Literal["inline", "crossline"]
 
 @dataclass(frozen=True)
 class Part:
-    """A rectangle of a volume's grid (``Geometry.traces``), from its first row and column up to, without, the last."""
+    """A rectangle of a volume's grid (``Geometry.traces``); the last row and column are exclusive."""
 
     first_row: int
     last_row: int
@@ -35,11 +35,11 @@ class Part:
         return self.last_row - self.first_row, self.last_column - self.first_column
 
     def of(self, grid: np.ndarray) -> np.ndarray:
-        """The part of an array (I, K, …); a view."""
+        """The corresponding part of an array (I, K, …), as a view."""
         return grid[self.first_row : self.last_row, self.first_column : self.last_column]
 
     def lines(self, direction: Direction, count: int) -> list[Part]:
-        """The same in parts of so many whole lines each; the last one may have fewer."""
+        """Split into parts of ``count`` whole lines each; the last one may have fewer."""
         if direction == "inline":
             firsts = range(self.first_row, self.last_row, count)
             return [Part(i, min(i + count, self.last_row), self.first_column, self.last_column) for i in firsts]
@@ -49,18 +49,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Slab:
-    """Lines that are predicted into one file: float32 (2, I, K, S), mean and spread of the models' probabilities."""
+    """Lines predicted into one file: float32 (2, I, K, S), mean and spread of the models' probabilities."""
 
     direction: Direction
     part: Part
     path: Path
 
     def save(self, values: np.ndarray) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         save_array(self.path, values)
 
     def read(self, first_row: int, last_row: int, samples: int) -> np.ndarray:
-        """Some of its rows, float32 (2, last - first, K, S); rows are those of the volume's grid.
+        """Read some rows, float32 (2, last - first, K, S); rows are those of the volume's grid.
 
         Raises:
             RunError: the file is missing or damaged.
@@ -72,27 +72,26 @@ class Slab:
             npy_format.read_magic(file)
             shape, fortran, word = npy_format.read_array_header_1_0(file)
             if (shape, fortran, word) != ((2, rows, columns, samples), False, np.dtype(np.float32)):
-                raise ValueError("it holds something else")
+                raise ValueError("its shape or type is wrong")
             begin, row_bytes = file.tell(), columns * samples * found.itemsize
             for index, values in enumerate(found):
                 file.seek(begin + (index * rows + first_row - self.part.first_row) * row_bytes)
                 if file.readinto(values) < values.nbytes:
-                    raise ValueError("it is cut")
+                    raise ValueError("it is truncated")
             if not ((found >= 0) & (found <= 1)).all():
-                raise ValueError("it holds values that are no probabilities")
+                raise ValueError("it holds values outside 0 to 1")
         return found
 
 
 def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[np.ndarray, np.ndarray]:
-    """What networks see of traces.
+    """Read traces as the greys that networks take as input.
 
     Args:
-        numbers: int64 (I, K), of traces in the file; -1 where there is none.
-        greys: the range of amplitudes that becomes 0 to 255.
+        numbers: int64 (I, K), trace numbers in the file; -1 where there is no trace.
+        greys: the range of amplitudes mapped to 0 to 255.
 
     Returns:
-        uint8 (I, K, S), and bool (I, K), where there is a trace that is not dead. Elsewhere there is no data, which
-        networks have seen as the middle grey.
+        uint8 (I, K, S), and bool (I, K), True for live traces. Missing and dead traces are middle grey, as in training.
 
     Raises:
         VolumeError: a value is NaN or infinite, and the volume's ``fill`` is not set.
@@ -107,7 +106,7 @@ def read_greys(volume: Volume, numbers: np.ndarray, greys: GreyRange) -> tuple[n
 
 
 def read_values(volume: Volume, numbers: np.ndarray) -> np.ndarray:
-    """Traces by their numbers in the file, int64 (n,): float32 (n, S); 0 where there is none (-1). Raises as above."""
+    """Read traces by their numbers in the file, int64 (n,): float32 (n, S); 0 where it is -1. Raises likewise."""
     found = np.zeros((len(numbers), volume.traces.samples), np.float32)
     for places, values in volume.traces.some(numbers, volume.fill):
         found[places] = values
@@ -115,9 +114,9 @@ def read_values(volume: Volume, numbers: np.ndarray) -> np.ndarray:
 
 
 def fingerprint(volume: Volume) -> str:
-    """What tells a volume from another one, or from its own earlier content, without reading all of it.
+    """Hash that identifies a volume and its content, without reading all of it.
 
-    SHA-256 of its size, its file headers, the places of all traces, and up to 1,000 traces with their headers.
+    SHA-256 of its size, its file headers, the positions of all traces, and up to 1,000 traces with their headers.
 
     Raises:
         VolumeError: the file cannot be read.
@@ -132,7 +131,7 @@ def fingerprint(volume: Volume) -> str:
                 digest.update(file.read(traces.trace_bytes))
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
-        raise VolumeError([Problem(str(volume.path), what, "put it where all machines see it")]) from error
+        raise VolumeError([Problem(str(volume.path), what, "put it where all machines can access it")]) from error
     if volume.geometry is not None:
         digest.update(np.ascontiguousarray(volume.geometry.traces).data)
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """A synthetic survey of a volume as SEG-Y files: amplitudes, the truth, and labels of a few lines.
 
-What real surveys have, it has: numbers in steps, a turned grid, a corner without traces, dead traces, a first sample
-that is not at 0. Line by line: memory does not grow with the number of inlines.
+It has the quirks of real surveys: line numbers with a step, a rotated grid, a corner without traces, dead traces, and a
+first sample that is not at 0. Written line by line, so memory does not grow with the number of inlines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from salt_ray.volume.headers import Field
 from salt_ray.volume.sample_format import IBM
 from salt_ray.volume.writing import SegyWriting
 
-#: Fewest and most inlines, crosslines, samples: two labelled lines, numbers and coordinates that their fields hold.
+#: Smallest and largest numbers of inlines, crosslines and samples: at least two labelled lines, at most what header
+#: fields can hold.
 RANGES = {"inlines": (40, 100_000), "crosslines": (40, 100_000), "samples": (64, 8_000)}
 FIRST_INLINE, INLINE_STEP = 1001, 2
 FIRST_CROSSLINE, CROSSLINE_STEP = 2003, 3
@@ -27,7 +28,7 @@ TURNED_DEGREES = 30
 ORIGIN_M = (432_000.0, 6_785_000.0)
 INTERVAL_MS, START_MS = 4, 400
 LABELLED_EACH, FIRST_LABELLED = 20, 10  # lines
-MISSING_CORNER = 0.3  # of both sides of the grid: a triangle, 4.5 % of it
+MISSING_CORNER = 0.3  # of both sides of the grid: a triangle with 4.5 % of its area
 DEAD_SHARE = 0.004  # of traces
 _INT8 = 8
 _CENTIMETRES = 100
@@ -42,19 +43,19 @@ def write_synthetic_volume(
     seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write ``amplitudes.sgy``, ``truth.sgy``, ``labels.sgy`` and ``top.csv`` to a new folder, whole or not at all.
+    """Write ``amplitudes.sgy``, ``truth.sgy``, ``labels.sgy`` and ``top.csv`` to a new folder, atomically.
 
-    Amplitudes are IBM floats. The truth is 1 in salt, 0 elsewhere, as int8, in the same traces, dead ones too; labels
-    are the truth of every twentieth inline, and have no other traces. ``top.csv`` has a row for each of the truth's
-    traces with salt: inline, crossline, x and y in m, z in ms, half a sample above the first sample in salt. The
-    same arguments give the same bytes.
+    Amplitudes are IBM floats. The truth is int8, 1 in salt and 0 elsewhere, for the same traces including dead ones;
+    the labels are the truth of every twentieth inline only. ``top.csv`` has a row for each of the truth's traces with
+    salt: inline, crossline, x and y in m, z in ms, half a sample above the first sample in salt. The same arguments
+    give identical files.
 
     Raises:
-        SyntheticError: an argument out of range, or a folder that already holds something.
+        SyntheticError: an argument is out of range, or the folder is not empty.
     """
     for (name, (low, high)), number in zip(RANGES.items(), (inlines, crosslines, samples), strict=True):
         if not low <= number <= high:
-            raise SyntheticError(f"{name} is {number}: allowed are {low} to {high:,}")
+            raise SyntheticError(f"{name} is {number}: choose {low} to {high:,}")
     if seed < 0:
         raise SyntheticError(f"seed is {seed}: it must be 0 or larger")
     earth = SyntheticVolume(crosslines, samples, seed)
@@ -92,7 +93,7 @@ def _has_trace(line: int, inlines: int, crosslines: int) -> np.ndarray:
 
 
 def _fields(line: int, columns: np.ndarray) -> dict[int, np.ndarray | int]:
-    """Numbers and coordinates of the traces of an inline; ``columns`` counts crosslines from 0."""
+    """Header fields with numbers and coordinates of an inline's traces; ``columns`` counts crosslines from 0."""
     cos, sin = np.cos(np.deg2rad(TURNED_DEGREES)), np.sin(np.deg2rad(TURNED_DEGREES))
     x = ORIGIN_M[0] + SPACING_M * (columns * cos - line * sin)
     y = ORIGIN_M[1] + SPACING_M * (columns * sin + line * cos)

@@ -1,4 +1,4 @@
-"""A survey of windows, cut from labelled lines of a volume, or from 2D lines: what the commands for tiles train on."""
+"""Cuts a survey of windows from labelled lines of a volume, or from 2D lines, for the commands that train on tiles."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from salt_ray.volume.scan import open_volume
 from salt_ray.volume.volume import Volume
 from salt_ray.volume.windows import cut
 
-#: Around a window on each side, in which random crops move: as with tiles that are padded from a crop of 128 to 148 px.
+#: Margin around a window for random crops, as for tiles padded to 148 px with crops of 128 px.
 CONTEXT_PX = 10
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
-#: Letters of a file's name that name its line: with a window's place they may be 100 (``survey.layout.ID``).
+#: Characters of a file name used for its line: with the window's position an id may have 100 (``survey.layout.ID``).
 _LONGEST_NAME = 70
 Files = dict[str, Path]
 
 
 class Labelled(NamedTuple):
-    """A line that is cut.
+    """A line to be cut into windows.
 
     Attributes:
-        name: of its folder in the survey.
-        place: on the grid of the survey, which is that of its volume; several 2D lines are far apart there.
-        line: on the grid of its volume.
+        name: its folder in the survey.
+        place: its position on the grid of the survey, which is that of its volume; several 2D lines are far apart.
+        line: its position on the grid of its volume.
     """
 
     name: str
@@ -66,29 +66,31 @@ def cut_labelled(
     ranges: Sequence[tuple[str, str]] = (),
     **how: Any,
 ) -> int:
-    """Make a survey of windows from files.
+    """Cut a survey of windows from files.
 
     Args:
-        files: the amplitudes: one file, or several 2D lines. Then ``labels``, ``top`` and ``base`` are folders, and in
-            each of them every line has a file of its own name, whatever its suffix.
+        files: the amplitudes: one file, or several 2D lines. For several, ``labels``, ``top`` and ``base`` are folders
+            with one file per line, of the same name with any suffix.
         to: the folder of the survey.
-        reading: what is said of the amplitudes; of it the labels have the numbers, the interval and what is no number.
-        labels: a file of labels, in which ``salt`` and ``unlabelled`` are values (``labels.label_volume``); or a
-            picture or a folder of them, in which ``colours`` are (``label_pictures.picture_labels``); or
-        labels_reading: its byte order, format and samples are those of SEG-Y files of labels.
-        top, base: horizons (``picks.picked_labels``).
-        ranges: of lines, as ``labels.choose_lines``; none: those that are labelled.
-        how: as for ``write_tiles``.
+        reading: how to read the amplitudes; its line numbers, interval and fill also apply to the labels.
+        labels: a file of labels with the values ``salt`` and ``unlabelled`` (``labels.label_volume``), or one or more
+            pictures with ``colours`` (``label_pictures.picture_labels``).
+        labels_reading: byte order, format and samples of SEG-Y files of labels.
+        top, base: horizons instead of ``labels`` (``picks.picked_labels``).
+        ranges: ranges of lines (``labels.choose_lines``); empty: all labelled lines.
+        how: arguments of ``write_tiles``.
 
     Returns:
-        How many windows were written.
+        The number of windows written.
 
     Raises:
-        VolumeError: a file cannot be used, the files do not fit together, or as ``write_tiles``.
+        VolumeError: a file cannot be used, the files do not match, or as for ``write_tiles``.
     """
     files = [files] if isinstance(files, Path) else list(files)
     if (labels is None) == (top is None):
-        raise _error(files[0], "needs labels in one way", "--labels FILE, or --top FILE and perhaps --base FILE")
+        raise _error(
+            files[0], "needs exactly one kind of labels", "give --labels FILE, or --top FILE and optionally --base FILE"
+        )
     given = {"labels": labels, "top": top, "base": base}
     given = {option: path for option, path in given.items() if path is not None}
     each = [given] if len(files) == 1 else [_own(file, given) for file in files]
@@ -112,10 +114,10 @@ def cut_labelled(
     }
     for option, (value, belongs, where) in options.items():
         if value is not None and not belongs:
-            raise _error(labels or top, f"is no place for {option}, which belongs to {where}", f"leave {option} out")
+            raise _error(labels or top, f"cannot be used with {option}, which needs {where}", f"leave {option} out")
     for path in (*files, *(path for one in each for path in one.values())):
         if not (path.is_file() or (path in pictures and path.is_dir())):
-            raise _error(path, "there is no such file", "name a file")
+            raise _error(path, "does not exist", "correct the path")
     volumes = [open_volume(file, reading) for file in files]
     if len(volumes) > 1:
         _check_lines(volumes)
@@ -137,7 +139,7 @@ def cut_labelled(
 
 
 def _own(file: Path, given: Files) -> Files:
-    """The files of labels that have the name of a line, each in its folder.
+    """The label files with the same name as a line, one from each folder.
 
     Raises:
         VolumeError: there is none, or more than one.
@@ -145,32 +147,34 @@ def _own(file: Path, given: Files) -> Files:
     own = {}
     for option, folder in given.items():
         if not folder.is_dir():
-            what = f"is no folder, and each of several lines needs a file of its own name for --{option}"
-            raise _error(folder, what, f"put them into one folder: {file.stem}{folder.suffix} for {file.name}")
+            what = f"is not a folder, but --{option} needs one file for each of several lines"
+            raise _error(folder, what, f"put them in a folder: {file.stem}{folder.suffix} for {file.name}")
         found = [path for path in sorted(folder.iterdir()) if path.stem == file.stem and path.suffix != ".json"]
         if len(found) != 1:
             names = ", ".join(path.name for path in found)
-            what = f"holds {names}, which all are called as {file.name}" if found else f"holds no file {file.stem}.*"
-            remedy = "leave one" if found else f"put it there, or leave {file.name} out"
+            what = f"holds {names}, which all match {file.name}" if found else f"holds no file {file.stem}.*"
+            remedy = "keep one of them" if found else f"add it, or leave {file.name} out"
             raise _error(folder, what, remedy)
         (own[option],) = found
     return own
 
 
 def _check_lines(volumes: Sequence[Volume]) -> None:
-    """Make sure that files are 2D lines whose pixels are as large as those of the first one, and have other names.
+    """Check that files are 2D lines with the same pixel size and different names.
 
     Raises:
-        VolumeError: they do not.
+        VolumeError: they are not.
     """
     names: dict[str, Path] = {}
     for volume in volumes:
         if not volume.geometry.is_line:
-            remedy = "cut each volume by itself; blocks of one volume are put into one file first (docs/volumes.md)"
-            raise _error(volume.path, "is a volume, and several files have to be 2D lines", remedy)
+            remedy = "cut each volume separately, and join blocks of one volume first (docs/volumes.md)"
+            raise _error(volume.path, "is a volume, but several files must be 2D lines", remedy)
         other = names.setdefault(_name(volume.path).lower(), volume.path)
         if other is not volume.path:
-            raise _error(volume.path, f"would be called {_name(other)} in the survey, as {other}", "rename one of them")
+            raise _error(
+                volume.path, f"would have the same name in the survey ({_name(other)}) as {other}", "rename one of them"
+            )
     for name, sides in (
         ("sample interval", [volume.interval for volume in volumes]),
         ("trace spacing", [_trace_spacing(volume) for volume in volumes]),
@@ -178,8 +182,8 @@ def _check_lines(volumes: Sequence[Volume]) -> None:
         known = [(side, volume.path) for side, volume in zip(sides, volumes, strict=True) if side is not None]
         for side, path in known:
             if abs(side / known[0][0] - 1) > SAME_SCALE:
-                what = f"has {side:.4g} as {name}, and {known[0][1].name} has {known[0][0]:.4g}"
-                remedy = "resample one of them, or cut lines of another scale into a survey of their own"
+                what = f"has {name} {side:.4g}, but {known[0][1].name} has {known[0][0]:.4g}"
+                remedy = "resample one of them, or cut lines of different scale into separate surveys"
                 raise _error(path, what, remedy)
 
 
@@ -189,12 +193,12 @@ def _trace_spacing(line: Volume) -> float | None:
 
 
 def _name(path: Path) -> str:
-    """Of the line in a file."""
+    """Name of the line in a file."""
     return _NO_NAME.sub("_", path.stem)[:_LONGEST_NAME]
 
 
 def _lines(volume: Volume, labels: Labels, ranges: Sequence[tuple[str, str]]) -> list[Labelled]:
-    """Lines of a volume, inlines first; where none is chosen those that are labelled."""
+    """The chosen lines of a volume, inlines first; by default those that are labelled."""
     lines = choose_lines(volume, ranges) or labels.lines()
     named = {(line.direction != "inline", line.index): line for line in lines}
     chosen = [named[place] for place in sorted(named)]
@@ -202,7 +206,7 @@ def _lines(volume: Volume, labels: Labels, ranges: Sequence[tuple[str, str]]) ->
 
 
 def _sections(volumes: Sequence[Volume], found: Sequence[Labels], ranges: Sequence[tuple[str, str]]) -> list[Labelled]:
-    """2D lines, each from a file of its own, as they are named: windows of other lines have other ids."""
+    """2D lines from separate files, with distinct positions so that window ids are unique."""
     chosen = []
     for number, (volume, labels) in enumerate(zip(volumes, found, strict=True)):
         for one in _lines(volume, labels, ranges):
@@ -219,31 +223,31 @@ def write_tiles(
     step: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Cut windows from labelled lines; the folder appears whole or not at all.
+    """Cut windows from labelled lines and write them to a new folder, atomically.
 
     Args:
-        lines: of one volume, or 2D lines.
-        to: a folder that is not there yet, or empty.
+        lines: lines of one volume, or 2D lines.
+        to: a folder that does not exist or is empty.
         window_px: edge of a window, a multiple of 32.
-        step: from one window to the next, in px; None: half a window.
-        report: takes a line of text at a time.
+        step: stride between windows in px; None: half a window.
+        report: called with each line of output.
 
     Returns:
-        How many windows were written.
+        The number of windows written.
 
     Raises:
-        VolumeError: no line is labelled, or no pixel is salt; a value is NaN or infinite; the folder holds something;
-            or the sizes make no sense.
+        VolumeError: no line is labelled, or no pixel is salt; a value is NaN or infinite; the folder is not empty; or a
+            size is out of range.
     """
     step = window_px // 2 if step is None else step
     if window_px < 32 or window_px % 32:
         raise _error(
-            to, f"windows of {window_px} px cannot be seen by a network", "choose a multiple of 32: --window 128"
+            to, f"windows of {window_px} px do not fit the network", "choose a multiple of 32, such as --window 128"
         )
     if not 0 < step <= window_px:
-        raise _error(to, f"a step of {step} px leaves gaps between windows", f"choose 1 to {window_px}: --step")
+        raise _error(to, f"a step of {step} px is not between 1 and {window_px} px", "choose another --step")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise _error(to, "exists and is not empty", "give another folder (--to), or delete it first")
+        raise _error(to, "exists and is not empty", "choose another --to, or delete it first")
     window = _window(lines, window_px, report)
     amplitudes = amplitude_range(*dict.fromkeys(one.volume for one in lines))
     for said in dict.fromkeys(said for one in lines for said in one.labels.said):
@@ -254,12 +258,12 @@ def write_tiles(
         content = Windows(window=window, amplitudes=amplitudes, lines=cut_from).model_dump_json(indent=1)
         (temporary / WINDOWS_JSON).write_text(content)
     report(f"{count:,} windows of {window_px} px from {len(cut_from):,} lines: {to}")
-    report(f"amplitudes from {amplitudes} become greys; train with: {PROGRAM} pipeline --data {to}")
+    report(f"amplitudes from {amplitudes} are mapped to greys; train with: {PROGRAM} pipeline --data {to}")
     return count
 
 
 def _window(lines: Sequence[Labelled], window_px: int, report: Callable[[str], None]) -> Window:
-    """What all windows have in common; a line where traces are further apart in one direction than in the other."""
+    """Properties shared by all windows; reports when trace spacing differs between the two directions."""
     places = [one.volume.coordinates for one in lines if one.volume.coordinates is not None]
     spacings = [place.spacing[::-1] for place in places if place.spacing is not None]
     along_inlines, along_crosslines = spacings[0] if spacings else (None, None)
@@ -267,8 +271,8 @@ def _window(lines: Sequence[Labelled], window_px: int, report: Callable[[str], N
     known = along_inlines is not None and along_crosslines is not None
     if known and len(directions) == 2 and abs(along_inlines / along_crosslines - 1) > SAME_SCALE:
         report(
-            f"traces are {along_inlines:g} apart along inlines and {along_crosslines:g} along crosslines: windows of "
-            "both have different scales (--inlines or --crosslines takes one direction)"
+            f"traces are {along_inlines:g} apart along inlines and {along_crosslines:g} along crosslines, so "
+            "their windows differ in scale (choose one direction with --inlines or --crosslines)"
         )
     along, across = (along_inlines, along_crosslines)[:: 1 if "inline" in directions else -1]
     return Window(
@@ -283,7 +287,7 @@ def _window(lines: Sequence[Labelled], window_px: int, report: Callable[[str], N
 def _write(
     root: Path, lines: Sequence[Labelled], window: Window, step: int, report: Callable[[str], None]
 ) -> tuple[int, dict[str, Line]]:
-    """Write all windows; how many, and the lines that they come from, by name."""
+    """Write all windows; returns their number and their lines by name."""
     count, salt, cut_from = 0, 0, {}
     for name, place, volume, labels, line in lines:
         images, masks = root / TRAIN / name, root / MASKS / name
@@ -304,14 +308,14 @@ def _write(
     if not count:
         raise _unlabelled(lines[0].volume)
     if not salt:
-        remedy = "choose lines with salt, or say with --salt which value of the labels it is"
-        raise _error(lines[0].volume.path, "has no salt on the lines that were chosen", remedy)
+        remedy = "choose lines with salt, or give its value with --salt"
+        raise _error(lines[0].volume.path, "has no salt on the chosen lines", remedy)
     return count, cut_from
 
 
 def _unlabelled(volume: Volume) -> VolumeError:
-    what = "has no labelled pixel on the lines that were chosen"
-    return _error(volume.path, what, "give labels of its lines, or choose others with --inlines or --crosslines")
+    what = "has no labelled pixel on the chosen lines"
+    return _error(volume.path, what, "label some of them, or choose others with --inlines or --crosslines")
 
 
 def _error(path: Path, what: str, remedy: str) -> VolumeError:

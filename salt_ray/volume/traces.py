@@ -1,4 +1,4 @@
-"""Traces of a file, read in blocks: memory is bounded by the block, whatever the size of the file."""
+"""Traces of a file, read in blocks: memory is bounded by the block, not the file size."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from salt_ray.volume.problem import Problem, VolumeError
 from salt_ray.volume.sample_format import SampleFormat
 
-#: Bytes of a file that are read at once.
+#: Bytes read at once.
 BLOCK_BYTES = 16 << 20
-#: The same where some traces are wanted; decoding them takes about six times as much, making them greys four times.
+#: The same for selected traces; decoding takes about six times as much memory, conversion to greys four times.
 READ_BYTES = 4 << 20
-#: The same where only headers are wanted: less, as these are small. Measured against one read for each header: 1.5 to 7
-#: times as fast from a disk; from the cache 5 times with traces of 1 kB, 1.8 times with 4 kB, 0.7 times with 16 kB.
+#: The same for headers only, which are small. Compared with one read per header: 1.5 to 7 times as fast from a disk;
+#: from the cache 5 times with traces of 1 kB, 1.8 times with 4 kB, 0.7 times with 16 kB.
 HEADER_READ_BYTES = 1 << 20
-#: Traces between two wanted ones are read too if they take no more than this: one read costs about as much.
+#: Gaps between selected traces are read if not larger than this: a separate read costs about as much.
 GAP_BYTES = 1 << 16
-#: Traces that stand for all of a file.
+#: Traces sampled to characterise a file.
 _SAMPLED = 1000
 
 
@@ -29,9 +29,9 @@ class Block(NamedTuple):
     """Neighbouring traces of a file.
 
     Attributes:
-        first: number of the first one, from 0.
+        first: number of the first trace, from 0.
         values: float32 (traces, samples), finite.
-        dead: bool (traces,), where all stored samples are 0 or none is a number.
+        dead: bool (traces,), True where all stored samples are 0 or none is finite.
     """
 
     first: int
@@ -41,15 +41,15 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Traces:
-    """Where the traces of a file are: each a header of so many bytes, then its samples.
+    """Layout of the traces of a file: each has a header, then its samples.
 
     Attributes:
         path: the file.
         first_byte: where the first trace begins.
-        header_bytes: length of a trace's header; 0 in an .npy file.
-        format: what a sample is.
+        header_bytes: length of a trace header; 0 in an .npy file.
+        format: sample format.
         samples: of each trace.
-        count: of whole traces.
+        count: number of complete traces.
     """
 
     path: Path
@@ -64,19 +64,19 @@ class Traces:
         return self.header_bytes + self.samples * self.format.word.itemsize
 
     def words(self, first: int, last: int) -> np.ndarray:
-        """Samples as they are stored, (last - first, samples); both are numbers of traces in the file."""
+        """Stored samples of traces ``first`` to ``last - 1``, (last - first, samples)."""
         return self._records(first, last, np.dtype(f"V{self.header_bytes}"))["samples"]
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Traces ``first`` to ``last - 1`` as float32 (last - first, samples), NaN and infinite values as they are."""
+        """Traces ``first`` to ``last - 1`` as float32 (last - first, samples); NaN and infinite values are kept."""
         return self.format.decode(self.words(first, last))
 
     def blocks(self, block_bytes: int = BLOCK_BYTES, fill: bool = False) -> Iterator[Block]:
-        """All traces in the order of the file.
+        """All traces in file order.
 
         Args:
-            block_bytes: of the file, read at once. The peak of memory is about six times as much, with IBM floats.
-            fill: put 0 where a value is NaN or infinite.
+            block_bytes: bytes read at once. Peak memory is about six times as much with IBM floats.
+            fill: replace NaN and infinite values by 0.
 
         Raises:
             VolumeError: a value is NaN or infinite, and ``fill`` is not set.
@@ -88,14 +88,14 @@ class Traces:
             yield Block(first, values, ~values.any(1))
 
     def some(self, numbers: np.ndarray, fill: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Traces by their numbers in the file, in its order; those that are near to each other are read at once.
+        """Read traces by their numbers, in file order; neighbouring ones are read together.
 
         Args:
-            numbers: int64 (n,); where it is -1 there is no trace.
-            fill: put 0 where a value is NaN or infinite.
+            numbers: int64 (n,), trace numbers in the file; -1 for none.
+            fill: replace NaN and infinite values by 0.
 
         Yields:
-            Of a few traces their places in ``numbers``, int64 (m,), and float32 (m, samples), finite.
+            Groups of traces: indices in ``numbers``, int64 (m,), and finite values, float32 (m, samples).
 
         Raises:
             VolumeError: a value is NaN or infinite, and ``fill`` is not set.
@@ -105,10 +105,10 @@ class Traces:
             yield places, self._finite(self.read(first, last)[wanted - first], wanted, fill)
 
     def raw_headers(self, numbers: np.ndarray) -> np.ndarray:
-        """Headers of traces as they are stored, uint8 (n, header_bytes).
+        """Trace headers as stored, uint8 (n, header_bytes).
 
         Args:
-            numbers: int64 (n,), of the traces in the file, none of them -1.
+            numbers: int64 (n,), trace numbers in the file, none of them -1.
         """
         found = np.empty((len(numbers), self.header_bytes), np.uint8)
         if not self.header_bytes:
@@ -119,7 +119,7 @@ class Traces:
         return found
 
     def _near(self, numbers: np.ndarray, read_bytes: int) -> Iterator[tuple[np.ndarray, int, int]]:
-        """Places in ``numbers`` of a few traces that one read fetches, the first of these, and one after the last."""
+        """Groups of traces to fetch in one read: their indices in ``numbers``, first trace, and last trace + 1."""
         places = np.argsort(numbers, kind="stable")
         places = places[numbers[places] >= 0]
         wanted = numbers[places]
@@ -132,7 +132,7 @@ class Traces:
                 start = end
 
     def _finite(self, values: np.ndarray, numbers: np.ndarray, fill: bool) -> np.ndarray:
-        """The values of traces with these numbers, 0 where one is NaN or infinite, or the error that says which is."""
+        """Replace NaN and infinite values by 0 if ``fill``, else raise an error that locates the first one."""
         finite = np.isfinite(values)
         if not finite.all():
             if not fill:
@@ -145,14 +145,14 @@ class Traces:
     def headers(self, fields: np.dtype, block_bytes: int = BLOCK_BYTES) -> dict[str, np.ndarray]:
         """Fields of every trace's header, in the machine's byte order.
 
-        The whole file is read: a request for each header takes longer, on a disk that reads ahead as on a network.
+        Reads the whole file: one request per header is slower, both on disks with read-ahead and over a network.
 
         Args:
-            fields: a structured type of the header's size that names fields by their places in it.
-            block_bytes: of the file, read at once.
+            fields: structured dtype of the header's size, with fields named by their first byte.
+            block_bytes: bytes read at once.
 
         Returns:
-            By name an array (count,), to be read only. One that is the same in all traces takes no memory for each.
+            Read-only arrays (count,) by field name. A constant field is broadcast and takes no memory per trace.
         """
         same: dict[str, np.ndarray] = {}
         varied: dict[str, np.ndarray] = {}
@@ -170,24 +170,26 @@ class Traces:
         return {name: varied.get(name, np.broadcast_to(same[name], self.count)) for name in fields.names}
 
     def _records(self, first: int, last: int, header: np.dtype) -> np.ndarray:
-        """Traces as they are stored, (last - first,) of two fields: header and samples."""
+        """Traces as stored, (last - first,) with the fields header and samples."""
         record = np.dtype([("header", header), ("samples", self.format.word, (self.samples,))])
         with open(self.path, "rb", buffering=0) as file:
             file.seek(self.first_byte + first * self.trace_bytes)
             records = np.fromfile(file, record, last - first)
         if len(records) < last - first:
-            what = "has become shorter while it was read"
+            what = "became shorter while it was being read"
             raise VolumeError([Problem(str(self.path), what, "restore the file")])
         return records
 
     def sampled(self, share: float = 1) -> np.ndarray:
-        """Numbers of up to 1,000 traces, spread evenly over the file, which together take up to 16 MiB; or of a share
-        of as many.
+        """Numbers of up to 1,000 traces spread evenly over the file, at most 16 MiB in all; or a share of that
+        number.
         """
         number = max(1, min(int(share * min(_SAMPLED, BLOCK_BYTES // self.trace_bytes)), self.count))
         return np.unique(np.linspace(0, self.count - 1, number).astype(np.int64))
 
 
 def not_finite(path: Path, where: str) -> Problem:
-    """What is said of a value that is no number."""
-    return Problem(str(path), f"holds values that are NaN or infinite (first: {where})", "--fill zero puts 0 there")
+    """The problem of a NaN or infinite value."""
+    return Problem(
+        str(path), f"holds values that are NaN or infinite (first: {where})", "use --fill zero to replace them by 0"
+    )

@@ -1,4 +1,4 @@
-"""What a file of traces is: read from its headers, before anything else is done with it."""
+"""Description of a file of traces, from its headers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from salt_ray.volume.traces import BLOCK_BYTES, Block, Traces
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Where the survey is, as its headers say.
+    """Position of the survey according to its headers.
 
     Attributes:
         bytes: the first bytes of x and y in a trace header.
-        scalar: what stored numbers are multiplied with.
+        scalar: factor applied to stored numbers.
         unit: length, arc seconds, degrees, or unknown.
         corners: smallest and largest (x, y), scaled.
-        spacing: between neighbouring inlines and crosslines, of a line None and that of its traces, in the unit; None
-            where the numbers do not fit the coordinates.
+        spacing: distance between neighbouring inlines and between crosslines, in the unit; for a 2D line, None and the
+            trace spacing. None if the line numbers do not match the coordinates.
     """
 
     bytes: tuple[int, int]
@@ -35,22 +35,22 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A section or a volume: one file, its traces and their places.
+    """A section or a volume: one file, its traces and their positions.
 
     Attributes:
         kind: 'SEG-Y' or 'NPY'.
-        traces: where samples are, and what they are.
-        geometry: the place of each trace; None where it is not known.
-        interval: between samples, in ms or in the unit of depth; None where it is not known.
-        start: of the first sample, in the same unit.
+        traces: layout and sample format.
+        geometry: the position of each trace; None if unknown.
+        interval: sample interval, in ms or in the unit of depth; None if unknown.
+        start: time or depth of the first sample, in the same unit.
         byte_order: 'big' or 'little'.
-        text: what the file says about itself, for showing.
-        coordinates: None where there are none.
-        sampled: how many traces were decoded to judge the values.
+        text: lines of the text header, for display.
+        coordinates: None if the headers have none.
+        sampled: number of traces decoded to check the values.
         dead: how many of these are all zero.
-        fill: 0 takes the place of values that are NaN or infinite.
-        odd: what is unusual and does not stand in the way.
-        problems: what stands in the way.
+        fill: replace NaN and infinite values by 0.
+        odd: what is unusual but does not prevent use.
+        problems: what prevents use.
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Volume:
         return self.traces.path
 
     def usable(self) -> Volume:
-        """The same, or the error that says what is needed.
+        """Return the volume itself if it has no problems.
 
         Raises:
             VolumeError: all its problems.
@@ -82,12 +82,12 @@ class Volume:
         return self
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-        """All traces in the order of the file; see ``Traces.blocks``."""
+        """All traces in file order; see ``Traces.blocks``."""
         return self.traces.blocks(block_bytes, self.fill)
 
 
 def judged_values(values: np.ndarray) -> tuple[int, list[str]]:
-    """How many of some traces are dead, and what is unusual in their values.
+    """Number of dead traces, and remarks on unusual values.
 
     Args:
         values: float32 (traces, samples).
@@ -96,9 +96,11 @@ def judged_values(values: np.ndarray) -> tuple[int, list[str]]:
     dead = int(np.count_nonzero(~(values != 0).any(1)))
     nonzero = values[finite & (values != 0)]
     if dead == len(values):
-        return dead, [f"all of {len(values):,} traces that were looked at are dead: nothing but zeros"]
+        return dead, [f"all {len(values):,} sampled traces are dead: they hold only zeros"]
     odd = []
     if len(nonzero) and (nonzero.min() > 0) == (nonzero.max() > 0):
         what = "a mask" if len(np.unique(nonzero)) == 1 else "velocities, labels or an attribute"
-        odd.append(f"values have one sign ({nonzero.min():g} to {nonzero.max():g}): {what}, no amplitudes?")
+        odd.append(
+            f"all values have the same sign ({nonzero.min():g} to {nonzero.max():g}): {what} instead of amplitudes?"
+        )
     return dead, odd

@@ -1,4 +1,4 @@
-"""Where windows are on a section; and a section cut into them with the data around each.
+"""Positions of windows on a section, and cutting a section into windows with context.
 
 Letters: H samples and W traces of a section, P edge of a window with its context.
 """
@@ -18,7 +18,7 @@ class Cut(NamedTuple):
     """A window of a section.
 
     Attributes:
-        trace, sample: its first ones, its context aside.
+        trace, sample: the first ones, without context.
         amplitudes: float32 (P, P), NaN where there is no data.
         labels: int8 (P, P): 1 salt, 0 none, -1 not labelled.
     """
@@ -30,33 +30,30 @@ class Cut(NamedTuple):
 
 
 def window_starts(length: int, window_px: int, step: int) -> list[int]:
-    """First pixels of the windows that cover an axis: every ``step``, and the last one flush with the end.
+    """First pixels of the windows that cover an axis: one every ``step``, the last one flush with the end.
 
-    An axis that is shorter than a window has one, from its first pixel on.
+    An axis shorter than a window has one window, at its first pixel.
     """
     last = max(0, length - window_px)
     return [*range(0, last, step), last]
 
 
 def mirrored(section: np.ndarray, window_px: int, context_px: int = 0) -> np.ndarray:
-    """An array of one or two axes with a context on all sides, and each axis at least a window long between these.
-
-    What is beyond the array is mirrored, as often as it takes.
-    """
+    """Pad an array of one or two axes by mirroring: to at least a window on each axis, plus context on all sides."""
     beyond = [(context_px, context_px + max(0, window_px - length)) for length in section.shape]
     return np.pad(section, beyond, "reflect")
 
 
 def cut(amplitudes: np.ndarray, labels: np.ndarray, window: Window, step: int) -> Iterator[Cut]:
-    """The windows of a section that hold a labelled pixel, their context aside.
+    """The windows of a section with a labelled pixel, not counting their context.
 
-    What is beyond the section is mirrored, and not labelled; where there is no data there is no label either.
+    Outside the section data are mirrored and unlabelled; pixels without data are unlabelled too.
 
     Args:
         amplitudes: float32 (H, W), NaN where there is no data.
         labels: int8 (H, W): 1 salt, 0 none, -1 not labelled.
-        window: edge of windows and width of their context.
-        step: from one window to the next, in px, along both axes.
+        window: size of windows and width of their context.
+        step: stride between windows in px, along both axes.
     """
     size, context = window.window_px, window.context_px
     whole = mirrored(amplitudes, size, context)

@@ -48,7 +48,7 @@ def test_help_is_grouped_and_ends_with_examples() -> None:
     places = [text.index(f" {task} ") for task in TASKS]
     assert places == sorted(places)
     text = CliRunner().invoke(app, ["train", "--help"], env=wide).output
-    for words in ("The experiment", "Where the work is done", *(f"salt-ray {one}" for one in EXAMPLES["train"])):
+    for words in ("Experiment", "Where to run", *(f"salt-ray {one}" for one in EXAMPLES["train"])):
         assert words in text
 
 

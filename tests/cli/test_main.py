@@ -94,7 +94,7 @@ def test_a_signal_ends_any_command_with_one_message(
     monkeypatch.setattr("sys.argv", ["launch.py", command, *words])
     with pytest.raises(SystemExit) as end:
         main()
-    kept = f"what is done is kept in {run}; " if command == "prepare" else ""
+    kept = f"finished work is kept in {run}; " if command == "prepare" else ""
     assert (end.value.code, *capsys.readouterr()) == (
         code,
         "",
@@ -109,10 +109,10 @@ def test_benchmarks_are_in_the_projects_folder(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == EXIT_ERROR
-    assert "error: benchmarks lie in the project's folder: run python launch.py bench there" in capsys.readouterr().err
+    assert "error: benchmarks are not installed: run python launch.py bench in a checkout" in capsys.readouterr().err
 
 
 def test_one_engine_has_no_address(survey: Path, tmp_path: Path) -> None:
     words = ["train", "--data", str(survey), "--run-dir", str(tmp_path), "--engine", "local", "--address", "h:1"]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 2 and "--engine local uses none" in " ".join(result.output.split())
+    assert result.exit_code == 2 and "--address cannot be used with --engine local" in " ".join(result.output.split())

@@ -39,7 +39,7 @@ def test_the_whole_way_and_what_is_done_is_skipped(tmp_path: Path, monkeypatch: 
     assert f"{scores['iou']:.3f}" in page and "Left out are 2 lines" in page
     before = times(tmp_path / "run")
     again = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert again.exit_code == 0 and "is done already" in again.output
+    assert again.exit_code == 0 and "is already complete" in again.output
     kept = {
         name: when for name, when in times(tmp_path / "run").items() if parts(name) & {"made", "windows", "predicted"}
     }

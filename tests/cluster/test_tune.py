@@ -131,7 +131,7 @@ def test_what_a_search_leaves_behind(search: Road, finished: RunDirectory, tmp_p
 def test_the_same_command_again_does_nothing(search: Road, finished: RunDirectory) -> None:
     before = told(load_study(finished))
     output = search.here("tune", finished.path)
-    assert f"{TRIALS} trials have ended already" in output and "Ray dashboard" not in output
+    assert f"{TRIALS} trials have already ended" in output and "Ray dashboard" not in output
     assert told(load_study(finished)) == before
 
 

@@ -130,8 +130,32 @@ def test_auxiliary_heads_are_those_of_the_four_deeper_maps_and_are_asked_in_trai
     assert said.auxiliary_logits is None and torch.equal(said.mask_logits, plain(tiles).mask_logits)
 
 
-def test_torch_compile_sees_one_graph_with_auxiliary_heads():
-    network, tiles = small(decoder=Scse(dropout=0.0), auxiliary_heads=True), torch.rand(2, 1, 32, 32)
+def test_enlarged_tiles_are_read_and_their_masks_brought_back():
+    plain, network = (small(auxiliary_heads=True, dropout=0.0, input_scale=scale) for scale in (1.0, 1.5))
+    assert plain.state_dict().keys() == network.state_dict().keys()
+    tiles, size = torch.rand(3, 1, 64, 128), (64, 128)
+    enlarged = nn.functional.interpolate(tiles, (96, 192), mode="bilinear")
+    said, expected = network(tiles), plain(enlarged)
+    torch.testing.assert_close(said.salt_logit, expected.salt_logit)
+    for ours, theirs in (
+        (said.mask_logits[:, None], expected.mask_logits[:, None]),
+        (said.auxiliary_logits, expected.auxiliary_logits),
+    ):
+        torch.testing.assert_close(ours, nn.functional.interpolate(theirs, size, mode="bilinear"))
+
+
+def test_a_scale_that_the_encoder_cannot_take_is_refused():
+    with pytest.raises(ValueError, match=r"multiples of 16 after scaling by 1\.25"):
+        small(input_scale=1.25)(torch.rand(2, 1, 32, 32))
+    network = Network(encoder="test_resnet", **SMALL, input_scale=1.25)
+    with pytest.raises(ExperimentError, match=r"network\.input_scale"):
+        try_network(network, 32, download=False)
+    try_network(network, 64, download=False)
+
+
+def test_torch_compile_sees_one_graph_with_auxiliary_heads_and_enlarged_tiles():
+    network = small(decoder=Scse(dropout=0.0), auxiliary_heads=True, input_scale=1.5)
+    tiles = torch.rand(2, 1, 64, 64)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(tiles).auxiliary_logits, network(tiles).auxiliary_logits)
 

@@ -92,7 +92,7 @@ def test_a_tile_that_the_run_was_trained_on_is_predicted_and_not_scored(
         (known / table).unlink()
     told = road.here_alone("apply", str(undisturbed), "--data", str(known), "--to", str(tmp_path / "to"))
     labelled = load_survey(other).labelled
-    assert "1 labelled tiles have ids that the run was trained on: not scored" in told
+    assert "1 labelled tiles are not scored: the run was trained on tiles with these ids" in told
     assert f"score on the {labelled - 1:,} labelled ones" in told and "without " not in told
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_applied_is_a_sentence(
     with pytest.raises(RunError, match=r"settings \(experiment.network.decoder.dropout: 0.2 before, 0.5 now\)"):
         applied(run, override(tiny, ["network.decoder.dropout=0.5"]), other)
     assert not (run / "new").exists()
-    with pytest.raises(RunError, match="holds a run that would be overwritten: use another --to"):
+    with pytest.raises(RunError, match="contains a run that would be overwritten: use another --to"):
         applied(run, tiny, other, to=".")
     words = ["apply", str(run / "nothing"), "--data", str(other), "--to", str(run / "new")]
     assert "there is no run in" in road.here_alone(*words, code=1)
@@ -130,5 +130,5 @@ def test_a_run_that_is_not_trained_is_not_applied(tiny: Experiment, other: Path,
     with pytest.raises(RunError, match=r"random-fold-0 is not trained in .*: finish it with pipeline"):
         applied(tmp_path, tiny, other)
     (tmp_path / "seed-7").mkdir()
-    with pytest.raises(RunError, match=r"holds a run for each seed: pass one of them, .*seed-7"):
+    with pytest.raises(RunError, match=r"contains a run for each seed: pass one of them, .*seed-7"):
         applied(tmp_path, tiny, other)

@@ -77,11 +77,11 @@ def test_scores_masks_and_other_surveys_are_decided_by_what_was_chosen(
     assert found.adopted and found.given == Decision.of(tiny.prediction)
     assert 0.1 <= found.final.mask_threshold <= 0.3 and 0.1 <= found.final.salt_threshold <= 0.3
     assert "thresholds chosen: mask threshold" in said and said.count(str(written)) == 1
-    assert said.count("2 of 2 models have predicted already") == 1
+    assert said.count("2 of 2 models have already predicted") == 1
     assert scores["oof"] == pytest.approx(found.gain.second) and found.gain.second > found.gain.first
     assert json.loads(written.read_text())["gain"]["first"] == found.gain.first
     page = (timid / "report.html").read_text()
-    assert f"out of fold {found.gain.first:.4f} before, {found.gain.second:.4f} where each fold" in page
+    assert f"out of fold {found.gain.first:.4f} before, {found.gain.second:.4f} with each fold" in page
 
     unlabelled, models = run.prepared.unlabelled, run.predictions.values()
     assert survey_masks(run.prepared, models, unlabelled, found.final).any()
@@ -174,7 +174,7 @@ def test_given_again_the_run_is_as_it_was(
     states = {step.name: step.state for step in run_status(RunDirectory(path)).steps}
     assert states["thresholds"] == states["postprocess"] == "done"
     steps.pipeline(opened(survey, path, CHOSEN, "prediction.mask_threshold=0.45"), LocalEngine())
-    assert f"{path / 'thresholds'} is made again (prediction.mask_threshold: 0.4 before" in capfd.readouterr().out
+    assert f"regenerating {path / 'thresholds'} (prediction.mask_threshold: 0.4 before" in capfd.readouterr().out
     settings = "prediction.mask_threshold=0.4"
     steps.pipeline(opened(survey, path, GIVEN, settings), LocalEngine())
     shutil.rmtree(path / "thresholds")

@@ -39,7 +39,7 @@ def test_the_best_and_the_own_settings_are_trained_on_a_fold_that_chose_neither(
     terminal, directory = Terminal(Console(file=output, width=300)), RunDirectory(tmp_path)
     with Run(searched(experiment_file), survey, directory, terminal).held() as run:
         summary = search(run, LocalEngine())
-        assert "which chose neither" not in output.getvalue()
+        assert "not used in the search" not in output.getvalue()
         number = 1  # whichever was better: which of two settings wins is not what is tested
         summary = replace(summary, best=replace(summary.best, number=number))
         confirm(run, LocalEngine(), summary, 1)
@@ -50,11 +50,11 @@ def test_the_best_and_the_own_settings_are_trained_on_a_fold_that_chose_neither(
     ]
     assert found["fold"] == 1 and found["number"] == number
     assert found["baseline"] == max(marker["best_score"] for marker in markers)  # its own settings, as any run has them
-    assert f"fold 1, which chose neither: own settings {found['baseline']:.4f}, trial-0001" in output.getvalue()
+    assert f"fold 1, not used in the search: own settings {found['baseline']:.4f}, trial-0001" in output.getvalue()
     for trial in (0, number):
         assert not (directory.confirmed(trial).fold("random", 0)).exists()
     if report_study(directory, terminal).best.number == number:
-        assert output.getvalue().count("which chose neither") == 2  # later too
+        assert output.getvalue().count("not used in the search") == 2  # later too
 
 
 def test_a_search_that_confirms_goes_on_to_it_and_is_the_same_search(

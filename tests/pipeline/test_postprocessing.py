@@ -61,7 +61,7 @@ def test_a_mosaic_that_fails_keeps_its_masks_and_is_named(road: Road, predicted:
     records["salt"][np.load(model / "tiles.npy") == np.flatnonzero(ids == lost)[0]] = np.nan
     np.save(chunk, records)
     output = road.here("postprocess", predicted, *ALL_RULES, code=1)
-    assert f"error: 1 mosaics keep their masks as predicted (mosaic {number}:" in output
+    assert f"error: 1 mosaics could not be post-processed (first: mosaic {number}:" in output
     assert "Traceback" not in output
     done = json.loads((predicted / "postprocessing" / "done.json").read_text())
     assert list(done["failed"]) == [str(number)]

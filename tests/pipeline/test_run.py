@@ -113,7 +113,7 @@ def test_a_hold_out_that_was_edited_is_refused(tiny: Experiment, survey: Path, d
     _ = opened(tiny, survey, directory, "holdout=mosaic:0.2").prepared
     path = directory / "holdout" / "holdout.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(RunError, match=r"holdout\.csv is damaged \(its tiles are not those that were drawn\).*delete "):
+    with pytest.raises(RunError, match=r"holdout\.csv is damaged \(its tiles have changed\).*delete "):
         _ = opened(tiny, survey, directory, "holdout=mosaic:0.2").prepared
     path.unlink()
     with pytest.raises(RunError, match=r"holdout\.csv is missing"):
@@ -135,7 +135,7 @@ def test_whole_sections_are_held_out(tiny: Experiment, survey: Path, tmp_path: P
     varied = ~run.survey.constant[: run.survey.labelled]
     inside = set(sections[run.prepared.held_out].tolist())
     assert len(inside) == 2 and not inside & set(sections[varied & ~run.prepared.held_out].tolist())
-    with pytest.raises(RunError, match=r"no section is as small as holdout=section:0\.01 asks for: raise the share"):
+    with pytest.raises(RunError, match=r"no section is as small as holdout=section:0\.01 asks for: increase the share"):
         _ = opened(tiny, tmp_path / "own", tmp_path / "other", "holdout=section:0.01").prepared
 
 

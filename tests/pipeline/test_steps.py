@@ -75,8 +75,8 @@ def test_the_same_command_again_does_nothing(road: Road, undisturbed: Path) -> N
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.pt")} | results(undisturbed)
     output = road.here("pipeline", undisturbed)
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.pt")} | results(undisturbed) == before
-    assert "2 of 2 folds are trained already" in output
-    assert "Ray dashboard" not in output and "this Ray has" not in output  # nothing to do: no Ray is started
+    assert "2 of 2 folds are already trained" in output
+    assert "Ray dashboard" not in output and "Ray runs without" not in output  # nothing to do: no Ray is started
 
 
 def test_other_rules_and_thresholds_change_what_comes_after_training_and_nothing_else(
@@ -88,8 +88,8 @@ def test_other_rules_and_thresholds_change_what_comes_after_training_and_nothing
     kept = {path: path.read_bytes() for name in ("trainings", "predictions") for path in (run / name).rglob("*.*")}
     changes = ["--set", "postprocessing.rules=argus", "--set", "prediction.mask_threshold=0.3"]
     output = " ".join(road.here("pipeline", run, *changes).split())
-    assert f"{run / 'postprocessing'} is made again" in output and "rules: evidence before, argus now" in output
-    assert "2 of 2 folds are trained already" in output and "2 of 2 models have predicted already" in output
+    assert f"regenerating {run / 'postprocessing'} (" in output and "rules: evidence before, argus now" in output
+    assert "2 of 2 folds are already trained" in output and "2 of 2 models have already predicted" in output
     assert "epochs are chosen as the run began: mask threshold 0.4," in output
     assert {path: path.read_bytes() for path in kept} == kept
     page = (run / "report.html").read_text()

@@ -205,7 +205,7 @@ def test_known_tiles_are_scored_one_by_one(run: TrainedRun, survey_of_others: Su
     known, masks = survey_of_others.images[: survey_of_others.labelled], np.asarray(survey_of_others.masks)
     table = run.evaluate(known, masks)
     assert table["score"].mean() == pytest.approx(score(masks, run.predict(known).masks))
-    with pytest.raises(RunError, match="give one a tile"):
+    with pytest.raises(RunError, match="give one mask per tile"):
         run.evaluate(known[:2], masks)
     partial = masks.astype(np.int8)
     partial[:, : EDGE // 2] = UNLABELLED

@@ -104,7 +104,7 @@ def test_status_counts_slabs_while_they_come_and_tells_results_at_the_end(
     first = Watched(tmp_path, end_after=3)
     with pytest.raises(KeyboardInterrupt):
         predicted(run, data, tmp_path, first, direction="both", as_is=True)
-    assert all(status.in_use and status.next == "a process works on it" for status in first.seen)
+    assert all(status.in_use and status.next == "a process is working on it" for status in first.seen)
     of_all = INLINES + 14  # 40 crosslines, three in a slab
     for count, status in enumerate(first.seen, start=1):
         (name, state, detail), write = steps(status)
@@ -280,7 +280,7 @@ def test_a_signal_ends_it_with_one_message(
         output = process.stdout.read()
         process.wait(SECONDS)
     assert process.returncode == 128 + number
-    assert output == f"interrupted: what is done is kept in {tmp_path}; run the same command again to resume\n"
+    assert output == f"interrupted: finished work is kept in {tmp_path}; run the same command again to resume\n"
     assert sorted(path.name for path in (tmp_path / "slabs" / "inline").iterdir()) == ["00000.npy", "00001.npy"]
     assert run_status(RunDirectory(tmp_path)).in_use is False
 

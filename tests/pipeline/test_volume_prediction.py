@@ -119,7 +119,7 @@ def test_it_is_the_mean_over_the_folds_of_what_windows_say(run: Path, amplitudes
 def test_both_directions_are_averaged_and_their_difference_is_told(
     run: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=r"along crosslines of .*a\.sgy is 25, that of the run 12\.5: .*--as-is"):
+    with pytest.raises(RunError, match=r"along crosslines of .*a\.sgy is 25, but 12\.5 in the run: .*--as-is"):
         predicted(run, data, tmp_path, direction="both")
     predicted(run, data, tmp_path, direction="both", as_is=True)
     inline = grid(whole / "probability.sgy")
@@ -226,9 +226,9 @@ def test_another_volume_run_or_setting_is_refused(tiny: Experiment, run: Path, d
         predicted(run, other, to)
     (tmp_path / "applied").mkdir()
     (tmp_path / "applied" / "summary.json").write_text("{}")
-    with pytest.raises(RunError, match="holds other results"):
+    with pytest.raises(RunError, match="contains other results"):
         predicted(run, data, tmp_path / "applied")
-    with pytest.raises(RunError, match="holds a run"):
+    with pytest.raises(RunError, match="contains a run"):
         predicted(run, data, run)
 
 
@@ -263,14 +263,14 @@ def test_lines_that_are_asked_for_are_the_whole_volumes(run: Path, data: Path, w
     assert summary["traces"] == 2 * CROSSLINES
     few = predicted(run, data, tmp_path / "few", crosslines=(300, 320), inlines=(100, 100))
     assert few["traces"] == 20  # one has no trace
-    with pytest.raises(RunError, match=r"has inlines 100 to 104, none from 200 to 300: name others with --inlines"):
+    with pytest.raises(RunError, match=r"has inlines 100 to 104, none from 200 to 300: choose others with --inlines"):
         predicted(run, data, tmp_path / "none", inlines=(200, 300))
 
 
 def test_only_some_folds_models(run: Path, data: Path, tmp_path: Path) -> None:
     predicted(run, data, tmp_path, folds=(1,), inlines=(100, 100))
     assert not grid(tmp_path / "spread.sgy").any() and grid(tmp_path / "probability.sgy").any()
-    with pytest.raises(RunError, match="no model of the folds that --folds names"):
+    with pytest.raises(RunError, match="has no models for these folds: choose other --folds"):
         predicted(run, data, tmp_path / "none", folds=(7,))
 
 
@@ -304,7 +304,7 @@ def test_amplitudes_are_those_of_the_run_or_the_volumes_own(
     found = predicted(of_greys, tmp_path / "grey.npy", tmp_path / "as greys", interval=4.0)
     assert found["amplitudes"] == [0, 255]
     np.save(tmp_path / "flat.npy", np.zeros((2, 40, 50), np.float32))
-    with pytest.raises(VolumeError, match="holds nothing but zeros"):
+    with pytest.raises(VolumeError, match="holds only zeros"):
         predicted(run, tmp_path / "flat.npy", tmp_path / "flat", interval=4.0)
 
 
@@ -340,14 +340,14 @@ def test_a_run_of_tiles_sees_windows_as_large_as_its_crops(tiny: Experiment, dat
     )
     assert summary["window"] == 64 and summary["step"] == 32
     text = "\n".join(said)
-    assert "does not know the trace spacing and sample interval" in text and "inside salt empty" in text
-    assert "no salt, and seen in middle grey: 1 place without a trace and dead traces" in text
+    assert "does not record trace spacing and sample interval" in text and "inside salt empty" in text
+    assert "predicted as no salt, and middle grey in the input: 1 position without a trace and dead traces" in text
 
 
 def test_pixels_of_another_size_are_refused(tiny: Experiment, data: Path, tmp_path: Path) -> None:
     record = RECORD.model_copy(update={"window": PIXELS.model_copy(update={"sample_interval": 2.0})})
     run = write_run(tmp_path / "run", salt(tiny), record)
-    with pytest.raises(RunError, match=r"the sample interval of .*a\.sgy is 4, that of the run 2: .*--as-is"):
+    with pytest.raises(RunError, match=r"the sample interval of .*a\.sgy is 4, but 2 in the run: .*--as-is"):
         predicted(run, data, tmp_path / "to")
     assert not (tmp_path / "to").exists()
     near = PIXELS.model_copy(update={"sample_interval": 3.8, "trace_spacing": 11.5})
@@ -357,16 +357,16 @@ def test_pixels_of_another_size_are_refused(tiny: Experiment, data: Path, tmp_pa
 
 def test_a_line_has_one_direction(run: Path, tmp_path: Path) -> None:
     path = write_segy(tmp_path / "line.sgy", waves(40, 50), {21: np.arange(40), 73: 12.5 * np.arange(40), 77: 5})
-    with pytest.raises(RunError, match="is a line, which has one direction: leave --direction out"):
+    with pytest.raises(RunError, match="is a 2D line, which has one direction: leave --direction out"):
         predicted(run, path, tmp_path / "to", direction="both")
     assert predicted(run, path, tmp_path / "to", as_is=True)["traces"] == 40
 
 
 def test_a_step_or_a_memory_that_cannot_be(run: Path, data: Path, tmp_path: Path) -> None:
     for step in (0, 33):
-        with pytest.raises(RunError, match=rf"cannot be {step} px apart: give a --step from 1 to 32"):
+        with pytest.raises(RunError, match=rf"cannot be {step} px apart: choose a --step from 1 to 32"):
             predicted(run, data, tmp_path, step=step)
-    with pytest.raises(RunError, match=r"a line of .*a\.sgy takes 0\.0\d GB: give as much with --memory"):
+    with pytest.raises(RunError, match=r"a line of .*a\.sgy takes 0\.0\d GB: increase --memory"):
         predicted(run, data, tmp_path, memory=1 << 20)
     assert not list(tmp_path.iterdir())
 
@@ -407,8 +407,8 @@ def test_the_command_says_what_it_wrote(road: Road, run: Path, data: Path, whole
     assert "199 traces" in output and "probability.sgy" in output and "left" in output
     assert (tmp_path / "to" / "mask.sgy").read_bytes() == (whole / "mask.sgy").read_bytes()
     again = road.here_alone(*words, str(tmp_path / "to"), *local, "--memory", "0.5", "--json")
-    assert json.loads(again[again.index("{") :])["traces"] == 199 and "is done already" in again
-    for bad, told in (("a", "names no lines"), ("1:2:3", "FIRST:LAST"), ("1:2:0", "names no lines")):
+    assert json.loads(again[again.index("{") :])["traces"] == 199 and "is already complete" in again
+    for bad, told in (("a", "is not a range"), ("1:2:3", "FIRST:LAST"), ("1:2:0", "is not a range")):
         assert told in road.here_alone(*words, str(tmp_path / "bad"), *local, "--inlines", bad, code=2)
     refused = road.here_alone(*words, str(tmp_path / "to"), *local, "--step", "7", code=1)
     assert "use another --to" in refused
@@ -434,10 +434,10 @@ def test_a_sections_picture_takes_the_same_path(suffix: str, road: Road, tiny: E
     np.testing.assert_allclose(probability / 65535, np.mean(each, 0)[0].T, atol=1e-4)
     assert f"<h1>line.{suffix}</h1>" in (tmp_path / "to" / "report.html").read_text()
     assert mask.shape == picture.shape and set(np.unique(mask)) == {0, 255}
-    assert "is done already" in road.here_alone(*words, str(tmp_path / "to"))
+    assert "is already complete" in road.here_alone(*words, str(tmp_path / "to"))
     (tmp_path / "bad.png").write_bytes(b"no picture")
     words[4] = str(tmp_path / "bad.png")
-    assert "give a grey picture" in road.here_alone(*words, str(tmp_path / "bad"), code=1)
+    assert "give a greyscale picture" in road.here_alone(*words, str(tmp_path / "bad"), code=1)
 
 
 @pytest.mark.alone

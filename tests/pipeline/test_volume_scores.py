@@ -122,7 +122,7 @@ def test_labels_that_do_not_fit_are_refused(folder: Path, truth: np.ndarray, tmp
         (written(tmp_path / "a.sgy", truth, everything), Reading(interval=2)),
         (write_segy(tmp_path / "b.sgy", truth.reshape(-1, 25)[:42], code=8), Reading()),
     ):
-        with pytest.raises(VolumeError, match=r"and probability\.sgy has 50 samples at 4 from 0 on; resample or cut"):
+        with pytest.raises(VolumeError, match=r"but probability\.sgy has 50 samples at 4 from 0; resample or crop"):
             score_volume(folder, open_volume(other, reading))
     apart = grid_numbers() | {189: grid_numbers()[189] + 50}
     with pytest.raises(VolumeError, match="no trace in common; give labels of the same survey"):
@@ -130,7 +130,7 @@ def test_labels_that_do_not_fit_are_refused(folder: Path, truth: np.ndarray, tmp
     with pytest.raises(RunError, match="labels no trace"):
         score_volume(folder, open_volume(written(path, np.full_like(truth, -1), everything)))
     (folder / "done.json").unlink()
-    with pytest.raises(RunError, match="holds no finished prediction: run volume predict first"):
+    with pytest.raises(RunError, match="contains no finished prediction: run volume predict first"):
         score_volume(folder, open_volume(written(path, truth, everything)))
 
 

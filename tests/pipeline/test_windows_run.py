@@ -164,5 +164,5 @@ def test_a_run_on_windows_is_applied_to_other_windows_only(
         RunRecord.of(dataclasses.replace(windows, window=None), "salt").check_applies(windows, "there")
     other = windows.window.model_copy(update={"trace_spacing": 25.0, "sample_interval": 4.1})
     assert record.check_applies(dataclasses.replace(windows, window=other), "there") == [
-        "pixels have a different trace_spacing than in training: 25, not 12.5"
+        "trace_spacing differs from training: 25 instead of 12.5"
     ]

@@ -44,7 +44,7 @@ def test_it_is_ended_by_a_scheduler_and_by_a_closed_terminal(road: Road, tmp_pat
         _, message = process.communicate(timeout=SECONDS)
         epoch = newest_epoch(tmp_path)  # one more may have been saved since
         assert process.returncode == 128 + number
-        assert message == f"interrupted: what is done is kept in {tmp_path}; run the same command again to resume\n"
+        assert message == f"interrupted: finished work is kept in {tmp_path}; run the same command again to resume\n"
         _, left = psutil.wait_procs(session, timeout=SECONDS)
         assert not left
 

@@ -157,7 +157,7 @@ def test_interrupted_it_says_that_the_same_command_goes_on(life: Life) -> None:
     life.process.send_signal(signal.SIGINT)
     code, output = life.end()
     assert code == 130
-    assert f"interrupted: what is done is kept in {life.run}; run the same command again to resume" in output
+    assert f"interrupted: finished work is kept in {life.run}; run the same command again to resume" in output
     assert "random-fold-0: its worker was lost and resumes from its checkpoint" in output
     assert "random-fold-1: its worker" not in output  # the other fold noticed nothing
 
@@ -226,14 +226,14 @@ def test_a_flipped_bit_is_noticed_and_killed_in_prediction_it_goes_on(
     life.kill_worker()
     output = life.kill()
     assert "cosine/epoch-00002.pt is damaged; resuming from the one before it" in output
-    assert "1 of 2 folds are trained already" in output
+    assert "1 of 2 folds are already trained" in output
 
 
 def test_killed_in_post_processing(life: Life, finished_fold: dict[Path, tuple[int, bytes]]) -> None:
     """First a worker, in the picture of a mosaic, which another one draws; then the command."""
     life.at("*/postprocessing/pictures/.*.png.*")
     life.kill_worker()
-    assert "2 of 2 folds are trained already" in life.kill()
+    assert "2 of 2 folds are already trained" in life.kill()
 
 
 @pytest.mark.parametrize("file", ["submission.csv", "scores.json"])
@@ -249,7 +249,7 @@ def test_it_ends_with_the_bytes_of_a_run_that_nobody_disturbed(
     life: Life, undisturbed: Path, finished_fold: dict[Path, tuple[int, bytes]]
 ) -> None:
     output = life.road.run("pipeline", life.run)
-    assert "2 of 2 models have predicted already" in output and "the masks are post-processed already" in output
+    assert "2 of 2 models have already predicted" in output and "masks are already post-processed" in output
     assert "Ray dashboard" not in output and "Ray dashboard: http" in life.printed
     assert results(life.run) == results(undisturbed)
     assert files_of(RunDirectory(life.run).stage("random", 1, "cosine").parent) == finished_fold

@@ -20,14 +20,14 @@ def test_what_cannot_be_reported_is_one_sentence(made_run: FinishedRun, tmp_path
     with pytest.raises(RunError, match=r"there is no run in .*--run-dir"):
         check_finished(run)
     run.experiment.write_text("{}")
-    with pytest.raises(RunError, match="not finished, there are no scores yet: run pipeline"):
+    with pytest.raises(RunError, match="has no scores yet: run pipeline"):
         check_finished(run)
     run.study.mkdir()
-    with pytest.raises(RunError, match=r"holds a search and no scored run: use python launch\.py study"):
+    with pytest.raises(RunError, match=r"contains a search but no scored run: use python launch\.py study"):
         check_finished(run)
     shutil.rmtree(run.study)
     run.seeds.write_text("{}")
-    with pytest.raises(RunError, match="holds a run for each seed"):
+    with pytest.raises(RunError, match="contains a run for each seed"):
         check_finished(run)
 
 
@@ -52,4 +52,4 @@ def test_one_run_is_named(
     monkeypatch.setattr(sys, "argv", ["launch.py", "report", *words])
     with pytest.raises(SystemExit) as exit:
         main()
-    assert exit.value.code == 2 and "name one run" in capsys.readouterr().err
+    assert exit.value.code == 2 and "give exactly one run" in capsys.readouterr().err

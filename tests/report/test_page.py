@@ -99,12 +99,12 @@ def test_thresholds_that_the_labels_chose_stand_beside_the_given_ones(text: str,
     scores = made_run.scores | {name: scores[name] for name in ("folds", "oof")}
     run = dataclasses.replace(made_run, decisions=decisions, thresholds=chosen, scores=scores)
     shown = section(render(run), "thresholds")
-    assert f"Thresholds chosen: {final.thresholds} in place of {given.thresholds}" in shown
-    assert "0.5123 before, 0.5321 where each fold" in shown and "+0.0012 to +0.0345 (30 groups" in shown
+    assert f"Thresholds chosen: {final.thresholds} instead of {given.thresholds}" in shown
+    assert "0.5123 before, 0.5321 with each fold" in shown and "+0.0012 to +0.0345 (30 groups" in shown
     for mask, salt in pairs.values():
         assert f"<td>20</td><td>{mask}</td><td>{salt}</td><td>0.5123</td><td>0.5321</td>" in shown
     assert "in use: 0.45" in shown or "in use 0.45" in shown
-    with pytest.raises(RunError, match="made from other predictions"):  # all tiles by the final ones
+    with pytest.raises(RunError, match="belongs to other predictions"):  # all tiles by the final ones
         render(dataclasses.replace(run, decisions=chosen.decisions(np.full_like(folds, -1))))
     stay = dataclasses.replace(
         made_run, thresholds=chosen.model_copy(update={"gain": None, "folds": {}, "final": given})
@@ -138,7 +138,7 @@ def test_a_run_of_several_seeds_says_how_far_they_scatter(elsewhere: FinishedRun
 
 
 def test_it_says_what_trained_the_folds(elsewhere: FinishedRun) -> None:
-    assert "What its folds were trained on is not known" in section(render(elsewhere), "origin")
+    assert "The training hardware is unknown" in section(render(elsewhere), "origin")
     for fold, names in enumerate((["one <GPU>", "another"], ["one <GPU>"])):
         folder = elsewhere.run.stage("random", fold, "plateau").parent
         write_atomically(folder / "hardware.json", json.dumps({"trained_on": names}))
@@ -262,8 +262,8 @@ def test_what_a_run_lacks_is_said(elsewhere: FinishedRun) -> None:
     assert "Left out: The survey has no depths" in section(text, "where")
     assert "Left out: The run assembled no mosaics" in section(text, "where")
     assert "Left out: The survey's tiles are not in section folders" in section(text, "where").replace("&#39;", "'")
-    assert "Left out: Masks stay as predicted" in section(text, "rules")
-    assert "neither a hold-out nor a known test truth" in section(text, "answer")
+    assert "Left out: Masks are not post-processed" in section(text, "rules")
+    assert "Without a hold-out or a known test truth" in section(text, "answer")
     assert "0.2500" in section(text, "answer") and "–" in section(text, "answer")
     assert "as predicted" not in section(text, "answer") and "after the mosaic rules" not in section(text, "answer")
     assert remarks[0] in section(text, "data") and "--skip-bad" in section(text, "origin")
@@ -310,13 +310,13 @@ def test_mosaics_that_failed_and_identical_tiles_are_named(elsewhere: FinishedRu
     images[other] = images[one]
     same = dataclasses.replace(survey, images=images)
     text = render(dataclasses.replace(elsewhere, prepared=dataclasses.replace(elsewhere.prepared, survey=same)))
-    assert "because their post-processing failed: 2." in section(text, "rules")
+    assert "which keep their predicted masks: 2." in section(text, "rules")
     assert f"<code>{survey.ids[one]}</code>, <code>{survey.ids[other]}</code>" in section(text, "data")
     assert "with the same pixels: 1;" in section(text, "data")
 
 
 def test_scores_of_other_predictions_are_refused(elsewhere: FinishedRun) -> None:
-    with pytest.raises(RunError, match="made from other predictions: run score"):
+    with pytest.raises(RunError, match="belongs to other predictions: run score"):
         render(dataclasses.replace(elsewhere, scores={**elsewhere.scores, "oof": 0.123}))
 
 

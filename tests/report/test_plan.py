@@ -51,7 +51,7 @@ def test_hours_follow_from_a_speed_and_the_places(at_once: int, words: str, task
     tiles = np.count_nonzero(tasks[0].folds.trains(0))
     speed = Speed(60 / tiles, "epochs of runs/before, on a machine")
     plan = Plan(tasks, RunDirectory(tmp_path), at_once, speed)
-    assert plan.lines()[1] == f"plan: at most about {words}, by epochs of runs/before, on a machine"
+    assert plan.lines()[1] == f"plan: at most about {words}, based on epochs of runs/before, on a machine"
 
 
 def test_what_is_trained_already_is_not_counted(tasks: list[FoldTask], tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_first_steps_say_once_how_long_all_takes(tasks: list[FoldTask], tmp_
     assert plan.see(after(0, "plateau", 1, 3, NAN)) is None  # of an earlier start: no speed
     # Half of the second epoch, of 60 s each: 30 s, then three more; and five of the fold that waits.
     line = plan.see(within(0, 2, 5, 210.0))
-    assert line == "plan: at most about 8 min left for all folds, by the first steps of random-fold-0"
+    assert line == "plan: at most about 8 min left for all folds, based on the first steps of random-fold-0"
     assert plan.seconds_left() == pytest.approx(210 + 300)
     assert plan.see(within(0, 2, 6, 204.0)) is None
     assert plan.see(after(0, "cosine", 1, 2, 60.0)) is None and plan.seconds_left() == pytest.approx(60 + 300)
@@ -85,7 +85,7 @@ def test_the_first_steps_say_once_how_long_all_takes(tasks: list[FoldTask], tmp_
 def test_short_epochs_say_it_after_the_first_one(tasks: list[FoldTask], tmp_path: Path) -> None:
     plan = Plan(tasks, RunDirectory(tmp_path), 2, None)
     line = plan.see(after(1, "plateau", 1, 3, 40.0))
-    assert line == "plan: at most about 50 s left for all folds, by the first epoch of random-fold-1"
+    assert line == "plan: at most about 50 s left for all folds, based on the first epoch of random-fold-1"
 
 
 def test_a_fold_that_stopped_early_is_not_waited_for(tasks: list[FoldTask], tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_search_says_its_trials(tiny: Experiment) -> None:
     lr = Choice(name="lr", fields=("trainings.all.stages.all.lr",), values=(0.01, 0.02))
     experiment = tiny.replace(tune=Tune(trials=9, folds="all", parameters=(lr,)))
     line = "plan: 7 of 9 trials left, each 2 folds and at most 10 epochs"
-    assert search_plan(experiment, 7, 9, 12, None).startswith(f"{line}; how long")
-    assert search_plan(experiment, 7, 9, 12, Speed(1.0, "epochs of x")) == f"{line}: about 2 min, by epochs of x"
+    assert search_plan(experiment, 7, 9, 12, None).startswith(f"{line}; the duration")
+    assert search_plan(experiment, 7, 9, 12, Speed(1.0, "epochs of x")) == f"{line}: about 2 min, based on epochs of x"
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_folds_are_told_by_their_newest_stage(
     text = f"cosine: best {done['best_score']:.4f} in epoch {done['best_epoch']} of {cosine.epochs}"
     assert step(status, "train random-fold-0") == ("done", text)
     assert step(status, "train random-fold-1")[0] == "running"
-    assert status.in_use and status.next == "a process works on it"
+    assert status.in_use and status.next == "a process is working on it"
     assert run_status(run).in_use is False
 
 

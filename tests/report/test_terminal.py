@@ -156,7 +156,7 @@ def test_every_rule_is_shown_with_its_evidence() -> None:
     (copies,) = [line for line in lines if "copy_down" in line]
     assert "+0.0123 (+0.0083 … +0.0163)" in copies and "+0.0200" in copies and "yes" in copies
     assert "0.031" in copies
-    assert any("together" in line and "+0.0200" in line for line in lines)
+    assert any("all kept rules" in line and "+0.0200" in line for line in lines)
 
 
 def test_rules_that_were_given_are_shown_with_the_test_truth_alone() -> None:
@@ -198,14 +198,14 @@ def test_lines_are_shown_as_they_are() -> None:
     assert stream.getvalue() == "[bold] /a/very/long/path" + "x" * 300 + "\n"
 
 
-@pytest.mark.parametrize(("file", "words"), [(None, "what ray get-auth-token prints"), ("/t", "the token in /t")])
+@pytest.mark.parametrize(("file", "words"), [(None, "the output of ray get-auth-token"), ("/t", "the token in /t")])
 def test_the_dashboards_token_is_where_it_says(file: str | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     if file:
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", file)
     shown, stream = captured()
     shown.dashboard("127.0.0.1:8265")
-    assert stream.getvalue() == f"Ray dashboard: http://127.0.0.1:8265 (it asks once for {words})\n"
+    assert stream.getvalue() == f"Ray dashboard: http://127.0.0.1:8265 (log in once with {words})\n"
 
 
 def test_a_quiet_one_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ def test_a_run_of_an_older_version_is_shown_with_its_spread() -> None:
     assert in_words("copy_up", OLD) == ("+0.0003 ± 0.0004", "–", "–", "no", "–")
     assert in_words("empty_below_closed", OLD) == ("+0.0103 ± 0.0058", "–", "–", "yes", "–")
     assert gain_text(OLD["together"]) == "+0.0103 ± 0.0058"
-    assert "146 labels" in method_text(OLD) and "10 times over" in method_text(OLD)
+    assert "146 labels" in method_text(OLD) and "10 times" in method_text(OLD)
     stream = io.StringIO()
     scores = {"folds": {}, "oof": 0.5, "oof_tiles": 1, "trivial": {"all_empty": 0.3, "best_constant": 0.1}}
     Terminal(Console(file=stream, width=160)).scores(scores | {"rules": OLD})
@@ -81,7 +81,7 @@ def test_a_run_of_an_older_version_is_shown_with_its_spread() -> None:
 
 def test_how_rules_were_chosen_is_said() -> None:
     assert "836 labels in 301 mosaics" in method_text(TODAY)
-    assert "named by the experiment" in method_text({"rules": "argus", "alone": {}})
+    assert "set in the experiment" in method_text({"rules": "argus", "alone": {}})
     assert "no evidence" in method_text({"rules": "evidence", "alone": {}})
 
 
@@ -104,9 +104,9 @@ def test_thresholds_are_told_with_what_speaks_for_them() -> None:
         chosen = Thresholds(given=ARGUS, final=ARGUS, folds={}, gain=gain)
         return thresholds_text(chosen.model_copy(update={"final": final if chosen.adopted else ARGUS}))
 
-    scores = "0.5000 before, 0.5120 where each fold takes what the others chose: +0.0120, 95 % interval"
+    scores = "0.5000 before, 0.5120 with each fold's thresholds chosen on the others: +0.0120, 95 % interval"
     assert text(40, 0.004) == (
-        f"thresholds chosen: mask threshold 0.35, salt threshold 0.5 in place of {words}; out of fold {scores} "
+        f"thresholds chosen: mask threshold 0.35, salt threshold 0.5 instead of {words}; out of fold {scores} "
         "+0.0040 to +0.0200 (40 groups of neighbours)"
     )
     assert text(40, -0.004).startswith(

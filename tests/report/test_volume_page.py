@@ -120,7 +120,7 @@ def test_all_parts_are_there_and_say_what_the_files_say(whole: Path) -> None:
     assert [element.attributes["id"] for element in reader.all("section")] == list(PARTS)
     assert f"{summary['share_of_salt']:.1%}" in section(text, "found")
     assert f"in {summary['bodies']:,} connected" in section(text, "found")
-    assert "Nothing to compare" not in text and "no labels were compared" in section(text, "found")
+    assert "Nothing to compare" not in text and "has not been compared with labels" in section(text, "found")
     for name in PARTS:
         assert section(text, name).count("Left out: ") == (name == "labels")
     origin = section(text, "origin")
@@ -128,7 +128,7 @@ def test_all_parts_are_there_and_say_what_the_files_say(whole: Path) -> None:
         assert str(value) in origin
     for line in summary["assumed"]:
         assert line.split("<")[0] in origin
-    assert summary["assumed"] and "25, that of the run 12.5" in origin
+    assert summary["assumed"] and "25, but 12.5 in the run" in origin
     depth = pd.read_csv(whole / "depths.csv")
     assert f"Most salt is at z = {depth['z'][depth['salt'].idxmax()]:g}:" in section(text, "depth")
 
@@ -210,7 +210,7 @@ def test_after_scoring_it_shows_scores_and_labels(folder: Path, labels: Path) ->
     for line in sorted(found["lines"], key=lambda line: line["score"])[:10]:
         assert f'<th scope="row">{line["inline"]}</th><td>{line["iou"]:.3f}</td>' in beside
     assert sum(f"{band['z_first']:g} to {band['z_last']:g}" in beside for band in found["depths"]) == 8
-    assert greens(text) and "also trained the run" in section(text, "doubt")
+    assert greens(text) and "was trained on the lines used for scoring" in section(text, "doubt")
     write_volume_report(folder)  # labels are not at hand any more
     again, _ = page(folder)
     assert not greens(again) and "Labels were not at hand" in again and f"{found['iou']:.3f}" in again
@@ -233,14 +233,14 @@ def test_lines_that_trained_the_run_are_left_out_of_scores(
     inlines = [line["inline"] for line in found["lines"]]
     assert inlines == [line["inline"] for line in every["lines"] if line["inline"] % 10 != 3] and len(inlines) == 27
     assert found["left_out"] == 3 and "Left out are 3 lines" in section(page(folder)[0], "labels")
-    assert "also trained the run" not in section(page(folder)[0], "doubt")
-    with pytest.raises(RunError, match=r"labels no trace of .* besides those of .*seen\.sgy"):
+    assert "was trained on the lines used for scoring" not in section(page(folder)[0], "doubt")
+    with pytest.raises(RunError, match=r"labels no trace of .* outside .*seen\.sgy"):
         score_volume(folder, seen, without=seen)
 
 
 def test_without_the_file_that_was_predicted_amplitudes_are_missing(folder: Path, data: Path, tmp_path: Path) -> None:
     write_volume_report(folder)
-    assert "amplitudes are missing" not in page(folder)[0]  # it is opened again
+    assert "Amplitudes are missing" not in page(folder)[0]  # it is opened again
     other = write_segy(
         tmp_path / "other.sgy", waves(INLINES * CROSSLINES, SAMPLES, 1), grid_numbers(INLINES, CROSSLINES)
     )
@@ -248,7 +248,7 @@ def test_without_the_file_that_was_predicted_amplitudes_are_missing(folder: Path
         change(folder, volume=str(path))
         write_volume_report(folder)
         text, _ = page(folder)
-        assert "amplitudes are missing" in text and len(pictures(text)) == 7
+        assert "Amplitudes are missing" in text and len(pictures(text)) == 7
 
 
 def test_one_model_on_a_line(run: Path, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_one_model_on_a_line(run: Path, tmp_path: Path) -> None:
     to = predicted(run, tmp_path / "line.npy", tmp_path / "to", Reading(interval=4), folds=(0,))
     text, _ = page(to)
     assert titles(text) == ["The line"] and len(pictures(text)) == 1
-    assert "nothing to compare it with" in section(text, "doubt") and "a line has no map" in section(text, "top")
+    assert "Only one model was used" in section(text, "doubt") and "a line has no map" in section(text, "top")
     np.save(tmp_path / "labels.npy", (waves(50, SAMPLES, 1) > 0).astype(np.int8))
     score_volume(to, open_volume(tmp_path / "labels.npy", Reading(interval=4)))
     text, _ = page(to)
@@ -285,7 +285,7 @@ def test_lines_are_chosen_evenly_and_by_doubt() -> None:
 def test_one_inline_and_one_crossline_of_a_volume(run: Path, data: Path, labels: Path, tmp_path: Path) -> None:
     to = predicted(run, data, tmp_path / "inline", inlines=(107, 107))
     text, _ = page(to)
-    assert titles(text) == ["The line"] and "amplitudes are missing" not in text
+    assert titles(text) == ["The line"] and "Amplitudes are missing" not in text
     assert all(picture.std() > 10 for picture in pictures(section(text, "lines"))) and len(pictures(text)) == 2
     assert not greens(text)
     score_volume(to, open_volume(labels))

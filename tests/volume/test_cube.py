@@ -68,7 +68,7 @@ def test_damage_is_found(path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[]", '{"intervall": 4}', '{"interval": 0}', '{"inlines": {"step": 0}}'])
 def test_a_json_that_is_wrong_is_refused(path: Path, content: str) -> None:
     path.with_suffix(".json").write_text(content)
-    with pytest.raises(ValueError, match=r"cube\.json: .*; correct it"):
+    with pytest.raises(ValueError, match=r"cube\.json: .*; correct or remove it"):
         describe(path)
 
 

@@ -68,7 +68,7 @@ def test_a_line_is_a_line(path: Path, numbers: dict, first: int, byte: int | Non
     geometry = volume.geometry
     assert geometry.is_line and (geometry.crossline_byte, geometry.crosslines.first) == (byte, first)
     np.testing.assert_array_equal(geometry.traces, np.arange(TRACES)[None])
-    assert "taken as a 2D line" in said(volume)
+    assert "read as a 2D line" in said(volume)
     assert volume.coordinates.spacing == (None, pytest.approx(np.hypot(10, 5)))
 
 
@@ -78,7 +78,7 @@ def test_a_line_goes_by_its_numbers_and_keeps_gaps(path: Path) -> None:
     traces = volume.geometry.traces[0]
     np.testing.assert_array_equal(np.flatnonzero(traces < 0), [4, 5, 6])
     np.testing.assert_array_equal(traces[traces >= 0], np.arange(TRACES)[::-1])
-    assert "go down in the order of the file" in said(volume)
+    assert "decrease in file order" in said(volume)
 
 
 def test_a_volume_without_numbers_is_no_line(path: Path) -> None:
@@ -103,7 +103,7 @@ def test_dead_traces_of_a_line_stay_in_it(path: Path) -> None:
 
 def test_a_line_s_number_out_of_all_range_is_refused(path: Path) -> None:
     numbers = np.append(np.arange(TRACES - 1), 2_000_000_000)
-    assert "number 42 traces from 0 to 2000000000" in refused(write_segy(path, numbers={189: 1, 193: numbers}))
+    assert "numbers 42 traces from 0 to 2000000000" in refused(write_segy(path, numbers={189: 1, 193: numbers}))
 
 
 def test_one_trace_is_a_line(path: Path) -> None:
@@ -115,7 +115,7 @@ def test_duplicates_are_counted_and_the_first_pair_is_named(path: Path) -> None:
     numbers = grid_numbers()
     numbers[193][[8, 20]] = numbers[193][[7, 19]]
     message = refused(write_segy(path, numbers=numbers))
-    assert f"4 of {TRACES} traces share their numbers" in message
+    assert f"has duplicate numbers at bytes 189 and 193 in 4 of {TRACES} traces" in message
     assert "first: traces 8 and 9, inline 101, crossline 300" in message
 
 
@@ -157,7 +157,7 @@ def test_one_line_of_a_volume_keeps_its_numbers_where_somebody_says_that_it_is_o
 def test_prestack_files_are_refused_by_name(path: Path, spoilt: int) -> None:
     number = np.arange(TRACES)
     message = refused(write_segy(path, numbers={189: 1, 193: number // 3, 37: 100 * (number % 3) + spoilt}))
-    assert f"is pre-stack: {TRACES} traces at {TRACES // 3} places" in message and "3 offsets" in message
+    assert f"is pre-stack: {TRACES} traces at {TRACES // 3} positions" in message and "3 offsets" in message
 
 
 def test_prestack_lines_are_refused_by_name(path: Path) -> None:
@@ -168,9 +168,9 @@ def test_prestack_lines_are_refused_by_name(path: Path) -> None:
 @pytest.mark.parametrize(
     ("numbers", "why"),
     [
-        ({37: 10 * np.arange(TRACES)}, "offsets go from 0 to 410"),
-        ({73: 500, 81: np.arange(TRACES)}, "coordinates name 1 place"),  # of the shot
-        ({73: 500 + np.arange(TRACES) // 3}, "coordinates name 14 places"),
+        ({37: 10 * np.arange(TRACES)}, "offsets range from 0 to 410"),
+        ({73: 500, 81: np.arange(TRACES)}, "coordinates give only 1 position"),  # of the shot
+        ({73: 500 + np.arange(TRACES) // 3}, "coordinates give only 14 positions"),
     ],
 )
 def test_gathers_without_numbers_are_no_line_unless_somebody_says_so(path: Path, numbers: dict, why: str) -> None:
@@ -220,7 +220,7 @@ def test_traces_of_several_files_one_after_another_are_one_survey(path: Path) ->
     np.testing.assert_array_equal(volume.traces.read(0, TRACES)[volume.geometry.traces.ravel()], values)
     with open(survey, "ab") as joined:
         joined.write(path.read_bytes()[3600:])
-    assert f"{2 * len(which)} of {TRACES + len(which)} traces share their numbers" in refused(survey)
+    assert f"in {2 * len(which)} of {TRACES + len(which)} traces" in refused(survey)
 
 
 def test_order_direction_and_steps_come_from_headers(path: Path) -> None:
@@ -232,7 +232,7 @@ def test_order_direction_and_steps_come_from_headers(path: Path) -> None:
     np.testing.assert_array_equal(order[geometry.traces], GRID)
     assert (geometry.inlines.step, geometry.crosslines.step, geometry.order) == (4, 3, "crossline")
     assert geometry.reversed == ["inlines"]
-    assert "sorted along crosslines" in said(volume) and "inlines go down" in said(volume)
+    assert "sorted along crosslines" in said(volume) and "inlines decrease" in said(volume)
     shuffled = np.random.default_rng(0).permutation(TRACES)
     numbers = {place: np.broadcast_to(value, TRACES)[shuffled] for place, value in grid_numbers().items()}
     volume = open_volume(write_segy(path, waves()[shuffled], numbers))

@@ -56,7 +56,7 @@ def test_coordinates_that_do_not_fit_are_told(path: Path) -> None:
     numbers = grid_numbers()
     numbers[181] = np.random.default_rng(0).permutation(numbers[181])
     volume = open_volume(write_segy(path, numbers=numbers))
-    assert "coordinates do not fit" in said(volume) and volume.coordinates.spacing is None
+    assert "coordinates do not match" in said(volume) and volume.coordinates.spacing is None
     assert "has no coordinates" in said(open_volume(write_segy(path, numbers={**numbers, 181: 0, 185: 0})))
 
 

@@ -96,19 +96,19 @@ def test_each_mistake_is_one_sentence(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     for path, colours, told in (
-        (good, [], "say which is salt: --colour salt=#ff0000"),
-        (good, ["none=#ff0000"], "say which is salt"),
-        (good, ["salt=red"], "--colour salt=red names no colour"),
-        (good, ["rock=#ff0000"], "--colour rock=#ff0000 names no colour"),
+        (good, [], "define one: --colour salt=#ff0000"),
+        (good, ["none=#ff0000"], "no colour is defined as salt"),
+        (good, ["salt=red"], "--colour salt=red is not a colour"),
+        (good, ["rock=#ff0000"], "--colour rock=#ff0000 is not a colour"),
         (good, [*COLOURS, "none=#00ff00"], "no picture has the colour none=#00ff00; the most frequent are #"),
-        (tmp_path / "twice", COLOURS, "is of a line that another picture shows too"),
+        (tmp_path / "twice", COLOURS, "shows the same line as another picture"),
         (tmp_path / "none", COLOURS, "holds no picture"),
         (
             write_picture(tmp_path / "far" / "inline_900.png", pixels),
             COLOURS,
-            "is of inline 900, .* inlines 100 to 163",
+            "is for inline 900, .* inlines 100 to 163",
         ),
-        (write_picture(tmp_path / "named" / "mine.png", pixels), COLOURS, "has a name that says no line"),
+        (write_picture(tmp_path / "named" / "mine.png", pixels), COLOURS, "has no line number in its name"),
     ):
         with pytest.raises(VolumeError, match=told):
             check_colours(path, [picture_labels(volume, path, colours)])

@@ -65,20 +65,25 @@ def test_salt_is_between_top_and_base_where_both_are_picked(volume: Volume, tmp_
 
 def test_picks_that_do_not_fit_are_refused_or_told(volume: Volume, tmp_path: Path) -> None:
     top = picks(tmp_path / "top.csv", np.array([[100, 300, 20], [100, 301, 20], [99, 300, 20], [100, 302, 900]]))
-    assert "found: 2 of 4 picks in top.csv are outside the volume: left out" in picked_labels(volume, top).said
+    assert "found: 2 of 4 picks in top.csv are outside the volume and were left out" in picked_labels(volume, top).said
     for name, rows, header, told in (
         ("far", [[900, 300, 20]], "inline,crossline,z", r"has no pick in amplitudes\.sgy \(inlines 100 to 163"),
         ("twice", [[100, 300, 20], [100, 300, 24]], "inline,crossline,z", "has two picks at one trace"),
-        ("columns", [[100, 300, 20]], "il,xl,z", "has no columns inline, crossline and z"),
+        ("columns", [[100, 300, 20]], "il,xl,z", "lacks columns inline, crossline and z"),
         ("words", [[100, 300, 20]], "inline,crossline,z\n1,a,2", "cannot be read as a table of picks"),
         ("empty", [], "inline,crossline,z", "holds no pick"),
-        ("parts", [[100.5, 300, 20]], "inline,crossline,z", "line numbers that are not whole"),
-        ("away", [[1000, 3000, 20]], "x,y,z", r"has no pick in amplitudes\.sgy .*; its own: x 1000, y 3000, z 20"),
+        ("parts", [[100.5, 300, 20]], "inline,crossline,z", "line numbers that are not integers"),
+        (
+            "away",
+            [[1000, 3000, 20]],
+            "x,y,z",
+            r"has no pick in amplitudes\.sgy .*; the picks have x 1000, y 3000",
+        ),
     ):
         with pytest.raises(VolumeError, match=told):
             picked_labels(volume, picks(tmp_path / name, np.array(rows), header))
     base = picks(tmp_path / "base.csv", np.array([[100, 300, 19], [100, 301, 30]]))
-    with pytest.raises(VolumeError, match=r"is above the top at 1 places \(first: inline 100, crossline 300\)"):
+    with pytest.raises(VolumeError, match=r"is above the top at 1 traces \(first: inline 100, crossline 300\)"):
         picked_labels(volume, top, base)
 
 
@@ -103,7 +108,7 @@ def test_picks_may_be_at_coordinates(volume: Volume, tmp_path: Path, header: str
 def test_coordinates_that_the_volume_has_not_are_refused(tmp_path: Path) -> None:
     numbers = {byte: value for byte, value in grid_numbers().items() if byte not in (181, 185)}
     volume = open_volume(write_segy(tmp_path / "v.sgy", numbers=numbers))
-    with pytest.raises(VolumeError, match=r"has coordinates, and v\.sgy has none that fit its lines"):
+    with pytest.raises(VolumeError, match=r"has coordinates, but v\.sgy has none that match its line numbers"):
         picked_labels(volume, picks(tmp_path / "top.csv", np.array([[1000, 2000, 20]]), "x,y,z"))
 
 

@@ -30,7 +30,7 @@ def test_revision_two_says_long_traces_and_fine_intervals(path: Path) -> None:
 
 def test_fields_of_revision_two_that_the_size_contradicts_are_not_believed(path: Path) -> None:
     volume = open_volume(write_segy(path, binary={3501: ("2s", b"\2\0"), 3269: ("I", 999), 3507: ("i", 3)}))
-    assert volume.traces.samples == SAMPLES and "says 999 samples a trace" in said(volume)
+    assert volume.traces.samples == SAMPLES and "gives 999 samples per trace" in said(volume)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -81,10 +81,10 @@ def test_the_end_of_extended_texts_is_found_however_it_is_written(path: Path, en
 def test_a_layout_of_trace_headers_of_the_file_s_own_is_told(path: Path) -> None:
     more = "((SEG:Layout:text/xml))<seg-y>".ljust(3200).encode()
     volume = open_volume(write_segy(path, binary={3505: ("h", 1)}, more=more))
-    assert "describes its trace headers itself" in said(volume)
+    assert "defines its own trace headers" in said(volume)
 
 
 def test_extended_text_headers_that_are_not_there_are_not_believed(path: Path) -> None:
     volume = open_volume(write_segy(path, binary={3505: ("h", 2)}))
     np.testing.assert_array_equal(volume.traces.read(0, TRACES), waves())
-    assert "says 2 extended text headers" in said(volume)
+    assert "declares 2 extended text headers" in said(volume)

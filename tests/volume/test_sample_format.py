@@ -87,5 +87,5 @@ def test_nothing_is_said_of_few_words_or_few_values() -> None:
 def test_formats_that_are_not_read_are_refused_by_name(code: int, tmp_path: Path) -> None:
     words = np.zeros((42, 50), WORDS[code])
     for little in (False, True):
-        with pytest.raises(ValueError, match=f"format {code}, {REFUSED[code][0]}, which is not read"):
+        with pytest.raises(ValueError, match=f"format {code}, {REFUSED[code][0]}, which is not supported"):
             describe(write_segy(tmp_path / "made.sgy", words, code=code, little=little))

@@ -94,18 +94,18 @@ def test_each_mistake_is_one_sentence(lines: list[Path], tmp_path: Path) -> None
     again = write_line(tmp_path / "other" / "north 1.sgy", amplitudes[20])
     before = sorted(tmp_path.rglob("*"))
     for files, how, told in (
-        ([lines[0], wide], {}, r"wide\.sgy: has 25 as trace spacing, and north 1\.sgy has 12\.5; resample one of them"),
-        ([slow, lines[0]], {}, r"has 4 as sample interval, and slow\.sgy has 2; resample one of them, or cut lines"),
-        ([lines[0], write_volume(tmp_path, amplitudes)], {}, r"is a volume, .* have to be 2D lines; .*into one file"),
-        ([lines[0], again], {}, "would be called north_1 in the survey, as .*; rename one of them"),
-        ([lines[0], tmp_path / "west.sgy"], {}, r"holds no file west\.\*; put it there, or leave west\.sgy out"),
-        (lines, {"labels": labels / "north 1.segy"}, "is no folder, .*; put them into one folder: north 1.segy for"),
+        ([lines[0], wide], {}, r"wide\.sgy: has trace spacing 25, but north 1\.sgy has 12\.5; resample one of them"),
+        ([slow, lines[0]], {}, r"has sample interval 4, but slow\.sgy has 2; resample one of them, or cut lines"),
+        ([lines[0], write_volume(tmp_path, amplitudes)], {}, r"is a volume, .* must be 2D lines; .*join blocks"),
+        ([lines[0], again], {}, r"would have the same name in the survey \(north_1\) as .*; rename one of them"),
+        ([lines[0], tmp_path / "west.sgy"], {}, r"holds no file west\.\*; add it, or leave west\.sgy out"),
+        (lines, {"labels": labels / "north 1.segy"}, "is not a folder, .*; put them in a folder: north 1.segy for"),
         (lines, {"colours": [*colours, "none=#00ff00"]}, "no picture has the colour none=#00ff00"),
         (lines[:2], {"ranges": [("inline", "1:2")]}, "is a 2D line"),
     ):
         with pytest.raises(VolumeError, match=told):
             cut_labelled(files, tmp_path / "survey", **{"labels": labels, "window_px": 32} | how)
     np.save(labels / "north 1.npy", salt[20])
-    with pytest.raises(VolumeError, match=r"holds north 1\.npy, north 1\.segy, which all are called as"):
+    with pytest.raises(VolumeError, match=r"holds north 1\.npy, north 1\.segy, which all match"):
         cut_labelled(lines, tmp_path / "survey", labels=labels, colours=colours)
     assert set(tmp_path.rglob("*")) - set(before) == {tmp_path / "amplitudes.sgy", labels / "north 1.npy"}

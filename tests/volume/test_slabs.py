@@ -110,7 +110,7 @@ def test_a_slab_is_read_by_rows_and_a_damaged_one_is_refused(tmp_path: Path) -> 
         with pytest.raises(RunError, match=r"00000\.npy is damaged .*delete"):
             slab.read(10, 14, 5)
     slab.save(values + 1)
-    with pytest.raises(RunError, match="no probabilities"):
+    with pytest.raises(RunError, match="outside 0 to 1"):
         slab.read(10, 14, 5)
     slab.path.unlink()
     with pytest.raises(RunError, match="missing"):

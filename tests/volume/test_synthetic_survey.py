@@ -57,7 +57,7 @@ def test_every_file_can_be_used_as_it_is(survey: Path) -> None:
     assert (amplitudes.interval, amplitudes.start) == (4.0, 400.0)
     assert amplitudes.coordinates.spacing == pytest.approx((12.5, 12.5), rel=1e-3)
     assert amplitudes.text[0].startswith("C 1 MADE BY SALT-RAY: A SYNTHETIC SURVEY")
-    assert len(amplitudes.odd) == 1 and "places have no trace" in amplitudes.odd[0]
+    assert len(amplitudes.odd) == 1 and "positions have no trace" in amplitudes.odd[0]
     assert not places.live[-1, 0] and places.live[-1, -1] and places.live[0, 0]
     assert 0.03 < places.missing / places.traces.size < 0.06
     np.testing.assert_array_equal(places.traces, truth.geometry.traces)
@@ -127,9 +127,9 @@ def test_memory_does_not_grow_with_the_inlines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"inlines": 39}, "inlines is 39: allowed are 40 to 100,000"),
+        ({"inlines": 39}, "inlines is 39: choose 40 to 100,000"),
         ({"crosslines": 100_001}, "crosslines is 100001"),
-        ({"samples": 63}, "samples is 63: allowed are 64 to 8,000"),
+        ({"samples": 63}, "samples is 63: choose 64 to 8,000"),
         ({"seed": -1}, "seed is -1"),
     ],
 )

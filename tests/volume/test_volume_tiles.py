@@ -104,17 +104,17 @@ def test_each_mistake_is_one_sentence_and_nothing_is_written(files: tuple[Path, 
     (tmp_path / "full" / "file").touch()
     before = sorted(tmp_path.rglob("*"))
     for to, how, told in (
-        ("to", {}, "needs labels in one way; --labels FILE, or --top FILE"),
-        ("to", {"labels": labels, "top": labels}, "needs labels in one way"),
-        ("to", {"labels": labels, "base": labels}, "is no place for --base, which belongs to --top; leave --base out"),
-        ("to", {"top": labels, "salt": 1}, "is no place for --salt"),
-        ("to", {"labels": labels, "colours": ["salt=#ff0000"]}, "is no place for --colour"),
-        ("to", {"labels": tmp_path / "no"}, "there is no such file"),
+        ("to", {}, "needs exactly one kind of labels; give --labels FILE, or --top FILE"),
+        ("to", {"labels": labels, "top": labels}, "needs exactly one kind of labels"),
+        ("to", {"labels": labels, "base": labels}, "cannot be used with --base, which needs --top; leave --base out"),
+        ("to", {"top": labels, "salt": 1}, "cannot be used with --salt"),
+        ("to", {"labels": labels, "colours": ["salt=#ff0000"]}, "cannot be used with --colour"),
+        ("to", {"labels": tmp_path / "no"}, "no: does not exist"),
         ("to", {"labels": labels, "window_px": 100}, "choose a multiple of 32"),
-        ("to", {"labels": labels, "step": 500}, "leaves gaps between windows"),
+        ("to", {"labels": labels, "step": 500}, "is not between 1 and 128"),
         ("full", {"labels": labels}, "exists and is not empty"),
-        ("to", {"labels": labels, "ranges": [("inline", "101:119")]}, "has no labelled pixel on the lines"),
-        ("to", {"labels": none, "salt": 1}, "has no salt on the lines that were chosen"),
+        ("to", {"labels": labels, "ranges": [("inline", "101:119")]}, "has no labelled pixel on the chosen lines"),
+        ("to", {"labels": none, "salt": 1}, "has no salt on the chosen lines"),
     ):
         with pytest.raises(VolumeError, match=told):
             cut_labelled(file, tmp_path / to, **how)
@@ -139,5 +139,5 @@ def test_labels_are_read_with_options_of_their_own(files: tuple[Path, Path], tmp
         words += [f"--labels-{option}", value]
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0 and not (told[0] == told[1] == told[2]), result.output
-    with pytest.raises(VolumeError, match="is no place for --labels-format, which belongs to --labels with values"):
+    with pytest.raises(VolumeError, match="cannot be used with --labels-format, which needs --labels with values"):
         cut_labelled(file, tmp_path / "to", top=labels, labels_reading=tiles.Reading(format=8))
