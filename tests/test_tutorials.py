@@ -52,6 +52,7 @@ def executed(code: str, names: dict) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.slow  # half a minute, for commands that other tests run one by one
 def test_the_tutorials_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict = {}
