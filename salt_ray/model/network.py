@@ -78,15 +78,15 @@ class SaltNet(nn.Module):
             tiles = interpolate(tiles, scaled)
         features = self.encoder(tiles.expand(-1, 3, -1, -1))
         pixels = self.decoder(features, scaled)
-        masks = self.mask_head(pixels)
-        if self.training and self.auxiliary_heads:
-            masks = torch.cat([masks, self._auxiliary_logits(pixels)], dim=1)
+        mask_logits = self.mask_head(pixels)
+        auxiliary_logits = self._auxiliary_logits(pixels) if self.training and self.auxiliary_heads else None
         if scaled != size:
-            masks = interpolate(masks, size)
+            mask_logits = interpolate(mask_logits, size)
+            auxiliary_logits = None if auxiliary_logits is None else interpolate(auxiliary_logits, size)
         return Logits(
-            mask_logits=masks[:, 0],
+            mask_logits=mask_logits.squeeze(1),
             salt_logit=self.empty_head(features[-1].mean(dim=(2, 3))).squeeze(1),
-            auxiliary_logits=masks[:, 1:] if masks.shape[1] > 1 else None,
+            auxiliary_logits=auxiliary_logits,
         )
 
     def _auxiliary_logits(self, pixels: Tensor) -> Tensor:

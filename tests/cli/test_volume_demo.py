@@ -36,7 +36,7 @@ def test_the_whole_way_and_what_is_done_is_skipped(tmp_path: Path, monkeypatch: 
     assert len(scores["lines"]) + scores["left_out"] == 40 and scores["left_out"] == 2
     assert f"IoU of salt on the 38 inlines without labels: {scores['iou']:.4f}" in result.output
     page = (tmp_path / "run" / "predicted" / "report.html").read_text()
-    assert f"{scores['iou']:.3f}" in page and "Left out are 2 lines" in page
+    assert f"{scores['iou']:.3f}" in page and "Excluded are 2 lines" in page
     before = times(tmp_path / "run")
     again = CliRunner().invoke(app, words, catch_exceptions=False)
     assert again.exit_code == 0 and "is already complete" in again.output

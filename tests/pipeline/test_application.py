@@ -96,7 +96,7 @@ def test_a_tile_that_the_run_was_trained_on_is_predicted_and_not_scored(
     told = road.here_alone("apply", str(undisturbed), "--data", str(known), "--to", str(tmp_path / "to"))
     labelled = load_survey(other).labelled
     assert "1 labelled tiles are not scored: the run was trained on tiles with these ids" in told
-    assert f"score on the {labelled - 1:,} labelled ones" in told and "without " not in told
+    assert f"score on {labelled - 1:,} labelled tiles" in told and "without " not in told
 
 
 def test_where_no_engine_is_named_it_joins_a_ray(

@@ -102,7 +102,7 @@ def test_scores_masks_and_other_surveys_are_decided_by_what_was_chosen(
 
 
 def test_other_settings_or_models_than_they_were_chosen_with_are_refused(survey: Path, timid: Path) -> None:
-    with pytest.raises(RunError, match=r"thresholds in .* are not chosen: run predict first, or decide with .*given"):
+    with pytest.raises(RunError, match=r"thresholds in .* are not chosen: run predict first, or set .*given"):
         _ = salt_ray.load_run(timid, [CHOSEN]).decision
     steps.predict(opened(survey, timid, CHOSEN), None)
     assert salt_ray.load_run(timid, [CHOSEN]).decision.mask_threshold <= 0.3

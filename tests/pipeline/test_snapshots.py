@@ -69,7 +69,7 @@ def test_what_is_stored_for_a_fold_is_the_mean_of_its_snapshots(run: Run) -> Non
 def test_status_report_and_table_name_them(run: Run) -> None:
     details = {step.name: (step.state, step.detail) for step in run_status(run.directory).steps}
     assert details["predict random-fold-1"][0] == "done"
-    assert details["predict random-fold-1"][1].endswith("by stage cosine, snapshots")
+    assert details["predict random-fold-1"][1].endswith("with stage cosine, snapshots")
     assert "cosine, snapshots of epochs 1, 2" in run.directory.report.read_text()
     table = load_run(run.directory.path).model_table()
     assert table["checkpoint"].tolist() == [str(path) for fold in (0, 1) for path in networks(run, fold)]

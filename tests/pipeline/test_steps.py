@@ -90,7 +90,7 @@ def test_other_rules_and_thresholds_change_what_comes_after_training_and_nothing
     output = " ".join(road.here("pipeline", run, *changes).split())
     assert f"regenerating {run / 'postprocessing'} (" in output and "rules: evidence before, argus now" in output
     assert "2 of 2 folds are already trained" in output and "2 of 2 models have already predicted" in output
-    assert "epochs are chosen as the run began: mask threshold 0.4," in output
+    assert "epochs are compared as when the run began: mask threshold 0.4," in output
     assert {path: path.read_bytes() for path in kept} == kept
     page = (run / "report.html").read_text()
     assert "mask threshold 0.4," in page and "mask threshold 0.3," in page

@@ -366,7 +366,7 @@ def test_a_step_or_a_memory_that_cannot_be(run: Path, data: Path, tmp_path: Path
     for step in (0, 33):
         with pytest.raises(RunError, match=rf"cannot be {step} px apart: choose a --step from 1 to 32"):
             predicted(run, data, tmp_path, step=step)
-    with pytest.raises(RunError, match=r"a line of .*a\.sgy takes 0\.0\d GB: increase --memory"):
+    with pytest.raises(RunError, match=r"a line of .*a\.sgy needs 0\.0\d GB: increase --memory"):
         predicted(run, data, tmp_path, memory=1 << 20)
     assert not list(tmp_path.iterdir())
 

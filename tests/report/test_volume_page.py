@@ -232,7 +232,7 @@ def test_lines_that_trained_the_run_are_left_out_of_scores(
     found = score_volume(folder, open_volume(labels), without=seen)
     inlines = [line["inline"] for line in found["lines"]]
     assert inlines == [line["inline"] for line in every["lines"] if line["inline"] % 10 != 3] and len(inlines) == 27
-    assert found["left_out"] == 3 and "Left out are 3 lines" in section(page(folder)[0], "labels")
+    assert found["left_out"] == 3 and "Excluded are 3 lines" in section(page(folder)[0], "labels")
     assert "was trained on the lines used for scoring" not in section(page(folder)[0], "doubt")
     with pytest.raises(RunError, match=r"labels no trace of .* outside .*seen\.sgy"):
         score_volume(folder, seen, without=seen)
