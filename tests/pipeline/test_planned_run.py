@@ -40,6 +40,6 @@ def test_hours_are_of_the_same_run_or_of_one_before_it(
     (told,) = [line for line in lines[2:] if line.startswith("plan: ")]  # epochs are short: after the first one
     assert re.fullmatch(r"plan: at most about .+ left for all folds, based on the first epoch of random-fold-0", told)
     lines = said(first, survey, experiment_file, 1)
-    assert lines[0] == counts and re.fullmatch(r"plan: at most about .+, by epochs of this run", lines[1])
+    assert lines[0] == counts and re.fullmatch(r"plan: at most about .+, based on epochs of this run", lines[1])
     lines = said(second, survey, experiment_file, 0)
-    assert lines[0] == counts and re.fullmatch(rf"plan: at most about .+, by epochs of {first}, on .+", lines[1])
+    assert lines[0] == counts and re.fullmatch(rf"plan: at most about .+, based on epochs of {first}, on .+", lines[1])
