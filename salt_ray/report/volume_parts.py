@@ -144,6 +144,6 @@ PARTS: Mapping[str, tuple[str, Callable[[PredictedVolume], Part]]] = {
     "lines": ("Lines to look at", lines),
     "top": ("The top of salt", top),
     "depth": ("Salt by depth", depth),
-    "labels": ("Beside labels", labels),
+    "labels": ("Compared with labels", labels),
     "origin": ("What was predicted, and how", origin),
 }
