@@ -6,14 +6,12 @@ In this process rather than in a kernel: what a kernel adds is a second start of
 from __future__ import annotations
 
 import ast
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from pictures import checked_picture
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebooks" / "first-look.ipynb"
 #: Of the out-of-fold score, which is 0.55 where the notebook was run; an empty mask for every tile scores 0.4. With six
@@ -38,13 +36,6 @@ def value_of(cell: dict[str, Any], names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), NOTEBOOK.name, "eval"), names)
 
 
-def check_picture(png: bytes) -> None:
-    """Enough of it is neither white nor of one colour."""
-    with Image.open(io.BytesIO(png)) as image:
-        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    assert (pixels < 250).any(axis=1).mean() > 0.02 and len(np.unique(pixels, axis=0)) > 20
-
-
 def test_what_is_stored_is_small_and_names_no_machine() -> None:
     assert NOTEBOOK.stat().st_size < 500_000
     shown = [kind for cell in cells("code") for kind in kinds(cell)]
@@ -61,7 +52,7 @@ def test_the_notebook_goes_from_data_to_a_judged_prediction(tmp_path: Path, monk
     for cell in cells("code"):
         value = value_of(cell, names)
         if kinds(cell) == ["image/png"]:
-            check_picture(value._repr_png_())
+            checked_picture(value._repr_png_())
         else:
             assert kinds(cell) == ["text/html"] and "<table" in value._repr_html_()
     scores = names["scores"]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from salt_ray.inference.predict import Models
 
 #: What a person may have of tiles: one array (S, S), several (n, S, S) or in a list, or a folder of files.
-Tiles = np.ndarray | Sequence[np.ndarray] | str | Path
+TilesToPredict = np.ndarray | Sequence[np.ndarray] | str | Path
 BLOCK = 128  # tiles that all models predict before the next ones: K x 2.6 MB at 101 px
 
 
@@ -103,7 +103,7 @@ class Predictor:
         self._tile_px, self._greys, self._device = tile_px, greys, device
         self._ready: dict[int, tuple[PaddingOperator, Models]] = {}  # by S: a matrix and networks, slow to make
 
-    def predict(self, tiles: Tiles) -> Prediction:
+    def predict(self, tiles: TilesToPredict) -> Prediction:
         """Predict tiles of any number: as float numbers or integers of the run's amplitudes, or as its greys (uint8).
 
         Tiles of one value hold no data: they are predicted empty, as a run does.

@@ -62,13 +62,13 @@ class SaltNet(nn.Module):
         """Grey tiles (N, 1, H, W), float32 in 0..1, to ``Logits``.
 
         Raises:
-            ValueError: the shape is another, or a side times ``input_scale`` is no multiple of the deepest map's
-                reduction.
+            ValueError: the shape is another, or a side times ``input_scale`` (rounded) is not a multiple of the deepest
+                map's reduction.
         """
         deepest = self.encoder.reductions[-1]
         size = tuple(tiles.shape[-2:])
-        scaled = tuple(int(side * self.input_scale) for side in size)
-        if tiles.ndim != 4 or tiles.shape[1] != 1 or any(side * self.input_scale % deepest for side in size):
+        scaled = tuple(round(side * self.input_scale) for side in size)
+        if tiles.ndim != 4 or tiles.shape[1] != 1 or any(side % deepest for side in scaled):
             times = "" if scaled == size else f" after scaling by {self.input_scale}"
             raise ValueError(
                 f"tiles of shape {tuple(tiles.shape)}: expected is (N, 1, H, W) with H and W multiples of {deepest}"

@@ -20,8 +20,7 @@ from salt_ray.config import Experiment
 from salt_ray.decision import Decision
 from salt_ray.errors import RunError
 from salt_ray.experiment_file import load_experiment
-from salt_ray.inference.predictor import Predictor
-from salt_ray.inference.predictor import Tiles as TilesToPredict
+from salt_ray.inference.predictor import Predictor, TilesToPredict
 from salt_ray.inference.stored import chunk_path
 from salt_ray.inference.thresholds import Thresholds
 from salt_ray.metric import has_label, tile_scores
@@ -265,10 +264,7 @@ class TrainedRun:
         """One row per scored set of tiles: its ``name`` ("fold 0", "oof", "holdout", "test"), the number of ``tiles``
         (missing for folds) and the ``score``.
         """
-        scores = self.scores()
-        rows = [(f"fold {name}", None, score) for name, score in scores["folds"].items()]
-        rows += [(name, scores[f"{name}_tiles"], scores[name]) for name in ("oof", "holdout", "test") if name in scores]
-        return pd.DataFrame(rows, columns=["name", "tiles", "score"]).astype({"tiles": "Int64"})
+        return self.scores().sets()
 
     def plot(self) -> Drawing:
         """How each fold learned: score, losses and learning rate over the epochs, those of all trainings.

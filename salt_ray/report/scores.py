@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +26,37 @@ class Scores(dict[str, Any]):
     """The content of ``scores.json``, a dict.
 
     Attributes:
-        margins: half of the 95 % interval of ``oof``, ``holdout`` and ``test``, as far as they are there. It says how
+        margins: half the 95 % interval of ``oof``, ``holdout`` and ``test``, as far as they are there. It says how
             far other tiles of the kind could move the score; tiles of a mosaic or on a line count together. NaN where
             all are neighbours; empty in runs that kept no score of each tile.
     """
 
     def __init__(self, directory: RunDirectory) -> None:
         super().__init__(load_scores(directory.scores))
-        self.margins = margins(directory)
+        self._directory = directory
+
+    @functools.cached_property
+    def margins(self) -> dict[str, float]:
+        return margins(self._directory)
 
     def text(self, name: str) -> str:
         """One of ``oof``, ``holdout`` and ``test``, for people: ``0.782 ± 0.021 on 300 tiles``."""
         margin = self.margins.get(name, math.nan)
         return f"{self[name]:.3f}{'' if math.isnan(margin) else f' ± {margin:.3f}'} on {self[f'{name}_tiles']:,} tiles"
 
+    def sets(self) -> pd.DataFrame:
+        """One row per scored set of tiles: its ``name`` ("fold 0", "oof", "holdout", "test"), the number of ``tiles``
+        (missing for folds) and the ``score``.
+        """
+        rows = [(f"fold {name}", None, score) for name, score in self["folds"].items()]
+        rows += [(name, self[f"{name}_tiles"], self[name]) for name in SCORE_TITLES if name in self]
+        return pd.DataFrame(rows, columns=["name", "tiles", "score"]).astype({"tiles": "Int64"})
+
     def table(self) -> pd.DataFrame:
-        """``name``, ``tiles``, ``score`` and ``margin`` of each fold, out of fold, the hold-out and the test truth."""
-        rows = [(f"fold {name}", None, score, math.nan) for name, score in self["folds"].items()]
-        rows += [
-            (title, self[f"{name}_tiles"], self[name], self.margins.get(name, math.nan))
-            for name, title in SCORE_TITLES.items()
-            if name in self
-        ]
-        return pd.DataFrame(rows, columns=["name", "tiles", "score", "margin"]).astype({"tiles": "Int64"})
+        """``sets`` with names for people ("out of fold"), and the ``margin`` of each score."""
+        sets = self.sets()
+        margin = sets["name"].map(self.margins).astype(float)
+        return sets.assign(name=sets["name"].replace(SCORE_TITLES), margin=margin)
 
     def plot(self) -> Drawing:
         """Each score as a bar with its 95 % interval; the dashed line is the score of an empty mask for every tile."""

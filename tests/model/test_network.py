@@ -151,6 +151,7 @@ def test_a_scale_that_the_encoder_cannot_take_is_refused():
     with pytest.raises(ExperimentError, match=r"network\.input_scale"):
         try_network(network, 32, download=False)
     try_network(network, 64, download=False)
+    small(input_scale=1.1)(torch.rand(2, 1, 160, 160))  # 176.00000000000003 px
 
 
 def test_torch_compile_sees_one_graph_with_auxiliary_heads_and_enlarged_tiles():

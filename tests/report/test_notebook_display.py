@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from pictures import checked_picture
 
 import salt_ray
 from salt_ray.artifacts import RunDirectory
@@ -29,11 +28,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def picture(figure: Drawing) -> np.ndarray:
-    """What a notebook shows of a figure, (h, w, 3), checked to be something that is worth looking at."""
-    with Image.open(io.BytesIO(figure._repr_png_())) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20 and (pixels < 250).any(axis=2).mean() > 0.02
-    return pixels
+    """What a notebook shows of a figure, (h, w, 3)."""
+    return checked_picture(figure._repr_png_())
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ INGREDIENTS = {
     "symmetric": {"lovasz": "symmetric"},
     "snapshots": {"schedule": Cosine(epochs_per_cycle=2, snapshots=1)},
     "auxiliary": {"auxiliary_weight": 0.5},
+    "enlarged": {},  # a setting of the network
 }
 TOGETHER = [tuple(name for name in INGREDIENTS if name != schedule) for schedule in ("one cycle", "snapshots")]
 
@@ -42,7 +43,8 @@ def with_ingredients(tiny: Experiment, *names: str, epochs: int = 3) -> Experime
     stage = training.stages[0].replace(epochs=epochs, early_stopping=None)
     for name in names:
         stage = stage.replace(**INGREDIENTS[name])
-    network = tiny.network.replace(auxiliary_heads="auxiliary" in names)
+    scale = 1.5 if "enlarged" in names else 1.0
+    network = tiny.network.replace(auxiliary_heads="auxiliary" in names, input_scale=scale)
     return tiny.replace(network=network, trainings=(training.replace(stages=(stage,)),))
 
 

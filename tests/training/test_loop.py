@@ -36,19 +36,6 @@ CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden_history.json"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(
-    one_thread: None,
-    tiny: Experiment,
-    tiny_tiles: TrainingTiles,
-    tiny_folds: FoldTable,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[dict, list[Progress]]:
-    run, task, reports = RunDirectory(tmp_path_factory.mktemp("run")), task_of(tiny, tiny_folds), []
-    train_fold(task, tiny_tiles, run, CPU, reports.append)
-    return result_of(task, run), reports
-
-
 def test_golden_losses(tiny: Experiment, tiny_tiles: TrainingTiles, tiny_folds: FoldTable, tmp_path: Path) -> None:
     """Renew the file, where a change is meant, from what this test finds.
 

@@ -45,25 +45,10 @@ def train_in_two_starts(task: FoldTask, tiles: TrainingTiles, run: RunDirectory,
     return [first, second]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(
-    one_thread: None,
-    tiny: Experiment,
-    tiny_tiles: TrainingTiles,
-    tiny_folds: FoldTable,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> list[Progress]:
-    """What one start reports."""
-    reports = []
-    task = FoldTask(tiny, tiny.trainings[0], 0, tiny_folds)
-    train_fold(task, tiny_tiles, RunDirectory(tmp_path_factory.mktemp("undisturbed")), CPU, reports.append)
-    return reports
-
-
 @pytest.mark.parametrize("kill", [1, 3, 5])
 def test_the_epoch_of_the_checkpoint_is_reported_again(
     kill: int,
-    undisturbed: list[Progress],
+    undisturbed: tuple[dict, list[Progress]],
     tiny: Experiment,
     tiny_tiles: TrainingTiles,
     tiny_folds: FoldTable,
@@ -72,11 +57,11 @@ def test_the_epoch_of_the_checkpoint_is_reported_again(
     task = FoldTask(tiny, tiny.trainings[0], 0, tiny_folds)
     first, second = train_in_two_starts(task, tiny_tiles, RunDirectory(tmp_path), kill)
     assert [(p.stage, p.epoch) for p in first + second] == EPOCHS
-    for ours, theirs in zip(first + second, undisturbed, strict=True):
+    for ours, theirs in zip(first + second, undisturbed[1], strict=True):
         assert [getattr(ours, field) for field in FIELDS] == [getattr(theirs, field) for field in FIELDS]
     restored, *later = second
     assert math.isnan(restored.tiles_per_second) and math.isnan(restored.seconds_left)
-    assert restored.time >= undisturbed[-1].time
+    assert restored.time >= undisturbed[1][-1].time
     assert all(p.tiles_per_second > 0 and p.seconds_left >= 0 for p in first + later)
 
 
